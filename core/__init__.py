@@ -1,0 +1,1 @@
+"""Shared contrastive core: towers, objectives, training, zero-shot, evaluation. Knows no domain."""

@@ -1,0 +1,1 @@
+"""One room per vertical. A room imports ``core`` and itself, never another room."""

@@ -1,0 +1,1 @@
+"""Medical images and volumes from files."""

@@ -1,0 +1,1 @@
+"""From a name, a folder or a Hub repository to a model, and back."""
