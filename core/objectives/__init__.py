@@ -1,1 +1,40 @@
-"""Training objectives."""
+"""Training objectives: what turns a model's outputs and a batch into a loss."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Objective": "base",
+    "Needs": "base",
+    "build_objective": "base",
+    "list_objectives": "base",
+    "register_objective": "base",
+    "cached_backward": "gradcache",
+    "InfoNCE": "pairwise",
+    "Sigmoid": "pairwise",
+    "CWCL": "pairwise",
+    "CoCa": "caption",
+    "Distill": "distill",
+}
+
+__all__ = [
+    "CWCL",
+    "CoCa",
+    "Distill",
+    "InfoNCE",
+    "Needs",
+    "Objective",
+    "Sigmoid",
+    "build_objective",
+    "cached_backward",
+    "list_objectives",
+    "register_objective",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

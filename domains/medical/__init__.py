@@ -1,0 +1,33 @@
+"""Radiology and microscopy. What the room offers, as plain data; nothing is imported until it is asked for."""
+
+from __future__ import annotations
+
+from ...core.registry import ModelSpec, WeightsRef
+
+MODELS = (
+    ModelSpec(
+        name="medical/tiny",
+        domain="medical",
+        summary="brain MRI, chest X-ray and blood cells by text prompt; small enough to ship in the wheel",
+        modalities=("image", "text"),
+        embed_dim=128,
+        weights=WeightsRef(repo_id=None, revision=None, files={}, packaged="weights/tiny"),
+        licence="Apache-2.0",
+        intended_use="Demonstration and tests. Not a medical device; not for diagnosis or triage.",
+        extra="medical",
+        tags=("demo", "packaged"),
+    ),
+)
+"""Models users can name."""
+
+RECIPES = {"tiny": "the recipe medical/tiny was trained with: three small public sets, captions from templates"}
+"""{short name: summary}; the file is ``recipes/<short name>.yaml``."""
+
+LOADERS = {"image": "loaders:load_sample"}
+"""{modality: "module:function"}; a loader takes a path and keyword options and returns a Sample."""
+
+READERS: dict[str, str] = {}
+"""{dataset layout: "module:function"}."""
+
+GOLDENS = {"medical_loading": "goldens:replay"}
+"""{golden system: "module:function"}; the module also states TOLERANCES."""

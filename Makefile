@@ -1,0 +1,37 @@
+# Each target sets up what it needs: a machine with Python >= 3.10, its venv module and pip is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/verticlip demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m verticlip.benchmarks --out runs/bench.json
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("verticlip needs Python 3.10 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# A stamp per set of extras: pip runs again only when pyproject.toml changes.
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	@test -f $(VENV)/.dev || $(BIN)/python -m pip install --quiet -e ".[demo]"
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[medical,train,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs

@@ -1,0 +1,115 @@
+"""Weights on disk: safetensors only, written atomically, loaded strictly."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .errors import WeightsError
+from .files import atomic_path
+
+
+def save_weights(module: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write the state of ``module`` as safetensors through a temporary name.
+
+    Args:
+        dtype: cast floating tensors to this type (``torch.float16`` halves the file); integers stay.
+
+    Raises:
+        WeightsError: a tensor is not finite, in the module or after the cast.
+    """
+    from safetensors.torch import save_file
+
+    state: dict[str, Tensor] = {}
+    for key, tensor in module.state_dict().items():
+        value = tensor.detach().cpu()
+        if dtype is not None and value.is_floating_point():
+            value = value.to(dtype)
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsError(f"{Path(path).name}: tensor {key!r} has non-finite values; nothing was written.")
+        state[key] = value.clone(memory_format=torch.contiguous_format)
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Return {name: tensor} of a safetensors file, memory-mapped.
+
+    Raises:
+        WeightsError: missing, damaged, a name twice, or non-finite values.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file. A weights folder needs model.safetensors.")
+    try:
+        _refuse_duplicate_names(path)
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path.name}: not a whole safetensors file ({error}). Fetch it again.") from error
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path.name}: tensor {key!r} has NaN or infinite values. Use another copy.")
+    return state
+
+
+def _refuse_duplicate_names(path: Path) -> None:
+    """safetensors keeps the last of two equal names without a word; a damaged or hostile file would win."""
+    with path.open("rb") as handle:
+        prefix = handle.read(8)
+        if len(prefix) < 8:
+            raise ValueError("shorter than its header")
+        length = struct.unpack("<Q", prefix)[0]
+        if length > 100_000_000:
+            raise ValueError(f"header of {length:,} bytes")
+        header = handle.read(length)
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the name {twice!r} stands twice in the header")
+        return dict(pairs)
+
+    json.loads(header, object_pairs_hook=unique)
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Load ``state`` into ``module``; every name and shape must agree.
+
+    Half-precision tensors are widened to the type of the parameter they fill. Works for modules
+    built on the ``meta`` device.
+
+    Raises:
+        WeightsError: lists the first missing, unexpected and misshapen tensors.
+    """
+    wanted = module.state_dict()
+    missing = sorted(set(wanted) - set(state))
+    unexpected = sorted(set(state) - set(wanted))
+    wrong = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    problems = [
+        f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for word, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
+        if names
+    ]
+    if problems:
+        raise WeightsError(
+            f"{source}: tensors do not fit the config: {'; '.join(problems)}. "
+            "The weights and config.json belong to different models."
+        )
+    cast = {key: state[key].to(wanted[key].dtype) for key in wanted}
+    module.load_state_dict(cast, strict=True, assign=True)
+    left = [name for name, tensor in (*module.named_parameters(), *module.named_buffers()) if tensor.is_meta]
+    if left:
+        raise WeightsError(f"{source}: no value for {left[0]!r}, which is not part of the saved state.")

@@ -1,0 +1,308 @@
+"""Config objects for everything that crosses a file boundary.
+
+A config is data: unknown keys are refused, and no value can name a class, a URL, another
+repository or a path outside its own folder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ConfigError, nearest
+from .files import read_json
+from .limits import DEFAULT, Limits
+from .types import Modality
+
+Scalar = bool | int | float | str
+LN_100 = math.log(100.0)
+
+
+class Config(BaseModel):
+    """Base of every config: frozen, unknown keys refused, numbers must be finite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, strict=False
+    )
+
+
+C = TypeVar("C", bound=Config)
+
+
+# --- towers ---------------------------------------------------------------------------------
+
+
+class _Tower(Config):
+    projection: Literal["none", "linear", "mlp"] = "linear"
+    """From tower width to the joint dimension; ``none`` when the tower already ends there."""
+    projection_hidden: int | None = Field(default=None, ge=1)
+    projection_bias: bool = False
+
+
+class VisionTransformerTower(_Tower):
+    """Our Vision Transformer in OpenAI CLIP layout; parameter names as in open_clip's ``visual.*``."""
+
+    backend: Literal["vit"]
+    projection: Literal["none", "linear", "mlp"] = "none"
+    image_size: int = Field(ge=1)
+    patch_size: int = Field(ge=1)
+    channels: int = Field(default=3, ge=1)
+    width: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp_width: int = Field(ge=1)
+    quick_gelu: bool = False
+    output_dim: int | None = Field(default=None, ge=1)
+    """Columns of the ``proj`` matrix inside the tower; None leaves the pooled width as it is."""
+
+
+class CausalTextTower(_Tower):
+    """Our causal text transformer in OpenAI CLIP layout; parameter names as in open_clip's ``text.*``."""
+
+    backend: Literal["clip_text"]
+    projection: Literal["none", "linear", "mlp"] = "none"
+    context_length: int = Field(default=77, ge=1)
+    vocab_size: int = Field(default=49408, ge=1)
+    width: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp_width: int = Field(ge=1)
+    quick_gelu: bool = False
+    output_dim: int | None = Field(default=None, ge=1)
+
+
+class BertTower(_Tower):
+    """Our BERT encoder without pooler; parameter names as in transformers' ``BertModel``."""
+
+    backend: Literal["bert"]
+    vocab_size: int = Field(ge=1)
+    width: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp_width: int = Field(ge=1)
+    max_positions: int = Field(default=512, ge=1)
+    type_vocab_size: int = Field(default=2, ge=1)
+    layer_norm_eps: float = Field(default=1e-12, gt=0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    pooling: Literal["cls", "mean"] = "cls"
+
+
+class OpenClipTower(_Tower):
+    """Any vision or text tower of open_clip from the values of its JSON model config."""
+
+    backend: Literal["open_clip"]
+    projection: Literal["none", "linear", "mlp"] = "none"
+    kind: Literal["vision", "text"]
+    output_dim: int = Field(ge=1)
+    quick_gelu: bool = False
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keys of open_clip's ``CLIPVisionCfg`` or ``CLIPTextCfg``; those that fetch anything are refused."""
+
+
+class TimmTower(_Tower):
+    """An image backbone of timm, created by its registry name without its classifier."""
+
+    backend: Literal["timm"]
+    architecture: str = Field(pattern=r"^[a-z0-9_.]+$")
+    options: dict[str, Scalar | list[int] | list[float]] = Field(default_factory=dict)
+    """Plain numbers, strings and lists for the timm constructor, e.g. ``channels``, ``img_size``."""
+
+
+class TransformersTower(_Tower):
+    """A model of transformers built from a config of plain values (never from remote code)."""
+
+    backend: Literal["transformers"]
+    model_type: Literal[
+        "bert", "roberta", "clip_text_model", "clip_vision_model", "siglip_text_model",
+        "siglip_vision_model", "clap_audio_model",
+    ]  # fmt: skip
+    options: dict[str, Scalar | list[int] | list[float]] = Field(default_factory=dict)
+    pooling: Literal["cls", "mean", "pooler", "last"] = "cls"
+
+
+TowerConfig = Annotated[
+    VisionTransformerTower | CausalTextTower | BertTower | OpenClipTower | TimmTower | TransformersTower,
+    Field(discriminator="backend"),
+]
+
+
+class ModelConfig(Config):
+    """A contrastive model: any number of towers into one joint space."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+    domain: str | None = Field(default=None, pattern=r"^[a-z]+$")
+    architecture: str = Field(default="contrastive", pattern=r"^[a-z0-9_]+$")
+    """``contrastive``, or an architecture that the domain declares."""
+    embed_dim: int = Field(ge=1)
+    towers: dict[Modality, TowerConfig] = Field(min_length=1)
+    logit_scale: float = Field(default=math.log(1 / 0.07), ge=0.0, le=LN_100)
+    """Start value in the log domain; kept within [0, ln 100] during training."""
+    logit_bias: float | None = None
+    """Set (usually -10) for sigmoid models; None for softmax models."""
+    description: str = ""
+    licence: str = ""
+    """SPDX identifier of the weights."""
+    prompts: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")
+    """Name of the prompt set stored beside the weights as ``prompts.yaml``."""
+
+
+# --- processing -----------------------------------------------------------------------------
+
+
+class AugmentConfig(Config):
+    """Random changes of training images; ranges are inclusive, probabilities are per image."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Zoom of the visible area: 0.8 shows 80 % of the side, 1.1 adds a 10 % border."""
+    aspect: float = Field(default=0.0, ge=0.0, lt=1.0)
+    rotate_deg: float = Field(default=0.0, ge=0.0, le=180.0)
+    translate: float = Field(default=0.0, ge=0.0, lt=1.0)
+    shear_deg: float = Field(default=0.0, ge=0.0, lt=90.0)
+    flip_horizontal: float = Field(default=0.0, ge=0.0, le=1.0)
+    flip_vertical: float = Field(default=0.0, ge=0.0, le=1.0)
+    brightness: float = Field(default=0.0, ge=0.0, lt=1.0)
+    contrast: float = Field(default=0.0, ge=0.0, lt=1.0)
+    saturation: float = Field(default=0.0, ge=0.0, le=1.0)
+    gamma: float = Field(default=0.0, ge=0.0, lt=1.0)
+    blur: float = Field(default=0.0, ge=0.0, le=1.0)
+    noise: float = Field(default=0.0, ge=0.0, lt=1.0)
+    erase: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+class ImageProcessing(Config):
+    """Image in [0, 1] to the tensor the tower expects."""
+
+    size: int = Field(ge=1, le=4096)
+    resize: Literal["shortest", "longest", "squash"] = "shortest"
+    """``shortest``: short side to ``size`` then centre crop; ``longest``: pad to square; ``squash``."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    channels: Literal[1, 3] = 3
+    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
+    trim_border: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Crop to the bounding box of pixels above this level; 0 keeps the frame."""
+    stretch: tuple[float, float] | None = None
+    """Map these percentiles of each image to 0 and 1 before normalization; None keeps values."""
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> ImageProcessing:
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(f"mean and std need {self.channels} values, got {len(self.mean)} and {len(self.std)}")
+        if any(value <= 0 for value in self.std):
+            raise ValueError(f"std must be positive, got {self.std}")
+        return self
+
+
+class TextProcessing(Config):
+    """Text to token ids with a tokenizer file stored beside the weights."""
+
+    tokenizer: Literal["tokenizer_json", "open_clip_bpe"] = "tokenizer_json"
+    context_length: int = Field(ge=1, le=8192)
+    pad_id: int = Field(default=0, ge=0)
+    clean: Literal["none", "whitespace"] = "whitespace"
+    overlong: Literal["error", "truncate"] = "error"
+    padding: Literal["longest", "context"] = "longest"
+
+
+class ProcessorConfig(Config):
+    """Everything between a loaded sample and the tensors of a tower, per modality."""
+
+    version: Literal[1] = 1
+    image: ImageProcessing | None = None
+    text: TextProcessing | None = None
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def _strings(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield where, str(key)
+            yield from _strings(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, (list, tuple)):
+        for position, inner in enumerate(value):
+            yield from _strings(inner, f"{where}[{position}]")
+    elif isinstance(value, str):
+        yield where, value
+
+
+def refuse_unsafe(raw: Any, *, source: str) -> None:
+    """Raise ``ConfigError`` when a raw config tries to reach outside its folder.
+
+    ``trust_remote_code`` anywhere, URLs and ``..`` path segments are refused whatever key they
+    stand under, so that a later field cannot reopen the door by accident.
+    """
+    for where, text in _strings(raw):
+        at = f" at {where!r}" if where else ""
+        if "trust_remote_code" in text:
+            raise ConfigError(f"{source}: 'trust_remote_code'{at} is never accepted. Remove the key.")
+        if "://" in text and where != "description":
+            raise ConfigError(f"{source}: the URL {text!r}{at} is not accepted in a config. Remove it.")
+        if ".." in text.replace("\\", "/").split("/"):
+            raise ConfigError(f"{source}: {text!r}{at} leaves the folder. Use a name inside it.")
+
+
+def parse_config(cls: type[C], raw: Any, *, source: str) -> C:
+    """Validate ``raw`` as ``cls``; the first problem becomes one readable ``ConfigError``."""
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{source}: expected a mapping of settings, got {type(raw).__name__}.")
+    refuse_unsafe(raw, source=source)
+    try:
+        return cls.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        if first["type"] == "extra_forbidden":
+            key = str(first["loc"][-1])
+            raise ConfigError(
+                f"{source}: unknown key {where!r}.{nearest(key, _known_keys(cls, first['loc'][:-1]))}{more}"
+            ) from None
+        raise ConfigError(f"{source}: {where}: {first['msg']} (got {first.get('input')!r:.120}){more}") from None
+
+
+def _known_keys(cls: type[Config], location: tuple[Any, ...]) -> list[str]:
+    """Field names of ``cls`` and of the configs below it, enough for a did-you-mean."""
+    names = set(cls.model_fields)
+    for tower in get_args(get_args(TowerConfig)[0]):
+        if "towers" in location:
+            names |= set(tower.model_fields)
+    for part in location:
+        field = cls.model_fields.get(str(part))
+        for candidate in getattr(field and field.annotation, "__args__", (field and field.annotation,)):
+            if isinstance(candidate, type) and issubclass(candidate, Config):
+                names |= set(candidate.model_fields)
+    return sorted(names)
+
+
+def read_config(cls: type[C], path: str | Path, *, limits: Limits = DEFAULT) -> C:
+    """Read a JSON or YAML file as ``cls``.
+
+    Raises:
+        ConfigError: missing file, over-long file, bad syntax, unknown key, value out of range.
+    """
+    path = Path(path)
+    raw = read_yaml(path, limits=limits) if path.suffix in {".yaml", ".yml"} else read_json(path, limits=limits)
+    return parse_config(cls, raw, source=path.name)
+
+
+def read_yaml(path: str | Path, *, limits: Limits = DEFAULT) -> Any:
+    """Read one YAML document with the safe loader; aliases are refused (they can grow without bound)."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file.")
+    limits.check("config_bytes", path.stat().st_size, what=f"{path.name}: bytes")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ConfigError(f"{path.name}: YAML aliases ('*name') are not accepted. Write the value out.")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name}: not valid YAML ({' '.join(str(error).split())}).") from error

@@ -1,0 +1,38 @@
+"""Evaluation: classification, calibration, regression and retrieval, each with a bootstrap interval."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Bootstrap": "bootstrap",
+    "Estimate": "bootstrap",
+    "ClassificationReport": "classification",
+    "accuracy": "classification",
+    "auc": "classification",
+    "balanced_accuracy": "classification",
+    "calibration_error": "classification",
+    "classification_report": "classification",
+    "confusion_matrix": "classification",
+    "macro_f1": "classification",
+    "RegressionReport": "regression",
+    "regression_report": "regression",
+    "Positives": "retrieval",
+    "RetrievalReport": "retrieval",
+    "image_text_report": "retrieval",
+    "retrieval_report": "retrieval",
+    "average_precision_at": "ranking",
+    "image_text_ranks": "ranking",
+    "ndcg_at": "ranking",
+    "positive_ranks": "ranking",
+    "top_k": "ranking",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

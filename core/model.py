@@ -1,0 +1,151 @@
+"""The contrastive model: towers by modality, one joint space, one scale and bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import LN_100, ModelConfig, TowerConfig
+from .errors import ConfigError, InputError, nearest
+from .towers import Tower, build_tower
+from .types import Batch, Outputs, TokenOutput
+
+if TYPE_CHECKING:
+    from .types import TowerOutput
+
+
+def build_projection(config: TowerConfig, width: int, embed_dim: int) -> nn.Module:
+    """Return the module from tower width to the joint dimension that ``config`` describes."""
+    if config.projection == "none":
+        if width != embed_dim:
+            raise ConfigError(
+                f"The {config.backend} tower ends in {width} values but embed_dim is {embed_dim}. "
+                "Set projection to 'linear' or 'mlp', or make the two equal."
+            )
+        return nn.Identity()
+    if config.projection == "linear":
+        return nn.Linear(width, embed_dim, bias=config.projection_bias)
+    hidden = config.projection_hidden or (width + embed_dim) // 2
+    return nn.Sequential(
+        nn.Linear(width, hidden, bias=config.projection_bias),
+        nn.GELU(),
+        nn.Linear(hidden, embed_dim, bias=config.projection_bias),
+    )
+
+
+class ContrastiveModel(nn.Module):
+    """Any number of towers into one joint space; two or five take the same path.
+
+    Args:
+        config: architecture, validated.
+
+    Attributes:
+        towers: {modality: Tower}. projections: {modality: module from W to D}.
+        logit_scale: parameter in the log domain; :meth:`scale` is its ``exp``.
+        logit_bias: parameter of sigmoid models, else None.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        towers: dict[str, Tower] = {name: build_tower(tower) for name, tower in config.towers.items()}
+        self.towers = nn.ModuleDict(towers)
+        self.projections = nn.ModuleDict(
+            {
+                name: build_projection(tower, towers[name].width, config.embed_dim)
+                for name, tower in config.towers.items()
+            }
+        )
+        self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale))
+        bias = config.logit_bias
+        self.logit_bias = nn.Parameter(torch.tensor(bias)) if bias is not None else None
+        # Inference-only stand-ins for towers; kept out of the module tree so that they are never saved.
+        self._fast: dict[str, Callable[..., TowerOutput]] = {}
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities this model takes, in config order."""
+        return tuple(self.towers)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return self.logit_scale.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the parameters."""
+        return self.logit_scale.dtype
+
+    def scale(self) -> Tensor:
+        """Return ``exp(logit_scale)``, the inverse temperature, as a scalar tensor."""
+        return self.logit_scale.exp()
+
+    @torch.no_grad()
+    def clamp_scale_(self) -> None:
+        """Keep the log scale within [0, ln 100]; call after each optimizer step."""
+        self.logit_scale.clamp_(0.0, LN_100)
+
+    def use_fast_towers(self, towers: Mapping[str, Callable[..., TowerOutput]]) -> None:
+        """Answer inference calls with these stand-ins; training and saving keep the real towers."""
+        self._fast = dict(towers)
+
+    def _run(self, modality: str, inputs: Mapping[str, Tensor], *, tokens: bool) -> TowerOutput:
+        if modality not in self.towers:
+            raise InputError(
+                f"This model has no {modality!r} tower; it takes: {', '.join(self.modalities)}."
+                f"{nearest(modality, self.modalities)}"
+            )
+        fast = self._fast.get(modality) if torch.is_inference_mode_enabled() and not self.training else None
+        return (fast or self.towers[modality])(inputs, tokens=tokens)
+
+    def encode(self, modality: str, inputs: Mapping[str, Tensor], *, normalize: bool = True) -> Tensor:
+        """Return embeddings float32 [B, D], unit length unless ``normalize=False``.
+
+        Args:
+            modality: one of :attr:`modalities`.
+            inputs: {argument: tensor [B, ...]} as the processor makes them.
+
+        Raises:
+            InputError: the model has no such tower.
+        """
+        # The norm is taken in float32: bfloat16 embeddings would be off by up to 0.4 %.
+        embedding = self.projections[modality](self._run(modality, inputs, tokens=False).pooled).float()
+        return F.normalize(embedding, dim=-1) if normalize else embedding
+
+    def encode_tokens(self, modality: str, inputs: Mapping[str, Tensor], *, project: bool = False) -> TokenOutput:
+        """Return the per-token states [B, N, W] of a tower, or [B, N, D] when ``project``.
+
+        Raises:
+            InputError: the tower keeps no tokens.
+        """
+        output = self._run(modality, inputs, tokens=True).tokens
+        if output is None:
+            raise InputError(f"The {modality!r} tower of {self.config.name!r} gives no tokens.")
+        if not project:
+            return output
+        return TokenOutput(self.projections[modality](output.tokens), output.grid, output.mask)
+
+    def forward(self, batch: Batch, *, tokens: tuple[str, ...] = ()) -> Outputs:
+        """Return embeddings of every modality in ``batch`` and the tokens that were asked for."""
+        embeddings: dict[str, Tensor] = {}
+        kept: dict[str, TokenOutput] = {}
+        for modality, inputs in batch.inputs.items():
+            output = self._run(modality, inputs, tokens=modality in tokens)
+            embeddings[modality] = F.normalize(self.projections[modality](output.pooled).float(), dim=-1)
+            if modality in tokens and output.tokens is not None:
+                kept[modality] = output.tokens
+        return Outputs(embeddings, self.scale(), self.logit_bias, kept)
+
+    def similarity(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return cosines [B1, B2] of two sets of unit embeddings."""
+        return left @ right.T
+
+    def logits(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return ``scale * cosine (+ bias)`` [B1, B2] of two sets of unit embeddings."""
+        logits = self.scale() * self.similarity(left, right)
+        return logits if self.logit_bias is None else logits + self.logit_bias

@@ -1,0 +1,338 @@
+"""From loaded samples to the tensors of a tower, by config alone, and the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .augment import augment
+from .config import AugmentConfig, ImageProcessing, ProcessorConfig, TextProcessing, read_config
+from .errors import ConfigError, InputError, require
+from .files import write_json_atomic, write_text_atomic
+from .limits import DEFAULT, Limits
+from .types import Sample
+
+if TYPE_CHECKING:
+    from PIL import Image as PILImage
+
+    ImageInput = Sample | PILImage.Image | np.ndarray | Tensor
+
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "processor.json"
+
+
+class Processor:
+    """Preprocessing that travels with the weights.
+
+    Args:
+        config: what to do, per modality.
+        tokenizer_json: content of ``tokenizer.json`` for models that ship one.
+        augmentation: random changes applied when ``train=True``; never saved with the weights.
+
+    Example:
+        >>> processor = Processor(ProcessorConfig(image=ImageProcessing(size=8)))
+        >>> processor("image", [torch.zeros(1, 20, 30)])["pixels"].shape
+        torch.Size([1, 3, 8, 8])
+    """
+
+    def __init__(
+        self,
+        config: ProcessorConfig,
+        tokenizer_json: str | None = None,
+        *,
+        augmentation: AugmentConfig | None = None,
+        limits: Limits = DEFAULT,
+    ) -> None:
+        self.config = config
+        self.augmentation = augmentation
+        self.limits = limits
+        self._tokenizer_json = tokenizer_json
+        self._encode = _build_tokenizer(config.text, tokenizer_json) if config.text else None
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of config and tokenizer; equal means equal tensors."""
+        content = json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + (self._tokenizer_json or "")
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities this processor can prepare."""
+        return tuple(name for name in ("image", "text") if getattr(self.config, name) is not None)
+
+    def __call__(
+        self, modality: str, items: Sequence[Any], *, train: bool = False, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return the tower inputs of ``items``.
+
+        Args:
+            modality: "image" or "text".
+            items: images (:class:`Sample`, PIL image, array uint8 or float [H, W] or [H, W, C], tensor
+                [C, H, W] with floats in [0, 1]) or strings.
+            train: apply the augmentation; needs ``generator``.
+
+        Returns:
+            image: ``pixels`` float32 [B, C, size, size]. text: ``input_ids`` and ``attention_mask``
+            int64 [B, L], padded to the longest text of the call.
+
+        Raises:
+            InputError: an item cannot be used; the message names its position.
+        """
+        if modality not in self.modalities:
+            raise InputError(
+                f"This model's processor has no {modality!r}; it prepares: {', '.join(self.modalities)}."
+            )
+        if not items:
+            raise InputError(f"No {modality} to process: the list is empty.")
+        if modality == "text":
+            return self._texts([_text_of(item, position) for position, item in enumerate(items)])
+        fitted = torch.stack([self.fit_image(item, name=f"image {position}") for position, item in enumerate(items)])
+        return self.finish_images(fitted, train=train, generator=generator)
+
+    # --- images ---
+
+    def fit_image(self, item: ImageInput, *, name: str = "image") -> Tensor:
+        """Return one image float32 [C, size, size] in [0, 1], before augmentation and normalization."""
+        config = self._image_config()
+        pixels = _to_tensor(item, name=name)
+        if config.trim_border or config.stretch is not None:
+            pixels = _unit(pixels)
+        if config.trim_border:
+            pixels = _trim(pixels, config.trim_border)
+        if config.stretch is not None:
+            pixels = _stretch(pixels, *config.stretch)
+        # 8-bit images are resized as 8 bits: twice as fast, and what the references do.
+        return _set_channels(_unit(_resize(pixels, config)), config.channels)
+
+    def finish_images(
+        self, fitted: Tensor, *, train: bool = False, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return ``{"pixels": float32 [B, C, size, size]}`` of images from :meth:`fit_image`."""
+        config = self._image_config()
+        if train and self.augmentation is not None:
+            if generator is None:
+                raise ConfigError("Training images need a torch.Generator, so that a run can be repeated.")
+            fitted = augment(fitted, self.augmentation, generator)
+        shape = (1, config.channels, 1, 1)
+        mean, std = torch.tensor(config.mean).view(shape), torch.tensor(config.std).view(shape)
+        return {"pixels": (fitted - mean) / std}
+
+    def _image_config(self) -> ImageProcessing:
+        if self.config.image is None:
+            raise InputError("This model's processor has no 'image'.")
+        return self.config.image
+
+    # --- texts ---
+
+    def _texts(self, texts: list[str]) -> dict[str, Tensor]:
+        config = cast("TextProcessing", self.config.text)
+        rows = []
+        for text in texts:
+            self.limits.check("text_chars", len(text), what="text: characters")
+            ids = cast("Any", self._encode)(_clean(text) if config.clean == "whitespace" else text)
+            if len(ids) > config.context_length:
+                if config.overlong == "error":
+                    raise InputError(
+                        f"The text {text[:60]!r}... has {len(ids)} tokens; this model takes {config.context_length}. "
+                        "Shorten it."
+                    )
+                # Keep the closing token: pooling at the end-of-text state depends on it.
+                ids = [*ids[: config.context_length - 1], ids[-1]]
+            rows.append(ids)
+        length = config.context_length if config.padding == "context" else max(map(len, rows))
+        input_ids = torch.full((len(rows), length), config.pad_id, dtype=torch.int64)
+        mask = torch.zeros_like(input_ids)
+        for position, ids in enumerate(rows):
+            input_ids[position, : len(ids)] = torch.tensor(ids)
+            mask[position, : len(ids)] = 1
+        return {"input_ids": input_ids, "attention_mask": mask}
+
+    # --- files ---
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``processor.json`` and, if there is one, ``tokenizer.json`` into ``folder``."""
+        folder = Path(folder)
+        write_json_atomic(folder / CONFIG_FILE, self.config.model_dump(mode="json"))
+        if self._tokenizer_json is not None:
+            write_text_atomic(folder / TOKENIZER_FILE, self._tokenizer_json)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, limits: Limits = DEFAULT) -> Processor:
+        """Read a processor that :meth:`save` wrote.
+
+        Raises:
+            ConfigError: a file is missing, damaged or has unknown keys.
+        """
+        folder = Path(folder)
+        config = read_config(ProcessorConfig, folder / CONFIG_FILE, limits=limits)
+        path = folder / TOKENIZER_FILE
+        text = None
+        if path.is_file():
+            limits.check("config_bytes", path.stat().st_size, what=f"{path.name}: bytes")
+            text = path.read_text(encoding="utf-8")
+        return cls(config, text, limits=limits)
+
+
+def to_pixels(item: Any, *, name: str = "image") -> Tensor:
+    """Return an image as float32 [C, H, W] in [0, 1].
+
+    Integers are scaled by the full range of their type, so a 16-bit image keeps its steps.
+
+    Raises:
+        InputError: unknown type or shape, empty, non-finite, or floats outside [0, 1].
+    """
+    return _unit(_to_tensor(item, name=name))
+
+
+def _unit(pixels: Tensor) -> Tensor:
+    """Return 8-bit pixels as floats in [0, 1]; floats pass."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+
+
+def _to_tensor(item: Any, *, name: str) -> Tensor:
+    """Return a checked image [C, H, W], uint8 or float32 in [0, 1]."""
+    if isinstance(item, Sample):
+        item = item.value
+    if hasattr(item, "getbands"):
+        item = _pil_array(item)
+    if isinstance(item, np.ndarray):
+        item = _array_tensor(item, name)
+    if not isinstance(item, Tensor):
+        raise InputError(
+            f"{name}: {type(item).__name__} is not an image; pass a Sample, a PIL image, an array or a tensor."
+        )
+    if item.ndim != 3 or item.shape[0] not in (1, 3) or 0 in item.shape:
+        raise InputError(f"{name}: shape {tuple(item.shape)} is not [1, H, W] or [3, H, W].")
+    if item.dtype == torch.uint8:
+        return item
+    if not item.is_floating_point():
+        raise InputError(f"{name}: dtype {item.dtype} has no known range; use uint8 or floats in [0, 1].")
+    low, high = (float(bound) for bound in item.float().aminmax())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise InputError(f"{name}: values from {low:g} to {high:g}; expected [0, 1]. Choose a window first.")
+    return item.float().clamp(0.0, 1.0)
+
+
+def _array_tensor(array: np.ndarray, name: str) -> Tensor:
+    """Return [H, W] or [H, W, C] as [C, H, W]: uint8 as it is, wider integers scaled, floats as float32."""
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3:
+        raise InputError(f"{name}: an array of shape {array.shape} is not an image; use [H, W] or [H, W, C].")
+    array = array.transpose(2, 0, 1)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        # torch has no arithmetic for wide unsigned integers; float64 keeps each one exact.
+        array = array.astype(np.float64) / np.iinfo(array.dtype).max
+    elif array.dtype.kind not in "uf":
+        raise InputError(f"{name}: dtype {array.dtype} has no known range; use uint8, uint16 or floats in [0, 1].")
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)
+    # A copy: arrays that view a PIL image are read-only, which torch does not support.
+    return torch.from_numpy(np.array(array, order="C"))
+
+
+def _pil_array(image: Any) -> np.ndarray:
+    """Return the pixels of a PIL image as an array; palettes become RGB, alpha goes onto black."""
+    if image.mode in {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}:
+        array = np.asarray(image)
+        return array.astype(np.uint16) if image.mode != "F" and array.max(initial=0) <= 0xFFFF else array
+    if image.mode in {"L", "RGB"}:
+        return np.asarray(image)
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        rgba = np.asarray(image.convert("RGBA"), dtype=np.uint16)
+        return ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)
+    return np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
+
+
+def _trim(pixels: Tensor, level: float) -> Tensor:
+    """Crop to the bounding box of pixels brighter than ``level``; an empty box keeps the image."""
+    bright = (pixels > level).any(dim=0)
+    rows, columns = bright.any(dim=1).nonzero().flatten(), bright.any(dim=0).nonzero().flatten()
+    if len(rows) < 2 or len(columns) < 2:
+        return pixels
+    return pixels[:, int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
+
+
+def _stretch(pixels: Tensor, low: float, high: float) -> Tensor:
+    """Map two percentiles of the image to 0 and 1; a constant image stays as it is."""
+    floor, ceiling = (float(value) for value in np.percentile(pixels.numpy(), [low, high]))
+    return ((pixels - floor) / (ceiling - floor)).clamp(0.0, 1.0) if ceiling > floor else pixels
+
+
+def _resize(pixels: Tensor, config: ImageProcessing) -> Tensor:
+    """Antialiased resize of [C, H, W] to a square of ``config.size``."""
+    height, width = pixels.shape[1:]
+    size = config.size
+    if config.resize == "squash":
+        return _interpolate(pixels, size, size, config.interpolation)
+    if config.resize == "longest":
+        ratio = size / max(height, width)
+        pixels = _interpolate(pixels, max(1, round(height * ratio)), max(1, round(width * ratio)), config.interpolation)
+        down, right = size - pixels.shape[1], size - pixels.shape[2]
+        return F.pad(pixels, (right // 2, right - right // 2, down // 2, down - down // 2))
+    # Side lengths and crop offsets follow torchvision, which the published weights were trained with.
+    short, long = min(height, width), max(height, width)
+    long_side = int(size * long / short)
+    new = (size, long_side) if height <= width else (long_side, size)
+    pixels = _interpolate(pixels, *new, config.interpolation)
+    top, left = round((new[0] - size) / 2), round((new[1] - size) / 2)
+    return pixels[:, top : top + size, left : left + size]
+
+
+def _interpolate(pixels: Tensor, height: int, width: int, mode: str) -> Tensor:
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    resized = F.interpolate(pixels[None], (height, width), mode=mode, antialias=True, align_corners=False)[0]
+    return resized if resized.dtype == torch.uint8 else resized.clamp(0.0, 1.0)
+
+
+def _set_channels(pixels: Tensor, channels: int) -> Tensor:
+    """Repeat grey for a colour tower; take ITU-R 601 luma for a grey one."""
+    if pixels.shape[0] == channels:
+        return pixels
+    if channels == 3:
+        return pixels.expand(3, -1, -1)
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    return (pixels * weights).sum(dim=0, keepdim=True)
+
+
+def _text_of(item: Any, position: int) -> str:
+    text = item.value if isinstance(item, Sample) else item
+    if not isinstance(text, str):
+        raise InputError(f"text {position}: {type(text).__name__} is not a string.")
+    if not text.strip():
+        raise InputError(f"text {position} is empty. Remove it or write something.")
+    return text
+
+
+def _clean(text: str) -> str:
+    """Undo HTML escapes and collapse white space, as the published text towers were trained."""
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(text))).strip()
+
+
+def _build_tokenizer(config: TextProcessing, content: str | None) -> Any:
+    """Return a function from text to token ids with the start and end tokens in place."""
+    if config.tokenizer == "open_clip_bpe":
+        tokenizer = require("open_clip.tokenizer", extra="medical").SimpleTokenizer()
+        return lambda text: [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
+    if content is None:
+        raise ConfigError(f"processor.json asks for {TOKENIZER_FILE}, which is missing from the folder.")
+    from tokenizers import Tokenizer
+
+    try:
+        fast = Tokenizer.from_str(content)
+    except Exception as error:  # tokenizers raises plain Exception for malformed files
+        raise ConfigError(f"{TOKENIZER_FILE}: not a tokenizer file ({str(error)[:200]}).") from None
+    fast.no_padding()
+    fast.no_truncation()
+    return lambda text: fast.encode(text).ids

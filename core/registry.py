@@ -1,0 +1,148 @@
+"""Which models, recipes and loaders exist, known without importing any of them.
+
+A room (``domains/<name>/__init__.py``) is plain data; this module reads it on first use and
+imports the room only, never its models. Filled once, read-only after.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError, nearest
+
+ROOMS: tuple[str, ...] = ("medical",)
+_PACKAGE = __name__.rsplit(".", 2)[0]
+
+
+@dataclass(frozen=True)
+class WeightsRef:
+    """One published set of weights, pinned to a commit and a hash.
+
+    Attributes:
+        repo_id: Hub repository, ``org/name``.
+        revision: 40 hex digits of the commit.
+        files: {file name: sha256 (64 hex digits)} of every file that is loaded.
+        packaged: folder inside the room when the files ship in the wheel, else None.
+    """
+
+    repo_id: str | None
+    revision: str | None
+    files: Mapping[str, str]
+    packaged: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model users can name: where it comes from, what it takes, what it may be used for."""
+
+    name: str
+    domain: str
+    summary: str
+    modalities: tuple[str, ...]
+    embed_dim: int
+    weights: WeightsRef
+    licence: str
+    intended_use: str
+    paper: str = ""
+    extra: str = ""
+    tags: tuple[str, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class RecipeSpec:
+    """A training recipe users can name; ``path`` is the YAML file inside the room."""
+
+    name: str
+    domain: str
+    summary: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one domain package declares about itself.
+
+    ``loaders``, ``readers``, ``architectures`` and ``goldens`` map a word to ``"module:function"``
+    inside the room; nothing is imported until :meth:`function` is called.
+    """
+
+    name: str
+    folder: Path
+    models: Mapping[str, ModelSpec]
+    recipes: Mapping[str, RecipeSpec]
+    loaders: Mapping[str, str]
+    readers: Mapping[str, str]
+    architectures: Mapping[str, str]
+    goldens: Mapping[str, str]
+
+    def function(self, kind: str, word: str) -> Callable[..., Any]:
+        """Import and return what the room declares under ``kind`` for ``word``.
+
+        Raises:
+            ConfigError: the room declares no such word; the nearest one is named.
+        """
+        table: Mapping[str, str] = getattr(self, kind)
+        if word not in table:
+            raise ConfigError(
+                f"Domain {self.name!r} has no {kind[:-1]} {word!r}; it has: {', '.join(sorted(table)) or 'none'}."
+                f"{nearest(word, table)}"
+            )
+        module, _, attribute = table[word].partition(":")
+        return getattr(importlib.import_module(f".domains.{self.name}.{module}", _PACKAGE), attribute)
+
+
+@functools.cache
+def room(name: str) -> Room:
+    """Return the declarations of one domain.
+
+    Raises:
+        ConfigError: no such domain.
+    """
+    if name not in ROOMS:
+        raise ConfigError(f"No domain {name!r}; there are: {', '.join(ROOMS)}.{nearest(name, ROOMS)}")
+    module = importlib.import_module(f".domains.{name}", _PACKAGE)
+    folder = Path(str(module.__file__)).parent
+    recipes = [
+        RecipeSpec(f"{name}/{short}", name, summary, folder / "recipes" / f"{short}.yaml")
+        for short, summary in getattr(module, "RECIPES", {}).items()
+    ]
+    return Room(
+        name=name,
+        folder=folder,
+        models={spec.name: spec for spec in getattr(module, "MODELS", ())},
+        recipes={spec.name: spec for spec in recipes},
+        loaders=getattr(module, "LOADERS", {}),
+        readers=getattr(module, "READERS", {}),
+        architectures=getattr(module, "ARCHITECTURES", {}),
+        goldens=getattr(module, "GOLDENS", {}),
+    )
+
+
+def models() -> dict[str, ModelSpec]:
+    """Return every known model by name, in room order."""
+    return {name: spec for word in ROOMS for name, spec in room(word).models.items()}
+
+
+def recipes() -> dict[str, RecipeSpec]:
+    """Return every known recipe by name, in room order."""
+    return {name: spec for word in ROOMS for name, spec in room(word).recipes.items()}
+
+
+def model_spec(name: str) -> ModelSpec:
+    """Return the spec called ``name``.
+
+    Raises:
+        ConfigError: unknown name; says the nearest one and how to load a folder or repository.
+    """
+    known = models()
+    if name not in known:
+        raise ConfigError(
+            f"No model called {name!r}.{nearest(name, known)} Known: {', '.join(known)}. "
+            "A folder ('./my-model') or a Hub repository ('org/name') works too."
+        )
+    return known[name]

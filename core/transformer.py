@@ -1,0 +1,279 @@
+"""Our own transformer towers: Vision Transformer, causal CLIP text tower, BERT.
+
+Parameter names are those of the published checkpoints (open_clip for the two CLIP towers,
+transformers for BERT), so a state dict loads strictly without a key map.
+
+Reference: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021, section 3.1; Radford et al.,
+"Learning Transferable Visual Models From Natural Language Supervision", 2021, section 2.4; Devlin
+et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .blocks import BlockParts, Blocks, Embedded, TransformerTower, check_heads, input_of, key_bias, token_ids
+from .config import BertTower, CausalTextTower, VisionTransformerTower
+from .errors import ConfigError, InputError
+
+
+class VisionTransformer(TransformerTower):
+    """Vision Transformer in the layout of OpenAI CLIP, pooled at the class token.
+
+    Takes ``pixels`` float [B, C, S, S] with S the configured size, normalized by the processor.
+    Tokens are the patch states after the last norm, row by row over ``grid``.
+    """
+
+    skip_tokens = 1
+
+    def __init__(self, config: VisionTransformerTower) -> None:
+        super().__init__()
+        side = config.image_size // config.patch_size
+        if side == 0:
+            raise ConfigError(
+                f"vit: patch_size {config.patch_size} is larger than image_size {config.image_size}. "
+                "Use patches no larger than the image."
+            )
+        scale = config.width**-0.5
+        self.grid = (side, side)
+        self.pixel_shape = (config.channels, config.image_size, config.image_size)
+        self.width = config.output_dim or config.width
+        self.conv1 = nn.Conv2d(
+            config.channels, config.width, config.patch_size, config.patch_size, bias=False
+        )
+        self.class_embedding = nn.Parameter(scale * torch.randn(config.width))
+        self.positional_embedding = nn.Parameter(scale * torch.randn(side * side + 1, config.width))
+        self.ln_pre = nn.LayerNorm(config.width)
+        self.transformer = Blocks(config)
+        self.ln_post = nn.LayerNorm(config.width)
+        self.proj = (
+            None
+            if config.output_dim is None
+            else nn.Parameter(scale * torch.randn(config.width, config.output_dim))
+        )
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> Embedded:
+        """Return class token and patches [B, 1 + N, W] with positions, after the first norm.
+
+        Raises:
+            InputError: ``pixels`` is missing or of another shape.
+        """
+        pixels = input_of(inputs, "pixels")
+        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != self.pixel_shape:
+            raise InputError(
+                f"pixels: expected [B, {', '.join(map(str, self.pixel_shape))}], got {list(pixels.shape)}. "
+                "Use the processor stored with the model."
+            )
+        patches = self.conv1(pixels.to(self.conv1.weight.dtype)).flatten(2).transpose(1, 2)
+        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        states = torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype)
+        read = torch.zeros(len(patches), dtype=torch.long, device=patches.device)
+        return Embedded(self.ln_pre(states), read=read)
+
+    def encode(self, embedded: Embedded) -> Tensor:
+        """Return the states [B, 1 + N, W] after the last block."""
+        return self.transformer(embedded.states, causal=False)
+
+    def normalize(self, states: Tensor) -> Tensor:
+        """Return ``states`` after ``ln_post``."""
+        return self.ln_post(states)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Return the class token times ``proj``."""
+        return pooled if self.proj is None else pooled @ self.proj
+
+    def parts(self) -> list[BlockParts]:
+        """Return the weights of every block, first to last."""
+        return self.transformer.parts()
+
+
+class CausalText(TransformerTower):
+    """Causal text transformer of OpenAI CLIP, pooled at the end-of-text token (the highest id).
+
+    Takes ``input_ids`` int64 [B, L]. The batch is cut to its longest real length, which changes
+    nothing: no position up to the end-of-text token can see a later one. Tokens come back cut
+    the same way, with a mask that ends at the end-of-text token.
+    """
+
+    def __init__(self, config: CausalTextTower) -> None:
+        super().__init__()
+        self.context_length = config.context_length
+        self.width = config.output_dim or config.width
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
+        self.positional_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
+        self.transformer = Blocks(config)
+        self.ln_final = nn.LayerNorm(config.width)
+        self.text_projection = (
+            None if config.output_dim is None else nn.Parameter(torch.empty(config.width, config.output_dim))
+        )
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        if self.text_projection is not None:
+            nn.init.normal_(self.text_projection, std=config.width**-0.5)
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> Embedded:
+        """Return token plus position embeddings [B, n, W], n the longest real length.
+
+        Raises:
+            InputError: ``input_ids`` is missing, too long, or has an id outside the vocabulary.
+        """
+        ids = token_ids(inputs, length=self.context_length, vocabulary=self.token_embedding.num_embeddings)
+        end = ids.argmax(dim=-1)
+        ids = ids[:, : int(end.max()) + 1]
+        states = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
+        return Embedded(states, causal=True, read=end)
+
+    def encode(self, embedded: Embedded) -> Tensor:
+        """Return the states [B, n, W] after the last block."""
+        return self.transformer(embedded.states, causal=True)
+
+    def normalize(self, states: Tensor) -> Tensor:
+        """Return ``states`` after ``ln_final``."""
+        return self.ln_final(states)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Return the end-of-text state times ``text_projection``."""
+        return pooled if self.text_projection is None else pooled @ self.text_projection
+
+    def parts(self) -> list[BlockParts]:
+        """Return the weights of every block, first to last."""
+        return self.transformer.parts()
+
+
+class BertLayer(nn.Module):
+    """Post-norm block of BERT; the nesting is that of the published parameter names."""
+
+    def __init__(self, config: BertTower) -> None:
+        super().__init__()
+        width, eps = config.width, config.layer_norm_eps
+        self.heads, self.dropout = config.heads, config.dropout
+        self.attention = nn.ModuleDict(
+            {
+                "self": nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")}),
+                "output": nn.ModuleDict(
+                    {"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, eps)}
+                ),
+            }
+        )
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, config.mlp_width)})
+        self.output = nn.ModuleDict(
+            {"dense": nn.Linear(config.mlp_width, width), "LayerNorm": nn.LayerNorm(width, eps)}
+        )
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the states [B, T, W]; ``mask`` is bool [B, 1, 1, T] or None."""
+        projections, output = self.attention["self"], self.attention["output"]
+        query, key, value = (
+            projections[name](states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for name in ("query", "key", "value")
+        )
+        rate = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
+        mixed = self._drop(output["dense"](mixed.transpose(1, 2).flatten(2)))
+        states = output["LayerNorm"](states + mixed)
+        hidden = self._drop(self.output["dense"](F.gelu(self.intermediate["dense"](states))))
+        return self.output["LayerNorm"](states + hidden)
+
+    def _drop(self, states: Tensor) -> Tensor:
+        return F.dropout(states, self.dropout, self.training)
+
+    def parts(self) -> BlockParts:
+        """Return the weights of this layer with query, key and value in one matrix."""
+        linears = [self.attention["self"][name] for name in ("query", "key", "value")]
+        output = self.attention["output"]
+        return BlockParts(
+            qkv_weight=torch.cat([linear.weight for linear in linears]),
+            qkv_bias=torch.cat([linear.bias for linear in linears]),
+            out=output["dense"],
+            up=self.intermediate["dense"],
+            down=self.output["dense"],
+            norms=(output["LayerNorm"], self.output["LayerNorm"]),
+            heads=self.heads,
+            pre_norm=False,
+        )
+
+
+class Bert(TransformerTower):
+    """BERT encoder without pooler, pooled at the first token or as the mean of the real ones.
+
+    Takes ``input_ids`` int64 [B, L] and ``attention_mask`` int64 or bool [B, L] (all real when
+    absent); token types are zero. Columns that are padding in every row are cut, which changes
+    nothing because padding is never attended to. Dropout acts in training mode only.
+    """
+
+    def __init__(self, config: BertTower) -> None:
+        super().__init__()
+        check_heads(config.width, config.heads)
+        self.width = config.width
+        self.pooling = config.pooling
+        self.dropout = config.dropout
+        self.embeddings = nn.ModuleDict(
+            {
+                "word_embeddings": nn.Embedding(config.vocab_size, config.width),
+                "position_embeddings": nn.Embedding(config.max_positions, config.width),
+                "token_type_embeddings": nn.Embedding(config.type_vocab_size, config.width),
+                "LayerNorm": nn.LayerNorm(config.width, config.layer_norm_eps),
+            }
+        )
+        self.encoder = nn.ModuleDict(
+            {"layer": nn.ModuleList(BertLayer(config) for _ in range(config.layers))}
+        )
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> Embedded:
+        """Return the normed sum of word, position and type embeddings [B, n, W].
+
+        Raises:
+            InputError: ``input_ids`` is missing, too long or outside the vocabulary; the mask has
+                another shape, or a row without a real token.
+        """
+        table = self.embeddings
+        positions = table["position_embeddings"].weight
+        ids = token_ids(inputs, length=len(positions), vocabulary=table["word_embeddings"].num_embeddings)
+        mask = _padding_mask(ids, inputs.get("attention_mask"))
+        if mask is not None:
+            longest = int(mask.any(dim=0).nonzero().max()) + 1
+            ids, mask = ids[:, :longest], mask[:, :longest]
+        states = table["word_embeddings"](ids) + table["token_type_embeddings"].weight[0]
+        states = table["LayerNorm"](states + positions[: ids.shape[1]])
+        states = F.dropout(states, self.dropout, self.training)
+        read = torch.zeros(len(ids), dtype=torch.long, device=ids.device) if self.pooling == "cls" else None
+        return Embedded(states, key_mask=mask, read=read)
+
+    def encode(self, embedded: Embedded) -> Tensor:
+        """Return the states [B, n, W] after the last layer."""
+        states, mask = embedded.states, key_bias(embedded)
+        for layer in self.encoder["layer"]:
+            states = layer(states, mask)
+        return states
+
+    def parts(self) -> list[BlockParts]:
+        """Return the weights of every layer, first to last."""
+        return [layer.parts() for layer in self.encoder["layer"]]
+
+
+def _padding_mask(ids: Tensor, mask: Tensor | None) -> Tensor | None:
+    """Return the mask as bool [B, L], or None when every position is real."""
+    if mask is None:
+        return None
+    if mask.shape != ids.shape:
+        raise InputError(
+            f"attention_mask: expected {list(ids.shape)} like input_ids, got {list(mask.shape)}."
+        )
+    mask = mask.bool()
+    if bool(mask.all()):
+        return None
+    empty = (~mask.any(dim=1)).nonzero()
+    if len(empty):
+        raise InputError(
+            f"attention_mask: row {int(empty[0])} has no real token. Drop that text or give it one token."
+        )
+    return mask

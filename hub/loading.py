@@ -1,0 +1,284 @@
+"""From a name, a folder or a Hub repository to a model that is ready to answer.
+
+Nothing but JSON, YAML and safetensors is read, files are fetched by exact name, and published
+weights are compared with the SHA-256 they were registered with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core import registry
+from ..core.errors import ConfigError, VerticlipError, WeightsError, nearest
+from ..core.files import sha256_of
+from ..core.limits import DEFAULT, Limits
+
+if TYPE_CHECKING:
+    from ..core.config import ModelConfig
+    from ..core.model import ContrastiveModel
+    from ..core.processing import Processor
+    from ..core.prompts import PromptSet
+
+CONFIG, PROCESSOR, WEIGHTS = "config.json", "processor.json", "model.safetensors"
+TOKENIZER, PROMPTS = "tokenizer.json", "prompts.yaml"
+REQUIRED_FILES = (CONFIG, PROCESSOR, WEIGHTS)
+OPTIONAL_FILES = (TOKENIZER, PROMPTS)
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """Where a model's files are and how results should name it.
+
+    Attributes:
+        folder: holds config.json, processor.json, model.safetensors and perhaps tokenizer and prompts.
+        id: registry name, ``org/name``, or the folder as the user wrote it.
+        commit: 40 hex digits of the Hub commit, or None for files that have none.
+        spec: registry entry, or None for folders and other repositories.
+    """
+
+    folder: Path
+    id: str
+    commit: str | None = None
+    spec: registry.ModelSpec | None = None
+
+    @cached_property
+    def revision(self) -> str:
+        """Commit on the Hub, else ``sha256:`` and 16 digits of the weights' hash; read on first use."""
+        if self.commit:
+            return self.commit
+        known = self.spec.weights.files.get(WEIGHTS) if self.spec else None
+        return f"sha256:{(known or sha256_of(self.folder / WEIGHTS))[:16]}"
+
+
+def resolve(name_or_path: str | Path, revision: str | None = None) -> ResolvedModel:
+    """Find a model's files, fetching them from the Hub when they are not here yet.
+
+    A registry name comes first, then an existing folder, then ``org/name`` on the Hub.
+
+    Args:
+        name_or_path: ``medical/tiny``, ``./my-model`` or ``org/name``.
+        revision: branch, tag or commit of a Hub repository; the commit it stands for is recorded.
+
+    Raises:
+        ConfigError: nothing goes by this name, or ``revision`` does not apply to it.
+        WeightsError: a file is missing, cannot be fetched, or is not the one that was registered.
+    """
+    name = str(name_or_path)
+    if "://" in name:
+        raise ConfigError(f"{name!r} is a URL. Give a model name, a folder or a Hub repository 'org/name'.")
+    if isinstance(name_or_path, str) and name in registry.models():
+        return _registered(registry.model_spec(name), revision)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _local(folder, name, revision)
+    if isinstance(name_or_path, Path) or name.startswith(("/", "./", "../", "~")) or folder.is_file():
+        kind = "is a file" if folder.is_file() else "does not exist"
+        raise ConfigError(f"{name}: {kind}; expected a folder with {', '.join(REQUIRED_FILES)}.")
+    if not _REPOSITORY.fullmatch(name) or ".." in name or name.split("/")[0] in registry.ROOMS:
+        # Not a repository, or a slip in one of our own names: never guess other people's weights.
+        registry.model_spec(name)
+    return _from_hub(name, revision)
+
+
+def load_model(
+    resolved: ResolvedModel, *, limits: Limits = DEFAULT
+) -> tuple[ContrastiveModel, Processor, PromptSet | None]:
+    """Return (network in evaluation mode on the CPU, processor, prompt set or None).
+
+    Raises:
+        ConfigError: a config is missing, damaged, unsafe or contradicts another file.
+        WeightsError: tensors are missing, unexpected, misshapen, damaged or not finite.
+    """
+    from ..core.checkpoint import load_strict, read_weights
+    from ..core.config import ModelConfig, read_config
+    from ..core.processing import Processor
+
+    folder = resolved.folder
+    config = read_config(ModelConfig, folder / CONFIG, limits=limits)
+    processor = Processor.load(folder, limits=limits)
+    for modality in config.towers:
+        if modality in ("image", "text") and modality not in processor.modalities:
+            raise ConfigError(
+                f"{resolved.id}: {CONFIG} has a tower for {modality!r} and {PROCESSOR} does not prepare it. "
+                "The two files belong to different models."
+            )
+    prompts = _read_prompts(folder, config, limits)
+    state = read_weights(folder / WEIGHTS)
+    network = _build(config)
+    load_strict(network, state, source=f"{resolved.id}: {WEIGHTS}")
+    return network.eval(), processor, prompts
+
+
+def _read_prompts(folder: Path, config: ModelConfig, limits: Limits) -> PromptSet | None:
+    from ..core.prompts import PromptSet
+
+    path = folder / PROMPTS
+    if path.is_file():
+        return PromptSet.load(path, limits=limits)
+    if config.prompts is not None:
+        raise ConfigError(
+            f"{folder}: {CONFIG} names prompt set {config.prompts!r} and there is no {PROMPTS}."
+        )
+    return None
+
+
+# --- building -------------------------------------------------------------------------------
+
+
+def _builder(config: ModelConfig) -> Callable[[ModelConfig], ContrastiveModel]:
+    room = registry.room(config.domain) if config.domain else None
+    if config.architecture == "contrastive":
+        from ..core.model import ContrastiveModel
+
+        return ContrastiveModel
+    if room is None:
+        raise ConfigError(
+            f"{CONFIG}: architecture {config.architecture!r} belongs to a domain and 'domain' is not set."
+            f"{nearest(config.architecture, ['contrastive'])}"
+        )
+    return room.function("architectures", config.architecture)
+
+
+def _build(config: ModelConfig) -> ContrastiveModel:
+    """Build without spending time or random numbers on values that the weights replace."""
+    import torch
+
+    build = _builder(config)
+    # Construction draws initial weights; the caller's random state must not notice.
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                network = build(config)
+        except VerticlipError:
+            raise
+        except Exception:  # some libraries compute with real values while they build; any type can surface
+            return build(config)
+        saved = network.state_dict()
+        if all(name in saved for name, _ in network.named_buffers()):
+            return network
+        # Buffers that are not part of the weights have no value on the meta device.
+        return build(config)
+
+
+# --- places ---------------------------------------------------------------------------------
+
+
+def _local(folder: Path, name: str, revision: str | None) -> ResolvedModel:
+    if revision is not None:
+        raise ConfigError(f"{name} is a folder and has no revision {revision!r}. Leave revision out.")
+    for required in REQUIRED_FILES:
+        if not (folder / required).is_file():
+            raise WeightsError(f"{name}: no {required}. A model folder needs {', '.join(REQUIRED_FILES)}.")
+    return ResolvedModel(folder, name)
+
+
+def _registered(spec: registry.ModelSpec, revision: str | None) -> ResolvedModel:
+    ref = spec.weights
+    if revision not in (None, ref.revision):
+        pinned = f"pinned to {ref.revision}" if ref.revision else "part of this package"
+        elsewhere = f" Load {ref.repo_id!r} with revision={revision!r} instead." if ref.repo_id else ""
+        raise ConfigError(f"{spec.name} is {pinned}; it has no revision {revision!r}.{elsewhere}")
+    if ref.packaged is not None:
+        folder = registry.room(spec.domain).folder / ref.packaged
+    else:
+        if ref.repo_id is None or ref.revision is None or not ref.files:
+            raise ConfigError(
+                f"{spec.name}: the registry names no packaged weights and no pinned repository."
+            )
+        fetched = [_download(ref.repo_id, name, ref.revision) for name in ref.files]
+        folder = fetched[0].parent
+    for name in (*REQUIRED_FILES, *OPTIONAL_FILES):
+        if name not in ref.files and (name in REQUIRED_FILES or (folder / name).exists()):
+            raise WeightsError(f"{spec.name}: the registry states no SHA-256 for {name}; nothing was loaded.")
+    verify_files(folder, ref.files, source=spec.name)
+    return ResolvedModel(folder, spec.name, ref.revision, spec)
+
+
+def verify_files(folder: Path, hashes: Mapping[str, str], *, source: str) -> None:
+    """Compare every file named in ``hashes`` with its SHA-256.
+
+    Raises:
+        WeightsError: names the first file that is missing or differs, with both hashes.
+    """
+    for name, expected in hashes.items():
+        path = folder / name
+        if not path.is_file():
+            raise WeightsError(f"{source}: {name} is missing from {folder}. Reinstall or fetch it again.")
+        got = sha256_of(path)
+        if got != expected:
+            raise WeightsError(
+                f"{source}: {name} has SHA-256 {got}, expected {expected}. "
+                "The file was changed or damaged; delete it and fetch it again."
+            )
+
+
+# --- the Hub --------------------------------------------------------------------------------
+
+
+def _from_hub(repo_id: str, revision: str | None) -> ResolvedModel:
+    folder = _download(repo_id, CONFIG, revision or "main").parent
+    # The cache keeps each commit in a folder of that name; every other file is taken from the same commit.
+    commit = folder.name
+    if not _COMMIT.fullmatch(commit):
+        raise WeightsError(f"{repo_id}: the Hub named no commit for revision {revision or 'main'!r}.")
+    for name in (PROCESSOR, WEIGHTS):
+        _download(repo_id, name, commit)
+    for name in OPTIONAL_FILES:
+        _download_if_published(repo_id, name, commit)
+    return ResolvedModel(folder, repo_id, commit)
+
+
+def _download_if_published(repo_id: str, name: str, commit: str) -> None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    # None means unknown; anything else is the file itself or the note that this commit lacks it.
+    if try_to_load_from_cache(repo_id, name, revision=commit) is not None:
+        return
+    with contextlib.suppress(RemoteEntryNotFoundError):
+        _download(repo_id, name, commit, optional=True)
+
+
+def _download(repo_id: str, name: str, revision: str, *, optional: bool = False) -> Path:
+    """Return the local path of one file of one revision, from the cache or the Hub.
+
+    Raises:
+        ConfigError: no such repository or revision, or access to it is not granted.
+        WeightsError: the file is not in the repository, or cannot be fetched now.
+        RemoteEntryNotFoundError: the repository lacks the file and it is ``optional``.
+    """
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo_id, name, revision=revision))
+    except errors.GatedRepoError:
+        raise ConfigError(
+            f"{repo_id}: its owner grants access one by one. Ask on the model's page, then run: hf auth login"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise ConfigError(
+            f"No model {repo_id!r} on the Hub (or it is private). Check the name, or run: hf auth login"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise ConfigError(
+            f"{repo_id}: no revision {revision!r}. Give a branch, a tag or a full commit."
+        ) from None
+    except errors.RemoteEntryNotFoundError:
+        if optional:
+            raise
+        hint = " Only safetensors weights are loaded." if name == WEIGHTS else ""
+        raise WeightsError(f"{repo_id}: {name} is not in the repository at {revision!r}.{hint}") from None
+    except (errors.HfHubHTTPError, OSError) as error:
+        raise WeightsError(
+            f"{repo_id}: {name} at {revision!r} is not in the cache and the Hub cannot be reached "
+            f"({type(error).__name__}). Go online once, or give a folder that holds the files."
+        ) from error
