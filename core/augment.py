@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .config import AugmentConfig
 
-_LUMA = (0.299, 0.587, 0.114)
+_LEVELS = 256
 
 
 def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -27,87 +27,155 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
     Returns:
         float32 [B, C, H, W] in [0, 1].
     """
-    images = _geometry(images, config, generator)
-    images = _photometry(images, config, generator)
+    draw = _Draw(len(images), generator)
+    if config.histogram or config.tone_curve:
+        images = _tones(images, config, draw)
+    images = _geometry(images, config, draw)
+    images = _photometry(images, config, draw)
+    if config.invert:
+        images = torch.where(draw.chosen(config.invert), images.amax((1, 2, 3), keepdim=True) - images, images)
     if config.blur:
-        images = _blur(images, config.blur, generator)
+        images = torch.where(draw.chosen(config.blur), _binomial_blur(images), images)
+    if config.low_resolution:
+        images = _low_resolution(images, config.low_resolution, draw)
     if config.noise:
-        level = _uniform(len(images), 0.0, config.noise, generator)
+        level = draw.uniform(0.0, config.noise) * draw.chosen(0.3)
         images = images + level * torch.randn(images.shape, generator=generator)
     if config.erase:
-        images = _erase(images, config.erase, generator)
-    return images.clamp_(0.0, 1.0)
+        images = _erase(images, config.erase, draw)
+    return images.clamp(0.0, 1.0)
 
 
-def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Return float32 [count, 1, 1, 1] between ``low`` and ``high``."""
-    return torch.empty(count, 1, 1, 1).uniform_(low, high, generator=generator)
+class _Draw:
+    """Random numbers for each image of a batch, shaped to multiply images."""
+
+    def __init__(self, count: int, generator: torch.Generator) -> None:
+        self.count, self.generator = count, generator
+
+    def uniform(self, low: float, high: float, *, channels: int = 1) -> Tensor:
+        """Return float32 [B, channels, 1, 1] between ``low`` and ``high``."""
+        return torch.empty(self.count, channels, 1, 1).uniform_(low, high, generator=self.generator)
+
+    def symmetric_gain(self, size: float, *, channels: int = 1) -> Tensor:
+        """Return ``exp`` of a uniform draw in [-size, size]: as likely a gain as its inverse."""
+        return self.uniform(-size, size, channels=channels).exp()
+
+    def chosen(self, probability: float) -> Tensor:
+        """Return bool [B, 1, 1, 1], True with ``probability``."""
+        return torch.rand(self.count, 1, 1, 1, generator=self.generator) < probability
 
 
-def _chosen(count: int, probability: float, generator: torch.Generator) -> Tensor:
-    """Return bool [count, 1, 1, 1], True with ``probability``."""
-    return torch.rand(count, 1, 1, 1, generator=generator) < probability
+def _tones(images: Tensor, config: AugmentConfig, draw: _Draw) -> Tensor:
+    """Histogram transfer inside the batch and random tone curves, as one table look-up per image.
+
+    Scanners and exports differ most in grey values; with a foreign distribution, shape has to decide.
+    """
+    if images.shape[1] == 3:
+        is_grey = ((images[:, :1] - images).abs().amax((1, 2, 3)) < 1e-3).view(-1, 1)
+    else:
+        is_grey = torch.ones(draw.count, 1, dtype=torch.bool)
+    levels = (images[:, :1] * (_LEVELS - 1)).round().long().view(draw.count, -1)
+    identity = torch.linspace(0, 1, _LEVELS).expand(draw.count, _LEVELS)
+    counts = torch.zeros(draw.count, _LEVELS).scatter_add_(1, levels, torch.ones(levels.shape))
+    cumulative = counts.cumsum(1) / counts.sum(1, keepdim=True)
+    donor = cumulative[torch.randint(draw.count, (draw.count,), generator=draw.generator)]
+    matched = torch.searchsorted(donor.contiguous(), cumulative.clamp(max=1 - 1e-6)).clamp(max=_LEVELS - 1)
+    strength = draw.uniform(0.3, 1.0).view(-1, 1) * draw.chosen(config.histogram).view(-1, 1)
+    table = identity + strength * (matched / (_LEVELS - 1) - identity)
+    curve = _tone_curve(draw, config.tone_strength)
+    curved = torch.gather(curve, 1, (table * (_LEVELS - 1)).round().long())
+    table = torch.where(draw.chosen(config.tone_curve).view(-1, 1), curved, table)
+    table = torch.where(is_grey, table, identity)
+    all_levels = (images * (_LEVELS - 1)).round().long()
+    changed = torch.gather(table, 1, all_levels.view(draw.count, -1)).view(images.shape)
+    return torch.where(is_grey.view(-1, 1, 1, 1), changed, images)
 
 
-def _geometry(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """One affine resampling for flip, zoom, aspect, rotation, shear and shift."""
-    count = len(images)
-    draw = lambda low, high: _uniform(count, low, high, generator).view(count)  # noqa: E731
-    zoom = draw(*config.scale)
-    stretch = torch.exp(draw(-1.0, 1.0) * math.log1p(config.aspect))
-    angle = draw(-config.rotate_deg, config.rotate_deg) * math.pi / 180
-    shear = torch.tan(draw(-config.shear_deg, config.shear_deg) * math.pi / 180)
-    shift_x, shift_y = draw(-config.translate, config.translate) * 2, draw(-config.translate, config.translate) * 2
-    mirror_x = 1 - 2 * _chosen(count, config.flip_horizontal, generator).view(count).float()
-    mirror_y = 1 - 2 * _chosen(count, config.flip_vertical, generator).view(count).float()
+def _tone_curve(draw: _Draw, strength: float, *, knots: int = 5) -> Tensor:
+    """Return tables [B, 256] of piecewise linear curves around the identity, black staying dark."""
+    base = torch.linspace(0, 1, knots).expand(draw.count, knots)
+    jitter = torch.rand(draw.count, knots, generator=draw.generator) * 2 - 1
+    points = (base + jitter * strength * (base * 0.7 + 0.3)).clamp(0, 1)
+    points = torch.cat([points[:, :1] * 0.3, points[:, 1:]], dim=1)
+    return F.interpolate(points[:, None], size=_LEVELS, mode="linear", align_corners=True)[:, 0]
+
+
+def _geometry(images: Tensor, config: AugmentConfig, draw: _Draw) -> Tensor:
+    """One affine resampling for content box, zoom, aspect, rotation, shift and flips."""
+    flat = draw.count
+    angle = draw.uniform(-config.rotate_deg, config.rotate_deg).view(flat) * math.pi / 180
+    zoom = draw.uniform(*(math.log(bound) for bound in config.zoom)).exp().view(flat)
+    stretch = draw.symmetric_gain(config.aspect / 2).view(flat)
+    shift_x, shift_y = (draw.uniform(-config.translate, config.translate).view(flat) for _ in range(2))
+    mirror_x = 1 - 2 * draw.chosen(config.flip_horizontal).view(flat).float()
+    mirror_y = 1 - 2 * draw.chosen(config.flip_vertical).view(flat).float()
+    center_x, center_y, half_x, half_y = _window(images, config, draw)
+    across, down = mirror_x / (zoom * stretch), mirror_y * stretch / zoom
     cos, sin = torch.cos(angle), torch.sin(angle)
-    width, height = zoom * stretch * mirror_x, zoom / stretch * mirror_y
     rows = (
-        torch.stack([cos * width, (shear * cos - sin) * height, shift_x], dim=1),
-        torch.stack([sin * width, (shear * sin + cos) * height, shift_y], dim=1),
+        torch.stack([half_x * cos * across, -half_x * sin * down, center_x + half_x * shift_x], dim=1),
+        torch.stack([half_y * sin * across, half_y * cos * down, center_y + half_y * shift_y], dim=1),
     )
     grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode=config.border, align_corners=False)
 
 
-def _photometry(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Gamma, contrast about the image mean, brightness and saturation, in that order."""
-    count = len(images)
-    if config.gamma:
-        exponent = torch.exp(_uniform(count, -1.0, 1.0, generator) * math.log1p(config.gamma))
-        images = images.clamp(0.0, 1.0).pow(exponent)
-    if config.contrast:
-        factor = 1 + _uniform(count, -config.contrast, config.contrast, generator)
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        images = mean + factor * (images - mean)
-    if config.brightness:
-        images = images + _uniform(count, -config.brightness, config.brightness, generator)
-    if config.saturation and images.shape[1] == 3:
-        weights = torch.tensor(_LUMA).view(1, 3, 1, 1)
-        grey = (images * weights).sum(dim=1, keepdim=True)
-        factor = 1 + _uniform(count, -config.saturation, config.saturation, generator)
-        images = grey + factor * (images - grey)
-    return images
+def _window(images: Tensor, config: AugmentConfig, draw: _Draw) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return centre and half size [B] each, in [-1, 1] coordinates, of the part to look at."""
+    if config.content_box is None:
+        zeros, ones = torch.zeros(draw.count), torch.ones(draw.count)
+        return zeros, zeros, ones, ones
+    amount = draw.uniform(*config.content_box).view(draw.count)
+    bright = images.amax(1) > 0.06
+    result = []
+    for axis in (1, 2):
+        seen = bright.any(dim=axis).float()
+        size = seen.shape[1]
+        first = seen.argmax(1) / size
+        last = 1 - seen.flip(1).argmax(1) / size
+        first, last = amount * first, 1 - amount * (1 - last)
+        result.append((first + last - 1, (last - first).clamp(min=0.2)))
+    (center_x, half_x), (center_y, half_y) = result
+    return center_x, center_y, half_x, half_y
 
 
-def _blur(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Down and up again by a random factor up to 4: the blur of low-resolution scans."""
-    factor = float(torch.empty(()).uniform_(1.5, 4.0, generator=generator))
-    chosen = _chosen(len(images), probability, generator)
+def _photometry(images: Tensor, config: AugmentConfig, draw: _Draw) -> Tensor:
+    """Gamma, contrast about the image mean, brightness, then each channel's own gain."""
+    chosen = draw.chosen(config.photometric)
+    changed = images.clamp(1e-4, 1.0).pow(draw.symmetric_gain(config.gamma))
+    mean = changed.mean(dim=(1, 2, 3), keepdim=True)
+    changed = (changed - mean) * draw.symmetric_gain(config.contrast) + mean
+    changed = changed * draw.symmetric_gain(config.brightness)
+    images = torch.where(chosen, changed, images)
+    if config.channel_gain:
+        images = images * draw.symmetric_gain(config.channel_gain, channels=images.shape[1])
+    return images.clamp(0.0, 1.0)
+
+
+def _binomial_blur(images: Tensor) -> Tensor:
+    """Return the images under a 5 x 5 binomial kernel."""
+    channels = images.shape[1]
+    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    kernel = torch.outer(row, row).expand(channels, 1, 5, 5)
+    return F.conv2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), kernel, groups=channels)
+
+
+def _low_resolution(images: Tensor, probability: float, draw: _Draw) -> Tensor:
+    """Down to 35-80 % of the side and up again; one size per batch keeps it one call."""
+    factor = float(torch.empty(()).uniform_(0.35, 0.8, generator=draw.generator))
     size = (images.shape[2], images.shape[3])
-    small = (max(1, round(size[0] / factor)), max(1, round(size[1] / factor)))
-    soft = F.interpolate(images, small, mode="bilinear", antialias=True, align_corners=False)
-    soft = F.interpolate(soft, size, mode="bilinear", align_corners=False)
-    return torch.where(chosen, soft, images)
+    small = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+    coarse = F.interpolate(images, small, mode="bilinear", antialias=True, align_corners=False)
+    coarse = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
+    return torch.where(draw.chosen(probability), coarse, images)
 
 
-def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Fill one rectangle of up to a third of each side with the image mean."""
-    count, _, height, width = images.shape
-    chosen = _chosen(count, probability, generator)
-    centre_y, centre_x = (_uniform(count, 0.0, 1.0, generator) for _ in range(2))
-    half_y, half_x = (_uniform(count, 0.05, 1 / 6, generator) for _ in range(2))
+def _erase(images: Tensor, probability: float, draw: _Draw) -> Tensor:
+    """Fill one rectangle with one random grey."""
+    height, width = images.shape[2:]
+    center_y, center_x = draw.uniform(0.0, 1.0), draw.uniform(0.0, 1.0)
+    half_y, half_x = draw.uniform(0.05, 0.15), draw.uniform(0.05, 0.15)
     rows = (torch.arange(height).view(1, 1, -1, 1) + 0.5) / height
     columns = (torch.arange(width).view(1, 1, 1, -1) + 0.5) / width
-    inside = ((rows - centre_y).abs() < half_y) & ((columns - centre_x).abs() < half_x)
-    return torch.where(chosen & inside, images.mean(dim=(2, 3), keepdim=True), images)
+    inside = ((rows - center_y).abs() < half_y) & ((columns - center_x).abs() < half_x)
+    return torch.where(inside & draw.chosen(probability), draw.uniform(0.0, 0.5), images)

@@ -155,24 +155,44 @@ class ModelConfig(Config):
 # --- processing -----------------------------------------------------------------------------
 
 
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
 class AugmentConfig(Config):
     """Random changes of training images; ranges are inclusive, probabilities are per image."""
 
-    scale: tuple[float, float] = (1.0, 1.0)
-    """Zoom of the visible area: 0.8 shows 80 % of the side, 1.1 adds a 10 % border."""
+    content_box: tuple[float, float] | None = None
+    """Look at anything between the whole picture (0) and its content without black border (1)."""
+    zoom: tuple[float, float] = (1.0, 1.0)
+    """Magnification, drawn log-uniformly: 1.25 shows 80 % of each side."""
     aspect: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Largest change of the width to height ratio, as a log."""
     rotate_deg: float = Field(default=0.0, ge=0.0, le=180.0)
     translate: float = Field(default=0.0, ge=0.0, lt=1.0)
-    shear_deg: float = Field(default=0.0, ge=0.0, lt=90.0)
-    flip_horizontal: float = Field(default=0.0, ge=0.0, le=1.0)
-    flip_vertical: float = Field(default=0.0, ge=0.0, le=1.0)
-    brightness: float = Field(default=0.0, ge=0.0, lt=1.0)
-    contrast: float = Field(default=0.0, ge=0.0, lt=1.0)
-    saturation: float = Field(default=0.0, ge=0.0, le=1.0)
-    gamma: float = Field(default=0.0, ge=0.0, lt=1.0)
-    blur: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Largest shift as a fraction of the side."""
+    flip_horizontal: Probability = 0.0
+    flip_vertical: Probability = 0.0
+    border: Literal["zeros", "reflection"] = "zeros"
+    histogram: Probability = 0.0
+    """Grey images: take over, in part, the grey-value distribution of another image of the batch."""
+    tone_curve: Probability = 0.0
+    """Grey images: a random smooth tone curve."""
+    tone_strength: float = Field(default=0.25, ge=0.0, le=1.0)
+    brightness: float = Field(default=0.0, ge=0.0, le=2.0)
+    """Largest log gain; contrast (about the image mean) and gamma likewise."""
+    contrast: float = Field(default=0.0, ge=0.0, le=2.0)
+    gamma: float = Field(default=0.0, ge=0.0, le=2.0)
+    photometric: Probability = 0.8
+    """Share of images that get brightness, contrast and gamma."""
+    channel_gain: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Largest log gain of each colour channel by itself: stain and white balance."""
+    invert: Probability = 0.0
+    blur: Probability = 0.0
+    low_resolution: Probability = 0.0
     noise: float = Field(default=0.0, ge=0.0, lt=1.0)
-    erase: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Largest standard deviation of the noise that three images in ten get."""
+    erase: Probability = 0.0
+    """One rectangle of up to 30 % of each side."""
 
 
 class ImageProcessing(Config):
@@ -189,6 +209,8 @@ class ImageProcessing(Config):
     """Crop to the bounding box of pixels above this level; 0 keeps the frame."""
     stretch: tuple[float, float] | None = None
     """Map these percentiles of each image to 0 and 1 before normalization; None keeps values."""
+    standardize: float | None = Field(default=None, gt=0)
+    """Take each image's own mean and deviation (plus this much) instead of ``mean`` and ``std``."""
 
     @model_validator(mode="after")
     def _channels_agree(self) -> ImageProcessing:

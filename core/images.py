@@ -1,18 +1,27 @@
-"""Plain image files (PNG, JPEG, TIFF, WebP, BMP) as samples, checked before they are decoded."""
+"""Plain image files (PNG, JPEG, TIFF, WebP, BMP ...) as samples, checked before they are decoded."""
 
 from __future__ import annotations
 
 import os
+import re
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, LimitError
 from .limits import DEFAULT, Limits
+from .processing import to_pixels
 from .types import Sample
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
+FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 _ORIENTATION_TAG = 0x0112
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+"""What Pillow raises on damaged files, depending on the format and on where the damage is."""
 
 
 def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> Sample:
@@ -23,26 +32,55 @@ def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> Sam
         limits: ceilings on file size and pixels, compared with the header before decoding.
 
     Returns:
-        Sample with ``value`` [C, H, W], C = 1 or 3: uint8 as stored, or float32 in [0, 1] for files of
-        more than 8 bits. ``meta`` has format, mode, height, width and, where the camera turned the
-        picture, ``exif_orientation``; the turn is undone.
+        Sample with ``value`` [C, H, W], C = 1 or 3: uint8 as stored, or float32 in [0, 1] where the
+        file has more than 8 bits or transparency. ``meta`` has format, height, width and, when the
+        camera turned the picture, ``exif_orientation``; the turn is undone.
 
     Raises:
         InputError: missing file, not an image, damaged, or more than one frame.
         LimitError: over a ceiling.
     """
-    import numpy as np
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    from .processing import Processor  # noqa: F401
+    from PIL import Image, ImageOps
 
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}. Give one image file.")
+        raise InputError(
+            f"{path}: {'is a folder' if path.is_dir() else 'no such file'}. Give one image file."
+        )
     limits.check("file_bytes", path.stat().st_size, what=f"{path.name}: bytes")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=FORMATS) as image:
             limits.check("pixels", image.width * image.height, what=f"{path.name}: pixels")
-            pass
-    except UnidentifiedImageError:
-        raise InputError("...") from None
+            frames = getattr(image, "n_frames", 1)
+            # An MPO file is a photograph followed by previews or a second view; its first frame is the one.
+            if frames > 1 and image.format != "MPO":
+                raise InputError(
+                    f"{path.name}: has {frames} frames, expected a still image. Save one frame of it."
+                )
+            meta: dict[str, Any] = {"format": image.format, "height": image.height, "width": image.width}
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            if orientation != 1:
+                meta["exif_orientation"] = orientation
+            value = _pixels(ImageOps.exif_transpose(image), path.name)
+    except (InputError, LimitError):
+        raise
+    except Image.DecompressionBombError as error:
+        limits.check("pixels", int(re.findall(r"\d+", str(error))[0]), what=f"{path.name}: pixels")
+        raise LimitError(f"{path.name}: more pixels than Pillow decodes. Cut the image into tiles.") from None
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{path.name}: not an image of a known format ({', '.join(FORMATS)}).") from None
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path.name}: the image is damaged ({type(error).__name__}). Copy or save it again."
+        ) from error
+    return Sample(value, "image", meta, id=path.name)
+
+
+def _pixels(image: Any, name: str) -> Tensor:
+    """Return [C, H, W]: 8-bit grey and colour as they are, everything else scaled to [0, 1]."""
+    if image.mode == "L":
+        return torch.from_numpy(np.array(image))[None]
+    if image.mode == "RGB":
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    image.load()
+    return to_pixels(image, name=name)

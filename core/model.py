@@ -113,8 +113,9 @@ class ContrastiveModel(nn.Module):
         Raises:
             InputError: the model has no such tower.
         """
+        pooled = self._run(modality, inputs, tokens=False).pooled
         # The norm is taken in float32: bfloat16 embeddings would be off by up to 0.4 %.
-        embedding = self.projections[modality](self._run(modality, inputs, tokens=False).pooled).float()
+        embedding = self.projections[modality](pooled).float()
         return F.normalize(embedding, dim=-1) if normalize else embedding
 
     def encode_tokens(self, modality: str, inputs: Mapping[str, Tensor], *, project: bool = False) -> TokenOutput:

@@ -123,6 +123,10 @@ class Processor:
             if generator is None:
                 raise ConfigError("Training images need a torch.Generator, so that a run can be repeated.")
             fitted = augment(fitted, self.augmentation, generator)
+        if config.standardize is not None:
+            center = fitted.mean(dim=(1, 2, 3), keepdim=True)
+            deviation = (fitted - center).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+            return {"pixels": (fitted - center) / (deviation + config.standardize)}
         shape = (1, config.channels, 1, 1)
         mean, std = torch.tensor(config.mean).view(shape), torch.tensor(config.std).view(shape)
         return {"pixels": (fitted - mean) / std}

@@ -18,15 +18,15 @@ _HOMES = {
     "macro_f1": "classification",
     "RegressionReport": "regression",
     "regression_report": "regression",
-    "Positives": "retrieval",
+    "Positives": "ranking",
+    "image_text_ranks": "ranking",
+    "positive_ranks": "ranking",
+    "top_k": "ranking",
+    "ImageTextReport": "retrieval",
+    "QueryMetrics": "retrieval",
     "RetrievalReport": "retrieval",
     "image_text_report": "retrieval",
     "retrieval_report": "retrieval",
-    "average_precision_at": "ranking",
-    "image_text_ranks": "ranking",
-    "ndcg_at": "ranking",
-    "positive_ranks": "ranking",
-    "top_k": "ranking",
 }
 
 __all__ = list(_HOMES)

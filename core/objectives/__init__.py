@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import Needs, Objective, build_objective, list_objectives, register_objective
+    from .caption import CoCa
+    from .distill import Distill
+    from .gradcache import cached_backward
+    from .pairwise import CWCL, InfoNCE, Sigmoid
 
 _HOMES = {
     "Objective": "base",

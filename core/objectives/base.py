@@ -5,11 +5,14 @@ This is the only module of verticlip that touches ``torch.distributed``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import torch
@@ -153,7 +156,8 @@ def build_objective(name: str, options: Mapping[str, Any] | None = None) -> Obje
     for option in options or {}:
         if option not in names:
             raise ConfigError(
-                f"Objective {name!r} has no option {option!r}; it has: {', '.join(names)}.{nearest(option, names)}"
+                f"Objective {name!r} has no option {option!r}; "
+                f"it has: {', '.join(names)}.{nearest(option, names)}"
             )
     fields: dict[str, Any] = {
         item.name: (hints[item.name], ... if item.default is item.empty else item.default)
@@ -174,6 +178,26 @@ def world() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+@contextlib.contextmanager
+def file_process_group(rank: int, size: int, path: Path, *, timeout_s: float = 60.0) -> Iterator[None]:
+    """Join a CPU process group that meets through a file, for the body of a ``with``.
+
+    Args:
+        rank: this process, in [0, size).
+        size: number of processes.
+        path: a file that does not exist yet, the same for all ranks.
+        timeout_s: seconds after which a waiting collective fails.
+    """
+    store = dist.FileStore(str(path), size)
+    dist.init_process_group(
+        "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=timeout_s)
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def check_equal_batches(rows: int, device: torch.device) -> None:

@@ -54,6 +54,7 @@ class CoCa(Objective):
         )
 
     def compute(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts ``contrastive`` and ``caption``, weighted."""
         caption = self.caption_weight * self._caption(
             outputs.extras["caption_logits"], batch.extras["caption_labels"]
         )

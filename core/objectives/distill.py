@@ -58,6 +58,7 @@ class Distill(Objective):
         )
 
     def compute(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts ``contrastive`` and ``distill``, weighted."""
         student = pair_of(outputs.embeddings, self.modalities)
         teacher = pair_of(
             {name: batch.extras[f"teacher_{name}"].detach().to(student[0].dtype) for name in self.modalities},

@@ -63,7 +63,7 @@ def cached_backward(
     parts, cached = _differentiate(objective, _joined(embedded), batch)
     del embedded
 
-    for number, (piece, state) in enumerate(zip(pieces, states)):
+    for number, (piece, state) in enumerate(zip(pieces, states, strict=True)):
         last = number == len(pieces) - 1
         rows = slice(number * micro_batch, (number + 1) * micro_batch)
         with state.replay(), contextlib.nullcontext() if last else _no_sync(model):
@@ -92,7 +92,7 @@ def _differentiate(objective: Objective, whole: Outputs, batch: Batch) -> tuple[
     names = [*whole.embeddings, *scalars]
     leaves = [*whole.embeddings.values(), *scalars.values()]
     gradients = torch.autograd.grad(parts["loss"], leaves, allow_unused=True)
-    found = {name: gradient for name, gradient in zip(names, gradients) if gradient is not None}
+    found = {name: gradient for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
     return {name: part.detach() for name, part in parts.items()}, _Cached(
         embeddings={name: gradient for name, gradient in found.items() if name not in scalars},
         scalars={name: gradient for name, gradient in found.items() if name in scalars},
@@ -203,5 +203,5 @@ class _RandomState:
 
 def _no_sync(model: nn.Module) -> contextlib.AbstractContextManager[object]:
     # Data-parallel wrappers average gradients at every backward unless told to wait.
-    no_sync = getattr(model, "no_sync", None)
-    return no_sync() if callable(no_sync) else contextlib.nullcontext()
+    no_sync: Callable[[], contextlib.AbstractContextManager[object]] | None = getattr(model, "no_sync", None)
+    return contextlib.nullcontext() if no_sync is None else no_sync()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -97,30 +96,11 @@ def _mean_of_same_label(keys: Tensor, pairing: Pairing) -> Tensor:
     return (sums / counts[:, None])[of_row]
 
 
-@dataclass(frozen=True)
-class _Gathered:
-    """This rank's pair and labels with everybody's; the same tensors when there is one process."""
-
-    first: Tensor
-    second: Tensor
-    labels: Tensor | None
-    all_first: Tensor
-    all_second: Tensor
-    all_labels: Tensor | None
-    offset: int
-
-    @classmethod
-    def from_pair(cls, first: Tensor, second: Tensor, labels: Tensor | None, *, with_grad: bool) -> _Gathered:
-        check_equal_batches(len(first), first.device)
-        return cls(
-            first=first,
-            second=second,
-            labels=labels,
-            all_first=gather(first, with_grad=with_grad),
-            all_second=gather(second, with_grad=with_grad),
-            all_labels=None if labels is None else gather(labels, with_grad=False),
-            offset=world()[0] * len(first),
-        )
+def _gather_pair(first: Tensor, second: Tensor, *, with_grad: bool) -> tuple[Tensor, Tensor, int]:
+    """Return the pair of all ranks [W B, D] and the row at which this rank's own block starts."""
+    check_equal_batches(len(first), first.device)
+    offset = world()[0] * len(first)
+    return gather(first, with_grad=with_grad), gather(second, with_grad=with_grad), offset
 
 
 def _with_unused_bias(loss: Tensor, bias: Tensor | None) -> Tensor:
@@ -178,7 +158,8 @@ class InfoNCE(Objective):
             raise ConfigError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")
         if label_smoothing and positives == "masked":
             raise ConfigError(
-                'label_smoothing puts weight on columns that positives="masked" leaves out; choose one of them.'
+                'label_smoothing puts weight on columns that positives="masked" leaves out; '
+                "choose one of the two."
             )
         if local_loss and not gather_with_grad:
             raise ConfigError(
@@ -194,6 +175,7 @@ class InfoNCE(Objective):
         self.needs = Needs(modalities=modalities, labels=positives != "pairs")
 
     def compute(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss as the part ``contrastive``."""
         first, second = pair_of(outputs.embeddings, self.modalities)
         labels = None if self.positives == "pairs" else batch.labels
         if world()[1] == 1:
@@ -203,13 +185,15 @@ class InfoNCE(Objective):
         return {"contrastive": _with_unused_bias(loss, outputs.logit_bias)}
 
     def _distributed(self, first: Tensor, second: Tensor, labels: Tensor | None, scale: Tensor) -> Tensor:
-        world_pair = _Gathered.from_pair(first, second, labels, with_grad=self.gather_with_grad)
+        all_first, all_second, offset = _gather_pair(first, second, with_grad=self.gather_with_grad)
+        all_labels = None if labels is None else gather(labels, with_grad=False)
         if not self.local_loss:
-            pairing = Pairing(0, self.positives, world_pair.all_labels, world_pair.all_labels)
-            return self._loss(world_pair.all_first, world_pair.all_second, scale, pairing)
-        pairing = Pairing(world_pair.offset, self.positives, labels, world_pair.all_labels)
-        rows = self._loss(first, world_pair.all_second, scale, pairing, symmetric=False)
-        columns = self._loss(second, world_pair.all_first, scale, pairing, symmetric=False)
+            return self._loss(
+                all_first, all_second, scale, Pairing(0, self.positives, all_labels, all_labels)
+            )
+        pairing = Pairing(offset, self.positives, labels, all_labels)
+        rows = self._loss(first, all_second, scale, pairing, symmetric=False)
+        columns = self._loss(second, all_first, scale, pairing, symmetric=False)
         return (rows + columns) / 2
 
     def _loss(
@@ -264,6 +248,7 @@ class Sigmoid(Objective):
         self.needs = Needs(modalities=modalities, labels=positives != "pairs")
 
     def compute(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss as the part ``contrastive``."""
         first, second = pair_of(outputs.embeddings, self.modalities)
         labels = None if self.positives == "pairs" else batch.labels
         rank, size = world()
@@ -328,18 +313,17 @@ class CWCL(Objective):
         self.needs = Needs(modalities=modalities)
 
     def compute(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts ``weighted`` (frozen rows) and ``plain`` (trained rows)."""
         frozen, trained = pair_of(outputs.embeddings, self.modalities)
         scale = outputs.logit_scale
-        pair = _Gathered.from_pair(frozen, trained, None, with_grad=True)
-        pairing = Pairing(pair.offset)
+        all_frozen, all_trained, offset = _gather_pair(frozen, trained, with_grad=True)
+        pairing = Pairing(offset)
         rows = logit_statistics(
-            frozen, pair.all_second, scale=scale, pairing=pairing, columns=False, chunk=self.chunk
+            frozen, all_trained, scale=scale, pairing=pairing, columns=False, chunk=self.chunk
         )
-        target = _graded_target(frozen, pair.all_first.detach(), pair.all_second)
-        plain = info_nce(
-            trained, pair.all_first, scale=scale, pairing=pairing, symmetric=False, chunk=self.chunk
-        )
-        weighted = (rows.row_lse - scale * target).mean()
+        target = scale * _graded_target(frozen, all_frozen.detach(), all_trained)
+        weighted = (rows.row_lse - target).mean()
+        plain = info_nce(trained, all_frozen, scale=scale, pairing=pairing, symmetric=False, chunk=self.chunk)
         return {"weighted": _with_unused_bias(weighted, outputs.logit_bias), "plain": plain}
 
 

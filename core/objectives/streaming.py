@@ -316,8 +316,8 @@ class _TiledSigmoid(Function):
         chunk: int,
         differentiate: bool,
     ) -> Tensor:
-        needs = ctx.needs_input_grad if differentiate else (False,) * 4
-        gradient = _LogitGradient(query, keys, needs[:3])
+        needs = [differentiate and need for need in ctx.needs_input_grad[:4]]
+        gradient = _LogitGradient(query, keys, (needs[0], needs[1], needs[2]))
         of_bias = torch.zeros_like(bias) if needs[3] else None
         loss = query.new_zeros(())
         with _no_autocast(query):

@@ -42,7 +42,7 @@ def test_forward_gives_unit_embeddings_of_every_modality():
     assert outputs.tokens["image"].grid == (1, 1)
     assert outputs.tokens["text"].tokens.shape == (3, 6, 16)
     assert outputs.logit_bias is None
-    assert float(outputs.logit_scale) == pytest.approx(1 / 0.07, rel=1e-5)
+    assert outputs.logit_scale.item() == pytest.approx(1 / 0.07, rel=1e-5)
 
 
 def test_five_towers_take_the_same_path():
@@ -84,7 +84,7 @@ def test_unknown_modality_and_width_mismatch():
 @pytest.mark.parametrize(
     ("tower", "message"),
     [
-        ({"backend": "timm", "architecture": "resnet1O"}, "timm has no architecture 'resnet1O'. Did you mean"),
+        ({"backend": "timm", "architecture": "resnet10x"}, "timm has no architecture 'resnet10x'. Did you mean"),
         ({"backend": "timm", "architecture": "resnet10t", "options": {"chanels": 1}}, "does not take these options"),
         ({"backend": "timm", "architecture": "resnet10t", "options": {"checkpoint_path": "x"}}, "is refused"),
         ({"backend": "timm", "architecture": "resnet10t", "options": {"pretrained": True}}, "is refused"),

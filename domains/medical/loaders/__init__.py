@@ -1,1 +1,1 @@
-"""Medical images and volumes from files."""
+"""Loaders of medical image files; the public names are in :mod:`verticlip.domains.medical.io`."""

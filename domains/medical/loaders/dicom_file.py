@@ -125,17 +125,25 @@ def _parse(stream: BinaryIO, size: int, *, limits: Limits, force: bool, label: s
     if syntax == DEFLATED:
         stream = BytesIO(_inflate(stream, offset, limits=limits, label=label))
         syntax, offset, size = EXPLICIT_LITTLE, 0, len(stream.getbuffer())
-    stream.seek(offset)
+    elif size <= len(head):
+        stream = BytesIO(head)
     implicit, little = syntax == IMPLICIT_LITTLE, syntax != EXPLICIT_BIG
-    dataset = read_dataset(
-        stream,
-        is_implicit_VR=implicit,
-        is_little_endian=little,
-        stop_when=lambda tag, vr, length: int(tag) in PIXEL_KEYWORDS,
-        specific_tags=READ_TAGS,
-    )
+    keyword = None
+    # Elements are parsed from memory, where seeking is cheap; the file itself only for a long header.
+    for source in (BytesIO(head), stream) if size > len(head) else (stream,):
+        source.seek(offset)
+        dataset = read_dataset(
+            source,
+            is_implicit_VR=implicit,
+            is_little_endian=little,
+            stop_when=lambda tag, vr, length: int(tag) in PIXEL_KEYWORDS,
+            specific_tags=READ_TAGS,
+        )
+        keyword, length = _pixel_element(source, bool(dataset.original_encoding[0]), little)
+        if keyword is not None:
+            break
+    stream.seek(source.tell())
     header = Header(dataset, label)
-    keyword, length = _pixel_element(stream, bool(dataset.original_encoding[0]), little)
     if keyword is None and _is_cut(stream, offset, size, implicit=implicit, little=little):
         raise CorruptFile(f"{label}: the file ends inside the header. Copy or export it again.")
     return DicomFile(header, syntax, stream, keyword, length, size - stream.tell())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from pathlib import Path
+import stat
 
 from ....core.errors import DependencyError, InputError, LimitError
 from ....core.limits import Limits
@@ -118,7 +118,7 @@ def label_of(path: str | os.PathLike[str], *, show_paths: bool = False) -> str:
     """Return how messages name ``path``: its salted hash, or the path itself when asked."""
     if show_paths:
         return str(path)
-    digest = hashlib.blake2b(os.fsencode(Path(path).absolute()), key=_SALT, digest_size=4)
+    digest = hashlib.blake2b(os.fsencode(os.path.abspath(path)), key=_SALT, digest_size=4)
     return f"input {digest.hexdigest()}"
 
 
@@ -145,11 +145,13 @@ def check_input_file(path: str | os.PathLike[str], *, limits: Limits, label: str
         MissingInput, DirectoryInput: also a ``FileNotFoundError`` / ``IsADirectoryError``.
         OverLimit: over ``limits.file_bytes``.
     """
-    path = Path(path)
-    if path.is_dir():
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingInput(f"{label}: no such file. Pass show_paths=True to see the path in messages.") from None
+    if stat.S_ISDIR(status.st_mode):
         raise DirectoryInput(f"{label}: is a folder, one file was expected. For slices use load_series(folder).")
-    if not path.is_file():
-        raise MissingInput(f"{label}: no such file. Pass show_paths=True to see the path in messages.")
-    size = path.stat().st_size
-    check_limit(limits, "file_bytes", size, what=f"{label}: file bytes")
-    return size
+    if not stat.S_ISREG(status.st_mode):
+        raise MedicalImageError(f"{label}: is not a regular file. Copy its content to a file first.")
+    check_limit(limits, "file_bytes", status.st_size, what=f"{label}: file bytes")
+    return status.st_size

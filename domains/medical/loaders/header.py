@@ -126,13 +126,21 @@ class Header:
     def __init__(self, dataset: Dataset, label: str) -> None:
         self.dataset = dataset
         self.label = label
+        # Plain int keys: comparing pydicom's tag objects costs more than parsing the values.
+        self._elements = {int(tag): element for tag, element in dataset.items()}
+        self._parsed: dict[str, list[Any]] = {}
 
     def values(self, keyword: str) -> list[Any]:
         """Return all values of an element as str, float or int; an empty list when absent or empty."""
+        if keyword not in self._parsed:
+            self._parsed[keyword] = self._parse(keyword)
+        return self._parsed[keyword]
+
+    def _parse(self, keyword: str) -> list[Any]:
         tag, kind = FIELDS[keyword]
-        if tag not in self.dataset:
+        element = self._elements.get(tag)
+        if element is None:
             return []
-        element = self.dataset.get_item(tag)
         value = element.value
         if value is None or value in (b"", ""):
             return []
@@ -170,9 +178,9 @@ class Header:
     def raw(self, keyword: str) -> bytes | None:
         """Return the undecoded bytes of an element in little-endian 16-bit words, or None."""
         tag, _ = FIELDS[keyword]
-        if tag not in self.dataset:
+        element = self._elements.get(tag)
+        if element is None:
             return None
-        element = self.dataset.get_item(tag)
         if not isinstance(element.value, (bytes, bytearray)):
             values = element.value if not isinstance(element.value, (int, float)) else [element.value]
             return struct.pack(f"<{len(values)}H", *[int(v) & 0xFFFF for v in values]) if values else None
@@ -188,7 +196,7 @@ class Header:
     def items(self, keyword: str) -> list[Header]:
         """Return the items of a sequence, each as a Header; an empty list when absent."""
         tag, _ = FIELDS[keyword]
-        if tag not in self.dataset:
+        if tag not in self._elements:
             return []
         try:
             sequence = self.dataset[tag].value
