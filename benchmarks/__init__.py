@@ -1,0 +1,1 @@
+"""Comparisons of verticlip with its peers: ``python -m verticlip.benchmarks``."""

@@ -6,6 +6,7 @@ Every draw comes from the generator that is passed in, so a resumed run repeats 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -28,6 +29,10 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
         float32 [B, C, H, W] in [0, 1].
     """
     draw = _Draw(len(images), generator)
+    channels = images.shape[1]
+    if channels == 3 and torch.equal(images, images[:, :1].expand_as(images)):
+        # Grey in three equal channels: change one and repeat it, which also keeps noise grey.
+        images = images[:, :1]
     if config.histogram or config.tone_curve:
         images = _tones(images, config, draw)
     images = _geometry(images, config, draw)
@@ -35,15 +40,22 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
     if config.invert:
         images = torch.where(draw.chosen(config.invert), images.amax((1, 2, 3), keepdim=True) - images, images)
     if config.blur:
-        images = torch.where(draw.chosen(config.blur), _binomial_blur(images), images)
+        images = _on_some(images, draw.chosen(config.blur), _binomial_blur)
     if config.low_resolution:
-        images = _low_resolution(images, config.low_resolution, draw)
+        factor = float(torch.empty(()).uniform_(0.35, 0.8, generator=generator))
+        images = _on_some(images, draw.chosen(config.low_resolution), lambda some: _coarsen(some, factor))
     if config.noise:
         level = draw.uniform(0.0, config.noise) * draw.chosen(0.3)
         images = images + level * torch.randn(images.shape, generator=generator)
     if config.erase:
         images = _erase(images, config.erase, draw)
-    return images.clamp(0.0, 1.0)
+    return images.clamp(0.0, 1.0).expand(-1, channels, -1, -1)
+
+
+def _on_some(images: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return ``images`` with ``change`` applied to the rows where ``chosen`` [B, 1, 1, 1] is True."""
+    rows = chosen.flatten().nonzero()[:, 0]
+    return images.index_copy(0, rows, change(images[rows])) if len(rows) else images
 
 
 class _Draw:
@@ -160,14 +172,12 @@ def _binomial_blur(images: Tensor) -> Tensor:
     return F.conv2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), kernel, groups=channels)
 
 
-def _low_resolution(images: Tensor, probability: float, draw: _Draw) -> Tensor:
-    """Down to 35-80 % of the side and up again; one size per batch keeps it one call."""
-    factor = float(torch.empty(()).uniform_(0.35, 0.8, generator=draw.generator))
+def _coarsen(images: Tensor, factor: float) -> Tensor:
+    """Down to ``factor`` of the side and up again: a scan of lower resolution."""
     size = (images.shape[2], images.shape[3])
     small = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
     coarse = F.interpolate(images, small, mode="bilinear", antialias=True, align_corners=False)
-    coarse = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
-    return torch.where(draw.chosen(probability), coarse, images)
+    return F.interpolate(coarse, size, mode="bilinear", align_corners=False)
 
 
 def _erase(images: Tensor, probability: float, draw: _Draw) -> Tensor:

@@ -12,9 +12,9 @@ Radford et al., "Learning Transferable Visual Models From Natural Language Super
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +152,20 @@ class QuickGELU(nn.Module):
         return states * torch.sigmoid(1.702 * states)
 
 
+class Mlp(nn.Module):
+    """The two linears of a block with a GELU between them."""
+
+    def __init__(self, width: int, hidden: int, *, quick_gelu: bool) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(width, hidden)
+        self.gelu = QuickGELU() if quick_gelu else nn.GELU()
+        self.c_proj = nn.Linear(hidden, width)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return new states, same shape."""
+        return self.c_proj(self.gelu(self.c_fc(states)))
+
+
 class Block(nn.Module):
     """Pre-norm residual block of CLIP: attention, then MLP."""
 
@@ -160,13 +174,7 @@ class Block(nn.Module):
         self.ln_1 = nn.LayerNorm(width)
         self.attn = Attention(width, heads)
         self.ln_2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            OrderedDict(
-                c_fc=nn.Linear(width, mlp_width),
-                gelu=QuickGELU() if quick_gelu else nn.GELU(),
-                c_proj=nn.Linear(mlp_width, width),
-            )
-        )
+        self.mlp = Mlp(width, mlp_width, quick_gelu=quick_gelu)
 
     def forward(self, states: Tensor, *, causal: bool) -> Tensor:
         """Return the states [B, T, W] after this block."""
@@ -181,17 +189,18 @@ class Blocks(nn.Module):
         super().__init__()
         check_heads(config.width, config.heads)
         self.quick_gelu = config.quick_gelu
-        self.resblocks = nn.ModuleList(
+        blocks = [
             Block(config.width, config.heads, mlp_width=config.mlp_width, quick_gelu=config.quick_gelu)
             for _ in range(config.layers)
-        )
-        # Depth-scaled normal start, as Radford et al. describe for the text tower.
-        inner = config.width**-0.5
-        for block in self.resblocks:
+        ]
+        # Depth-scaled normal start, as in the published code of Radford et al. for the text tower.
+        inner, outer = config.width**-0.5, config.width**-0.5 * (2 * config.layers) ** -0.5
+        for block in blocks:
             nn.init.normal_(block.attn.in_proj_weight, std=inner)
-            nn.init.normal_(block.attn.out_proj.weight, std=inner * (2 * config.layers) ** -0.5)
+            nn.init.normal_(block.attn.out_proj.weight, std=outer)
             nn.init.normal_(block.mlp.c_fc.weight, std=(2 * config.width) ** -0.5)
-            nn.init.normal_(block.mlp.c_proj.weight, std=inner * (2 * config.layers) ** -0.5)
+            nn.init.normal_(block.mlp.c_proj.weight, std=outer)
+        self.resblocks = nn.ModuleList(blocks)
 
     def forward(self, states: Tensor, *, causal: bool) -> Tensor:
         """Return the states [B, T, W] after all blocks."""
@@ -213,7 +222,7 @@ class Blocks(nn.Module):
                 pre_norm=True,
                 quick_gelu=self.quick_gelu,
             )
-            for block in self.resblocks
+            for block in cast(Iterable[Block], self.resblocks)
         ]
 
 

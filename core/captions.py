@@ -1,8 +1,9 @@
-"""Captions from a prompt set: a tokenizer learned on them, and random captions for labelled samples."""
+"""Captions from a prompt set: a tokenizer for them, and random captions for labelled samples."""
 
 from __future__ import annotations
 
 import string
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -18,31 +19,38 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def train_tokenizer(captions: Sequence[str], config: TokenizerConfig, text: TextProcessing) -> str:
-    """Return ``tokenizer.json`` of a WordPiece tokenizer learned on ``captions``.
+    """Return ``tokenizer.json`` of a WordPiece tokenizer for ``captions``: whole words plus characters.
 
-    Every ASCII letter, digit and mark is in the vocabulary, so a word that no caption has is spelled
-    out instead of becoming unknown.
+    The most frequent words become pieces, ties in alphabetical order, so that the same captions give
+    the same file (the trainers of the tokenizers library do not promise that). Every ASCII character
+    is a piece at the start and inside a word: a word that no caption has is spelled out, an ending is
+    added to the stem it has.
+
+    Raises:
+        ConfigError: the vocabulary size leaves no room for words, or padding is not id 0.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     if text.pad_id != 0:
-        raise ConfigError(f"text.pad_id is {text.pad_id}; a tokenizer trained here pads with 0.")
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=config.lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    alphabet = string.ascii_lowercase + string.digits + string.punctuation
-    if not config.lowercase:
-        alphabet += string.ascii_uppercase
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=config.vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=list(alphabet) + [f"##{letter}" for letter in alphabet],
-        show_progress=False,
+        raise ConfigError(f"text.pad_id is {text.pad_id}; a tokenizer made here pads with 0.")
+    normalizer = normalizers.BertNormalizer(lowercase=config.lowercase)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    counts = Counter(
+        word for caption in captions for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(caption))
     )
-    tokenizer.train_from_iterator(sorted(set(captions)), trainer)
+    letters = string.ascii_lowercase if config.lowercase else string.ascii_letters
+    characters = letters + string.digits + string.punctuation
+    pieces = [*SPECIAL_TOKENS, *characters, *(f"##{character}" for character in letters + string.digits)]
+    words = sorted((word for word in counts if word not in pieces), key=lambda word: (-counts[word], word))
+    room = config.vocab_size - len(pieces)
+    if room <= 0:
+        raise ConfigError(f"tokenizer.vocab_size {config.vocab_size} is taken up by {len(pieces)} characters.")
+    vocabulary = {piece: index for index, piece in enumerate(pieces + words[:room])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+        single="[CLS] $A [SEP]", special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
     )
     return tokenizer.to_str()
 
@@ -57,7 +65,7 @@ class CaptionPool:
 
     def __init__(self, prompts: PromptSet, processor: Processor) -> None:
         self.classes = tuple(prompts.classes)
-        rows = [processor("text", prompts.captions(name)) for name in self.classes]
+        rows = [processor("text", prompts.texts(name)) for name in self.classes]
         length = max(row["input_ids"].shape[1] for row in rows)
         self._inputs = {
             key: torch.cat([torch.nn.functional.pad(row[key], (0, length - row[key].shape[1])) for row in rows])

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from .errors import ConfigError, DataError, VerticlipError
+from .errors import ConfigError, DataError, InputError, VerticlipError
 from .files import atomic_path, read_json, write_json_atomic, write_text_atomic
 
 if TYPE_CHECKING:
@@ -112,6 +112,35 @@ def embed_files(
                 progress(min((index + 1) * part_size, len(items)), len(items))
     run.merge()
     return run.report(resumed=run.parts - len(missing))
+
+
+def list_files(source: str | Path) -> list[tuple[str, Path]]:
+    """Return (id, path) of every file that ``source`` stands for, in an order that never changes.
+
+    Args:
+        source: one file; a folder, taken with its sub-folders and without hidden files; or a manifest
+            (``.csv``, ``.tsv``, ``.jsonl``).
+
+    Raises:
+        InputError: no such file or folder.
+        DataError: nothing in it, or a manifest that cannot be used.
+    """
+    from .data.manifest import Manifest
+
+    source = Path(source)
+    if source.is_dir():
+        paths = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+        visible = [path for path in paths if not any(part.startswith(".") for part in path.parts)]
+        if not visible:
+            raise DataError(f"{source}: the folder holds no files.")
+        return [(path.as_posix(), source / path) for path in visible]
+    if not source.is_file():
+        raise InputError(f"{source}: no such file or folder.")
+    if source.suffix in (".csv", ".tsv", ".jsonl"):
+        read = Manifest.from_jsonl if source.suffix == ".jsonl" else Manifest.from_csv
+        manifest = read(source, check=None)
+        return [(record.id, manifest.file_of(record)) for record in manifest]
+    return [(source.name, source)]
 
 
 class _Run:
@@ -201,7 +230,7 @@ class _Run:
             try:
                 batch.append((identifier, path, pending.result()))
             except Exception as error:  # the edge of the batch: one bad file must not stop the others
-                failures.append(_failure(identifier, path, _reason(error)))
+                failures.append(_failure(identifier, path, reason_of(error)))
             if len(batch) == self.batch_size:
                 flush()
         if batch:
@@ -279,8 +308,8 @@ def _failure(identifier: str, path: Path, reason: str) -> dict[str, str]:
     return {"id": identifier, "path": str(path), "reason": reason}
 
 
-def _reason(error: Exception) -> str:
-    """Return the message of our own errors; of others only the type, because libraries quote file content."""
+def reason_of(error: Exception) -> str:
+    """Return our own errors as one line; of others only the type, because libraries quote file content."""
     if isinstance(error, VerticlipError):
         return " ".join(str(error).split())
     _log.debug("unexpected %s while reading a file", type(error).__name__)

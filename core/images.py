@@ -18,18 +18,19 @@ from .limits import DEFAULT, Limits
 from .processing import to_pixels
 from .types import Sample
 
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "GIF", "PPM")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 _ORIENTATION_TAG = 0x0112
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, ArithmeticError, struct.error, zlib.error)
 """What Pillow raises on damaged files, depending on the format and on where the damage is."""
 
 
-def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> Sample:
+def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT, show_paths: bool = False) -> Sample:
     """Return an image file as a sample.
 
     Args:
         path: one still image.
         limits: ceilings on file size and pixels, compared with the header before decoding.
+        show_paths: let error messages name the whole path instead of the file name.
 
     Returns:
         Sample with ``value`` [C, H, W], C = 1 or 3: uint8 as stored, or float32 in [0, 1] where the
@@ -40,40 +41,42 @@ def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> Sam
         InputError: missing file, not an image, damaged, or more than one frame.
         LimitError: over a ceiling.
     """
-    from PIL import Image, ImageOps
+    # Pillow opens a named format only when its plugin has been imported; it imports the others itself.
+    from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
     path = Path(path)
+    name = str(path) if show_paths else path.name
     if not path.is_file():
         raise InputError(
-            f"{path}: {'is a folder' if path.is_dir() else 'no such file'}. Give one image file."
+            f"{name}: {'is a folder' if path.is_dir() else 'no such file'}. Give one image file."
         )
-    limits.check("file_bytes", path.stat().st_size, what=f"{path.name}: bytes")
+    limits.check("file_bytes", path.stat().st_size, what=f"{name}: bytes")
     try:
         with Image.open(path, formats=FORMATS) as image:
-            limits.check("pixels", image.width * image.height, what=f"{path.name}: pixels")
+            limits.check("pixels", image.width * image.height, what=f"{name}: pixels")
             frames = getattr(image, "n_frames", 1)
             # An MPO file is a photograph followed by previews or a second view; its first frame is the one.
             if frames > 1 and image.format != "MPO":
                 raise InputError(
-                    f"{path.name}: has {frames} frames, expected a still image. Save one frame of it."
+                    f"{name}: has {frames} frames, expected a still image. Save one frame of it."
                 )
             meta: dict[str, Any] = {"format": image.format, "height": image.height, "width": image.width}
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
             if orientation != 1:
                 meta["exif_orientation"] = orientation
-            value = _pixels(ImageOps.exif_transpose(image), path.name)
+            value = _pixels(ImageOps.exif_transpose(image), name)
     except (InputError, LimitError):
         raise
     except Image.DecompressionBombError as error:
-        limits.check("pixels", int(re.findall(r"\d+", str(error))[0]), what=f"{path.name}: pixels")
-        raise LimitError(f"{path.name}: more pixels than Pillow decodes. Cut the image into tiles.") from None
+        limits.check("pixels", int(re.findall(r"\d+", str(error))[0]), what=f"{name}: pixels")
+        raise LimitError(f"{name}: more pixels than Pillow decodes. Cut the image into tiles.") from None
     except Image.UnidentifiedImageError:
-        raise InputError(f"{path.name}: not an image of a known format ({', '.join(FORMATS)}).") from None
+        raise InputError(f"{name}: not an image of a known format ({', '.join(FORMATS)}).") from None
     except _DAMAGE as error:
         raise InputError(
-            f"{path.name}: the image is damaged ({type(error).__name__}). Copy or save it again."
+            f"{name}: the image is damaged ({type(error).__name__}). Copy or save it again."
         ) from error
-    return Sample(value, "image", meta, id=path.name)
+    return Sample(value, "image", meta, id=name)
 
 
 def _pixels(image: Any, name: str) -> Tensor:

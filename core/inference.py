@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -219,12 +219,12 @@ class PreparedTower(Tower):
         # A copy, because the blocks write into their input.
         states, kept = embedded.states.to(torch.float32, copy=True), embedded.states.dtype
         bias = _additive_mask(embedded, getattr(torch, self.precision))
-        whole = tokens or embedded.read is None
-        for block in self._blocks if whole else self._blocks[:-1]:
+        read = None if tokens else embedded.read
+        for block in self._blocks if read is None else self._blocks[:-1]:
             states = block(states, bias)
-        if whole:
+        if read is None:
             return self.source.finish(states.to(kept), embedded, tokens=tokens)
-        rows = self._blocks[-1].read(states, bias, embedded.read)
+        rows = self._blocks[-1].read(states, bias, read)
         return TowerOutput(self.source.project(self.source.normalize(rows.to(kept))))
 
 
@@ -257,7 +257,8 @@ def prepare(tower: Tower, precision: Precision = "float32") -> Tower:
 
 def prepare_model(model: ContrastiveModel, precision: Precision = "float32") -> ContrastiveModel:
     """Give every tower of ``model`` its fast stand-in and return the same model."""
-    model.use_fast_towers({name: prepare(tower, precision) for name, tower in model.towers.items()})
+    towers = cast("Mapping[str, Tower]", model.towers)
+    model.use_fast_towers({name: prepare(tower, precision) for name, tower in towers.items()})
     return model
 
 

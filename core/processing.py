@@ -65,6 +65,10 @@ class Processor:
         content = json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + (self._tokenizer_json or "")
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    def with_augmentation(self, config: AugmentConfig) -> Processor:
+        """Return a processor that differs only in what ``train=True`` does."""
+        return Processor(self.config, self._tokenizer_json, augmentation=config, limits=self.limits)
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """Modalities this processor can prepare."""

@@ -72,7 +72,9 @@ class PromptSet(Config):
             if name not in self.classes:
                 raise ValueError(f"prompts name {name!r}, which is not one of the classes")
             if not words or not all(word.strip() for word in words):
-                raise ValueError(f"class {name!r} needs at least one text and no empty one, got {list(words)}")
+                raise ValueError(
+                    f"class {name!r} needs at least one text and no empty one, got {list(words)}"
+                )
         seen: dict[str, str] = {}
         for name, words in self.classes.items():
             for word in {normalize_label(name), *map(normalize_label, words)}:
@@ -144,10 +146,8 @@ class PromptSet(Config):
         """
         check_labels(labels, limits=limits)
         known = {
-            normalize_label(word): name
-            for name, words in self.classes.items()
-            for word in (name, *words)
-        }  # fmt: skip
+            normalize_label(word): name for name, words in self.classes.items() for word in (name, *words)
+        }
         classes: dict[str, tuple[str, ...]] = {}
         ready: dict[str, tuple[str, ...]] = {}
         taken: dict[str, str] = {}
@@ -166,11 +166,14 @@ class PromptSet(Config):
             classes[label] = self.classes[found]
             if found in self.prompts:
                 ready[label] = self.prompts[found]
-        unique = {label: _without(words, labels, label) for label, words in classes.items()}
         return PromptSet(
-            name=self.name, version=self.version, classes=unique, templates=self.templates,
-            weights=self.weights, prompts=ready,
-        )  # fmt: skip
+            name=self.name,
+            version=self.version,
+            classes=classes,
+            templates=self.templates,
+            weights=self.weights,
+            prompts=ready,
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -179,9 +182,11 @@ class PromptSet(Config):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of everything that changes a class embedding, and of the class order."""
+        """SHA-256 (hex) of the whole set; the order of classes counts."""
         content = self.model_dump(mode="json")
-        ordered = {key: list(value.items()) if isinstance(value, dict) else value for key, value in content.items()}
+        ordered = {
+            key: list(value.items()) if isinstance(value, dict) else value for key, value in content.items()
+        }
         return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
 
     def texts(self, name: str) -> list[str]:
@@ -221,10 +226,16 @@ class PromptSet(Config):
                 weights are used.
 
         Raises:
-            InputError: the number of templates or classes differs from this set.
+            InputError: the number of templates or classes differs from this set, or a class has ready
+                sentences, which no template weight reaches.
 
         Reference: Allingham et al. 2023, "A Simple Zero-shot Prompt Weighting Technique", section 3.
         """
+        if self.prompts:
+            raise InputError(
+                f"Class {next(iter(self.prompts))!r} of {self.name!r} has ready sentences instead of "
+                "templates; weight a set whose classes all use the templates."
+            )
         expected = (len(self.templates), len(self.classes))
         if template_embeddings.ndim != 3 or tuple(template_embeddings.shape[:2]) != expected:
             raise InputError(
@@ -316,7 +327,3 @@ def select_templates(scores: Tensor, threshold: float) -> Tensor:
     centre = torch.quantile(ordered, 0.5)
     deviation = torch.quantile((ordered - centre).abs(), 0.5)
     return (ordered - centre > threshold * deviation).nonzero()[:, 0]
-
-
-def _without(words: tuple[str, ...], labels: Sequence[str], own: str) -> tuple[str, ...]:
-    raise NotImplementedError

@@ -37,7 +37,9 @@ class SourceConfig(Config):
     labels: dict[str, str] = Field(default_factory=dict)
     """Label in the data -> class of the prompt set; empty when they are the same words."""
     share: float = Field(default=1.0, gt=0)
-    """Relative share of each batch."""
+    """Relative share of an epoch."""
+    augment: AugmentConfig | None = None
+    """None: the recipe's."""
     options: dict[str, Scalar | list[str]] = Field(default_factory=dict)
     licence: str = ""
     origin: str = ""
@@ -56,6 +58,8 @@ class DataConfig(Config):
 
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     validation: ValidationConfig = ValidationConfig()
+    class_balance: float = Field(default=1.0, ge=0, le=1)
+    """Inside a source: 1 shows every class equally often, 0 as often as it occurs."""
     cache: Literal["memory", "none"] = "memory"
     """``memory`` decodes every image once and keeps it at model size."""
 
@@ -129,8 +133,7 @@ class Recipe(Config):
     optim: OptimConfig
     batch_size: int = Field(ge=2)
     epochs: int = Field(ge=1)
-    steps_per_epoch: int | None = Field(default=None, ge=1)
-    """None: as many as it takes to see as many samples as the training split has."""
+    """An epoch draws as many samples as the training split has, by the shares of sources and classes."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     freeze: tuple[str, ...] = ()
     """Modalities whose tower and projection stay as they are."""

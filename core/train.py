@@ -10,13 +10,14 @@ Run folder::
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,9 +106,10 @@ class _Run:
 
     def __init__(self, loaded: LoadedRecipe, data: Path, out: Path, *, resume: bool) -> None:
         self.recipe, self.out = loaded.recipe, out
-        torch.manual_seed(self.recipe.seed)
+        self.objective = build_objective(self.recipe.objective.name, self.recipe.objective.options)
         self.data: TrainingData = prepare_data(loaded, data)
         self.processor = self.data.processor
+        torch.manual_seed(self.recipe.seed)
         self.model = ContrastiveModel(self.data.model_config)
         for modality in self.recipe.freeze:
             if modality not in self.model.modalities:
@@ -159,7 +161,19 @@ class _Run:
         start = 0
         if self.checkpoint.is_file():
             start = int(torch.load(self.checkpoint, weights_only=True, mmap=True)["global_step"])
-        trainer = lightning_module.Trainer(
+        with _quiet():
+            trainer = self._trainer(lightning_module, progress=progress)
+            trainer.fit(
+                trainee,
+                train_dataloaders=self.data.loader,
+                ckpt_path=str(self.checkpoint) if start else None,
+                weights_only=True,
+            )
+        self.write_model(trainee, steps=trainer.global_step)
+        return self.result(resumed_from=start)
+
+    def _trainer(self, lightning_module: Any, *, progress: bool) -> lightning.Trainer:
+        return lightning_module.Trainer(
             accelerator="auto",
             devices=1,
             precision=self.recipe.precision,
@@ -174,18 +188,6 @@ class _Run:
             use_distributed_sampler=False,
             default_root_dir=self.out,
         )
-        with warnings.catch_warnings():
-            # Lightning advises more workers; our loader decodes in threads of its own.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*`batch_size` from an ambiguous.*")
-            trainer.fit(
-                trainee,
-                train_dataloaders=self.data.loader,
-                ckpt_path=str(self.checkpoint) if start else None,
-                weights_only=True,
-            )
-        self.write_model(trainee, steps=trainer.global_step)
-        return self.result(resumed_from=start)
 
     def history(self) -> list[dict[str, Any]]:
         """Return the evaluation rows so far."""
@@ -196,11 +198,7 @@ class _Run:
         """Add one evaluation row; rows of the same or a later step are from before a resume and go."""
         rows = [old for old in self.history() if old["step"] < row["step"]] + [row]
         write_text_atomic(self.out / "metrics.jsonl", "".join(json.dumps(one) + "\n" for one in rows))
-        series = {
-            name: [(one["step"], one[name]) for one in rows if one.get(name) is not None]
-            for name in ("train_loss", "score")
-        }
-        save_curves(series, self.out / "curves.png", title=self.recipe.name)
+        save_curves(_curves(rows), self.out / "curves.png", title=self.recipe.name)
 
     def write_model(self, trainee: Any, *, steps: int) -> None:
         """Write ``model/`` through a temporary folder, so that it is whole or absent."""
@@ -225,7 +223,7 @@ class _Run:
             "recipe": self.recipe.digest,
             "data": self.data.digest,
             "steps": steps,
-            "counts": self.data.manifest.counts(),
+            "data_report": self.data.manifest.report().to_dict(),
             "validation": report,
             "baseline": self.history()[0] if self.history() else None,
         }
@@ -248,6 +246,39 @@ class _Run:
         return TrainResult(self.out, self.out / "model", metrics, int(metrics["steps"]), resumed_from)
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back Lightning's advice on matters this package decides; its warnings about the run stay."""
+    chatter = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = chatter.level
+    chatter.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
+            yield
+    finally:
+        chatter.setLevel(before)
+
+
+def _curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """Return the panels of the curves: accuracy by source and, once there is one, the loss."""
+
+    def line(value: Callable[[dict[str, Any]], float | None]) -> tuple[list[float], list[float]]:
+        points = [(row["step"], value(row)) for row in rows if value(row) is not None]
+        return [step for step, _ in points], [number for _, number in points if number is not None]
+
+    sources = list(rows[0]["sources"])
+    panels = {
+        "balanced accuracy, validation": {
+            name: line(lambda row, name=name: row["sources"][name]["balanced_accuracy"]) for name in sources
+        }
+    }
+    if any(row["train_loss"] is not None for row in rows):
+        panels["training loss"] = {"loss": line(lambda row: row["train_loss"])}
+    return panels
+
+
 def make_trainee(lightning_module: Any, run: _Run) -> Any:
     """Return the LightningModule of a run; a function, because Lightning is imported late."""
 
@@ -257,7 +288,7 @@ def make_trainee(lightning_module: Any, run: _Run) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.model = run.model
-            self.objective: Objective = build_objective(run.recipe.objective.name, run.recipe.objective.options)
+            self.objective: Objective = run.objective
             self.average = _averaged(run.model, run.recipe.optim.ema_decay)
             self.last_loss: float | None = None
 
@@ -265,6 +296,9 @@ def make_trainee(lightning_module: Any, run: _Run) -> Any:
         def averaged(self) -> ContrastiveModel:
             """The weights that are evaluated and saved."""
             return self.model if self.average is None else self.average.module
+
+        def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+            return batch.to(device)
 
         def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
             # Dropout draws become a function of the step, so a resumed run repeats them.
@@ -279,7 +313,7 @@ def make_trainee(lightning_module: Any, run: _Run) -> Any:
                     f"{', '.join(batch.ids[:5])}."
                 )
             self.last_loss = float(loss.detach())
-            self.log("loss", loss.detach(), prog_bar=True)
+            self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch))
             return loss
 
         def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -396,6 +430,7 @@ def make_callbacks(lightning_module: Any, run: _Run) -> list[Any]:
 
         def _save(self, trainer: Any) -> None:
             with atomic_path(run.checkpoint) as temporary:
-                trainer.save_checkpoint(temporary)
+                # weights_only here means "leave out the optimizer", not the safe loader of torch.
+                trainer.save_checkpoint(temporary, weights_only=False)
 
     return [Evaluate(), KeepState()]

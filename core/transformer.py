@@ -10,7 +10,8 @@ et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019, section 3
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -144,57 +145,108 @@ class CausalText(TransformerTower):
         return self.transformer.parts()
 
 
+class BertProjections(nn.Module):
+    """Query, key and value of one BERT layer, stored apart as published."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+
+
+class BertOutput(nn.Module):
+    """The linear, dropout, residual and norm that end both halves of a BERT layer."""
+
+    def __init__(self, config: BertTower, *, inputs: int) -> None:
+        super().__init__()
+        self.rate = config.dropout
+        self.dense = nn.Linear(inputs, config.width)
+        self.LayerNorm = nn.LayerNorm(config.width, config.layer_norm_eps)
+
+    def forward(self, hidden: Tensor, states: Tensor) -> Tensor:
+        """Return ``norm(states + linear(hidden))``, float [B, T, W]."""
+        return self.LayerNorm(states + F.dropout(self.dense(hidden), self.rate, self.training))
+
+
+class BertAttention(nn.Module):
+    """Self-attention half of a BERT layer."""
+
+    def __init__(self, config: BertTower) -> None:
+        super().__init__()
+        self.heads, self.rate = config.heads, config.dropout
+        self.self = BertProjections(config.width)
+        self.output = BertOutput(config, inputs=config.width)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the states [B, T, W]; ``mask`` is bool [B, 1, 1, T], False at padding, or None."""
+        query, key, value = (
+            linear(states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for linear in (self.self.query, self.self.key, self.self.value)
+        )
+        rate = self.rate if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
+        return self.output(mixed.transpose(1, 2).flatten(2), states)
+
+
+class BertIntermediate(nn.Module):
+    """The widening linear and GELU of a BERT layer."""
+
+    def __init__(self, config: BertTower) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.width, config.mlp_width)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return [B, T, mlp width]."""
+        return F.gelu(self.dense(states))
+
+
 class BertLayer(nn.Module):
     """Post-norm block of BERT; the nesting is that of the published parameter names."""
 
     def __init__(self, config: BertTower) -> None:
         super().__init__()
-        width, eps = config.width, config.layer_norm_eps
-        self.heads, self.dropout = config.heads, config.dropout
-        self.attention = nn.ModuleDict(
-            {
-                "self": nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")}),
-                "output": nn.ModuleDict(
-                    {"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, eps)}
-                ),
-            }
-        )
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, config.mlp_width)})
-        self.output = nn.ModuleDict(
-            {"dense": nn.Linear(config.mlp_width, width), "LayerNorm": nn.LayerNorm(width, eps)}
-        )
+        self.attention = BertAttention(config)
+        self.intermediate = BertIntermediate(config)
+        self.output = BertOutput(config, inputs=config.mlp_width)
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
         """Return the states [B, T, W]; ``mask`` is bool [B, 1, 1, T] or None."""
-        projections, output = self.attention["self"], self.attention["output"]
-        query, key, value = (
-            projections[name](states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for name in ("query", "key", "value")
-        )
-        rate = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
-        mixed = self._drop(output["dense"](mixed.transpose(1, 2).flatten(2)))
-        states = output["LayerNorm"](states + mixed)
-        hidden = self._drop(self.output["dense"](F.gelu(self.intermediate["dense"](states))))
-        return self.output["LayerNorm"](states + hidden)
-
-    def _drop(self, states: Tensor) -> Tensor:
-        return F.dropout(states, self.dropout, self.training)
+        states = self.attention(states, mask)
+        return self.output(self.intermediate(states), states)
 
     def parts(self) -> BlockParts:
         """Return the weights of this layer with query, key and value in one matrix."""
-        linears = [self.attention["self"][name] for name in ("query", "key", "value")]
-        output = self.attention["output"]
+        projections = self.attention.self
+        linears = (projections.query, projections.key, projections.value)
         return BlockParts(
             qkv_weight=torch.cat([linear.weight for linear in linears]),
             qkv_bias=torch.cat([linear.bias for linear in linears]),
-            out=output["dense"],
-            up=self.intermediate["dense"],
-            down=self.output["dense"],
-            norms=(output["LayerNorm"], self.output["LayerNorm"]),
-            heads=self.heads,
+            out=self.attention.output.dense,
+            up=self.intermediate.dense,
+            down=self.output.dense,
+            norms=(self.attention.output.LayerNorm, self.output.LayerNorm),
+            heads=self.attention.heads,
             pre_norm=False,
         )
+
+
+class BertEmbeddings(nn.Module):
+    """Word, position and type embeddings, summed and normed; every token has type zero."""
+
+    def __init__(self, config: BertTower) -> None:
+        super().__init__()
+        self.rate = config.dropout
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.width)
+        self.position_embeddings = nn.Embedding(config.max_positions, config.width)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.width)
+        self.LayerNorm = nn.LayerNorm(config.width, config.layer_norm_eps)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return states float [B, T, W] of token ids int64 [B, T]."""
+        states = self.word_embeddings(ids) + self.token_type_embeddings.weight[0]
+        states = self.LayerNorm(states + self.position_embeddings.weight[: ids.shape[1]])
+        return F.dropout(states, self.rate, self.training)
 
 
 class Bert(TransformerTower):
@@ -210,15 +262,7 @@ class Bert(TransformerTower):
         check_heads(config.width, config.heads)
         self.width = config.width
         self.pooling = config.pooling
-        self.dropout = config.dropout
-        self.embeddings = nn.ModuleDict(
-            {
-                "word_embeddings": nn.Embedding(config.vocab_size, config.width),
-                "position_embeddings": nn.Embedding(config.max_positions, config.width),
-                "token_type_embeddings": nn.Embedding(config.type_vocab_size, config.width),
-                "LayerNorm": nn.LayerNorm(config.width, config.layer_norm_eps),
-            }
-        )
+        self.embeddings = BertEmbeddings(config)
         self.encoder = nn.ModuleDict(
             {"layer": nn.ModuleList(BertLayer(config) for _ in range(config.layers))}
         )
@@ -236,28 +280,28 @@ class Bert(TransformerTower):
                 another shape, or a row without a real token.
         """
         table = self.embeddings
-        positions = table["position_embeddings"].weight
-        ids = token_ids(inputs, length=len(positions), vocabulary=table["word_embeddings"].num_embeddings)
+        length, vocabulary = table.position_embeddings.num_embeddings, table.word_embeddings.num_embeddings
+        ids = token_ids(inputs, length=length, vocabulary=vocabulary)
         mask = _padding_mask(ids, inputs.get("attention_mask"))
         if mask is not None:
             longest = int(mask.any(dim=0).nonzero().max()) + 1
             ids, mask = ids[:, :longest], mask[:, :longest]
-        states = table["word_embeddings"](ids) + table["token_type_embeddings"].weight[0]
-        states = table["LayerNorm"](states + positions[: ids.shape[1]])
-        states = F.dropout(states, self.dropout, self.training)
         read = torch.zeros(len(ids), dtype=torch.long, device=ids.device) if self.pooling == "cls" else None
-        return Embedded(states, key_mask=mask, read=read)
+        return Embedded(table(ids), key_mask=mask, read=read)
 
     def encode(self, embedded: Embedded) -> Tensor:
         """Return the states [B, n, W] after the last layer."""
         states, mask = embedded.states, key_bias(embedded)
-        for layer in self.encoder["layer"]:
+        for layer in self._layers():
             states = layer(states, mask)
         return states
 
     def parts(self) -> list[BlockParts]:
         """Return the weights of every layer, first to last."""
-        return [layer.parts() for layer in self.encoder["layer"]]
+        return [layer.parts() for layer in self._layers()]
+
+    def _layers(self) -> Iterable[BertLayer]:
+        return cast(Iterable[BertLayer], self.encoder["layer"])
 
 
 def _padding_mask(ids: Tensor, mask: Tensor | None) -> Tensor | None:

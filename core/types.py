@@ -91,6 +91,15 @@ class Batch:
     ids: tuple[str, ...] = ()
     extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with every tensor on ``device``."""
+        return Batch(
+            {name: {key: tensor.to(device) for key, tensor in given.items()} for name, given in self.inputs.items()},
+            None if self.labels is None else self.labels.to(device),
+            self.ids,
+            {key: tensor.to(device) for key, tensor in self.extras.items()},
+        )
+
     def __len__(self) -> int:
         for arguments in self.inputs.values():
             for tensor in arguments.values():

@@ -43,3 +43,84 @@ def golden_dir() -> Path:
 def small_golden() -> Path:
     """Golden cases that are part of the checkout."""
     return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-tower model of a few kilobytes in the format of every model folder."""
+    import torch
+    import yaml
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from verticlip.core.checkpoint import save_weights
+    from verticlip.core.config import ImageProcessing, ModelConfig, ProcessorConfig, TextProcessing
+    from verticlip.core.files import write_json_atomic, write_text_atomic
+    from verticlip.core.model import ContrastiveModel
+    from verticlip.core.processing import Processor
+
+    folder = tmp_path_factory.mktemp("models") / "random"
+    words = [
+        "a",
+        "an",
+        "image",
+        "of",
+        "red",
+        "green",
+        "blue",
+        "cat",
+        "dog",
+        "no",
+        "tumor",
+        "glioma",
+        "square",
+    ]
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    vit = {
+        "backend": "vit",
+        "image_size": 16,
+        "patch_size": 8,
+        "width": 16,
+        "layers": 1,
+        "heads": 2,
+        "mlp_width": 32,
+    }
+    bert = {
+        "backend": "bert",
+        "vocab_size": len(vocabulary),
+        "width": 16,
+        "layers": 1,
+        "heads": 2,
+        "mlp_width": 32,
+    }
+    config = ModelConfig.model_validate(
+        {
+            "name": "random",
+            "embed_dim": 12,
+            "towers": {"image": {**vit, "projection": "linear"}, "text": {**bert, "projection": "linear"}},
+            "licence": "Apache-2.0",
+            "prompts": "random",
+        }
+    )
+    text = TextProcessing(context_length=16)
+    processor = Processor(ProcessorConfig(image=ImageProcessing(size=16), text=text), tokenizer.to_str())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = ContrastiveModel(config)
+        for parameter in network.towers.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.5)
+    write_json_atomic(folder / "config.json", config.model_dump(mode="json"))
+    processor.save(folder)
+    save_weights(network, folder / "model.safetensors")
+    prompts = {
+        "name": "random",
+        "version": "1",
+        "templates": ["{}", "an image of {}"],
+        "classes": {"red square": ["red square", "red"], "blue square": ["blue square", "blue"]},
+    }
+    write_text_atomic(folder / "prompts.yaml", yaml.safe_dump(prompts, sort_keys=False))
+    return folder

@@ -29,7 +29,29 @@ _HOMES = {
     "retrieval_report": "retrieval",
 }
 
-__all__ = list(_HOMES)
+__all__ = [
+    "Bootstrap",
+    "ClassificationReport",
+    "Estimate",
+    "ImageTextReport",
+    "Positives",
+    "QueryMetrics",
+    "RegressionReport",
+    "RetrievalReport",
+    "accuracy",
+    "auc",
+    "balanced_accuracy",
+    "calibration_error",
+    "classification_report",
+    "confusion_matrix",
+    "image_text_ranks",
+    "image_text_report",
+    "macro_f1",
+    "positive_ranks",
+    "regression_report",
+    "retrieval_report",
+    "top_k",
+]
 
 
 def __getattr__(name: str) -> Any:

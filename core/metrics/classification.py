@@ -172,7 +172,9 @@ def auc(
         table = np.stack([-table, table], axis=1)
     table, labels = _checked(table, targets)
     if len(np.unique(labels)) < 2:
-        raise InputError(f"AUC needs rows of at least two classes; all {len(labels)} targets are {labels[0]}.")
+        raise InputError(
+            f"AUC needs rows of at least two classes; all {len(labels)} targets are {labels[0]}."
+        )
     return Bootstrap(len(labels), groups=groups, seed=seed, resamples=resamples).estimate(
         _auc_statistic(table, labels)
     )
@@ -300,7 +302,9 @@ def _checked(scores: ArrayLike, targets: ArrayLike) -> tuple[Floats, Ints]:
     if table.ndim != 2 or table.shape[1] < 2:
         raise InputError(f"Scores must be [N, K] with K >= 2 classes, got shape {table.shape}.")
     if labels.shape != (len(table),):
-        raise InputError(f"targets has shape {labels.shape} for {len(table)} rows of scores; give one per row.")
+        raise InputError(
+            f"targets has shape {labels.shape} for {len(table)} rows of scores; give one per row."
+        )
     if not np.isfinite(table).all():
         row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0])
         raise InputError(f"Scores of row {row} hold NaN or infinite values.")

@@ -73,13 +73,15 @@ def info_nce(
         positives as in Yang et al. 2022 (UniCL, eq. 3 and 4).
     """
     stats = logit_statistics(query, keys, scale=scale, pairing=pairing, columns=symmetric, chunk=chunk)
+    loss = stats.row_loss.mean()
+    if stats.column_loss is not None:
+        loss = (loss + stats.column_loss.mean()) / 2
+    # Further targets only move weight between logits. The positives are symmetric, so both
+    # directions have the same mean target and one correction serves both.
     target = stats.partner
     if pairing.positives == "labels":
         target = scale * (query * _mean_of_same_label(keys, pairing)).sum(1)
-    loss = (stats.row_lse - target).mean()
-    if stats.column_lse is not None:
-        # The positives are symmetric, so both directions have the same mean target logit.
-        loss = (loss + (stats.column_lse - target).mean()) / 2
+        loss = loss + (stats.partner - target).mean()
     if label_smoothing:
         everywhere = scale * torch.dot(query.mean(0), keys.mean(0))
         loss = loss + label_smoothing * (target.mean() - everywhere)
@@ -322,7 +324,7 @@ class CWCL(Objective):
             frozen, all_trained, scale=scale, pairing=pairing, columns=False, chunk=self.chunk
         )
         target = scale * _graded_target(frozen, all_frozen.detach(), all_trained)
-        weighted = (rows.row_lse - target).mean()
+        weighted = (rows.row_loss + rows.partner - target).mean()
         plain = info_nce(trained, all_frozen, scale=scale, pairing=pairing, symmetric=False, chunk=self.chunk)
         return {"weighted": _with_unused_bias(weighted, outputs.logit_bias), "plain": plain}
 

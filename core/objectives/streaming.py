@@ -1,6 +1,6 @@
 """Exact contrastive losses in square tiles: the N x N logits are never held at once.
 
-Two primitives carry every pairwise objective. :func:`logit_statistics` gives the log-sum-exp of
+Two primitives carry every pairwise objective. :func:`logit_statistics` gives the cross-entropy of
 each row and column of the logits and each row's partner logit; every InfoNCE variant is linear in
 those. :func:`sigmoid_sum` gives the summed sigmoid loss. Both take ``chunk=None`` for the plain
 computation (one matrix, ordinary autograd) and agree with it for any tile side.
@@ -103,13 +103,13 @@ class LogitStatistics(NamedTuple):
     """Row and column summaries of ``z = scale * query @ keys.T`` [R, C].
 
     Attributes:
-        row_lse: [R], log-sum-exp of each row.
-        column_lse: [C], of each column, or None when columns were not asked for.
+        row_loss: [R], cross-entropy of each row against its partner, ``logsumexp_j z_ij - partner_i``.
+        column_loss: [C], the same for each column, or None when columns were not asked for.
         partner: [R], each row's own logit ``z[i, offset + i]``.
     """
 
-    row_lse: Tensor
-    column_lse: Tensor | None
+    row_loss: Tensor
+    column_loss: Tensor | None
     partner: Tensor
 
 
@@ -122,14 +122,14 @@ def check_chunk(chunk: int | None) -> None:
 def logit_statistics(
     query: Tensor, keys: Tensor, *, scale: Tensor, pairing: Pairing, columns: bool, chunk: int | None
 ) -> LogitStatistics:
-    """Return the log-sum-exps and partner logits of ``scale * query @ keys.T``.
+    """Return the cross-entropies and partner logits of ``scale * query @ keys.T``.
 
     Args:
         query: [R, D].
         keys: [C, D], C >= offset + R.
         scale: scalar, already exponentiated; any size (maxima are subtracted before ``exp``).
         pairing: where the partners are and which logits are left out; its ``offset`` is a number.
-        columns: also reduce over rows, for the column direction of a symmetric loss.
+        columns: also reduce over rows, for the column direction of a symmetric loss; R = C.
         chunk: tile side. Peak memory beyond inputs and gradients is about three tiles. None holds
             R x C matrices and allows second derivatives.
 
@@ -146,12 +146,18 @@ def logit_statistics(
     pairing.check(len(query), len(keys))
     if pairing.offset is None:
         raise InputError("InfoNCE needs each row's partner among the columns; pairing.offset is None.")
+    if columns and len(query) != len(keys):
+        raise InputError(
+            f"The column direction needs as many rows as columns; got {len(query)} and {len(keys)}."
+        )
     if chunk is not None:
         return LogitStatistics(*_TiledStatistics.apply(query, keys, scale, pairing, columns, chunk))
     everything = slice(0, len(query)), slice(0, len(keys))
     logits = pairing.hide_(scale * query @ keys.T, *everything)
     return LogitStatistics(
-        logits.logsumexp(1), logits.logsumexp(0) if columns else None, pairing.partners(logits, *everything)
+        -pairing.partners(logits.log_softmax(1), *everything),
+        -logits.T.contiguous().log_softmax(1).diagonal() if columns else None,
+        pairing.partners(logits, *everything),
     )
 
 
@@ -252,54 +258,67 @@ class _LogitGradient:
 
 
 class _TiledStatistics(Function):
-    """See :func:`logit_statistics`; backward recomputes each tile from the saved log-sum-exps."""
+    """See :func:`logit_statistics`; backward recomputes each tile from the saved row and column losses.
+
+    A row's loss is ``log(1 + sum_others exp(z_ij - partner_i))``. Summing the others alone, relative
+    to the partner, keeps its digits when the model is trained and the sum is tiny; the difference of
+    two logits near 100 would be rounded to 4e-6.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, keys: Tensor, scale: Tensor, pairing: Pairing, columns: bool, chunk: int
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        row_lse = query.new_full((len(query),), -torch.inf)
-        column_lse = query.new_full((len(keys),), -torch.inf) if columns else None
-        partner = query.new_empty(len(query))
+        row_others = query.new_full((len(query),), -torch.inf)
+        column_others = row_others.clone() if columns else None
+        partner = torch.empty_like(row_others)
         with _no_autocast(query):
             for rows in _slices(len(query), chunk):
-                scaled = query[rows] * scale
-                for cols in _slices(len(keys), chunk):
-                    tile = pairing.hide_(scaled @ keys[cols].T, rows, cols)
-                    partner[slice(*pairing.partner_rows(rows, cols))] = pairing.partners(tile, rows, cols)
-                    row_lse[rows] = torch.logaddexp(row_lse[rows], tile.logsumexp(1))
-                    if column_lse is not None:
-                        column_lse[cols] = torch.logaddexp(column_lse[cols], tile.logsumexp(0))
-        ctx.save_for_backward(query, keys, scale, row_lse, column_lse)
+                mates = keys[rows.start + pairing.offset : rows.stop + pairing.offset]
+                partner[rows] = scale * (query[rows] * mates).sum(1)
+            for rows, cols, tile in _tiles(query, keys, scale, pairing, chunk):
+                pairing.partners(tile, rows, cols).fill_(-torch.inf)
+                others = (tile - partner[rows, None]).logsumexp(1)
+                row_others[rows] = torch.logaddexp(row_others[rows], others)
+                if column_others is not None:
+                    others = tile.sub_(partner[cols]).logsumexp(0)
+                    column_others[cols] = torch.logaddexp(column_others[cols], others)
+        zero = torch.zeros_like(row_others)
+        row_loss = torch.logaddexp(row_others, zero)
+        column_loss = None if column_others is None else torch.logaddexp(column_others, zero)
+        ctx.save_for_backward(query, keys, scale, row_loss, column_loss, partner)
         ctx.pairing, ctx.chunk = pairing, chunk
-        return row_lse, column_lse, partner
+        return row_loss, column_loss, partner
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad_row: Tensor, grad_column: Tensor | None, grad_partner: Tensor
     ) -> tuple[Tensor | None, ...]:
         _refuse_second_derivative()
-        query, keys, scale, row_lse, column_lse = ctx.saved_tensors
+        query, keys, scale, row_loss, column_loss, partner = ctx.saved_tensors
+        at_partner = grad_partner + grad_row * torch.expm1(-row_loss)
+        if column_loss is not None and grad_column is not None:
+            at_partner = at_partner + grad_column * torch.expm1(-column_loss)
         total = _LogitGradient(query, keys, ctx.needs_input_grad[:3])
         with _no_autocast(query):
-            for rows in _slices(len(query), ctx.chunk):
-                scaled = query[rows] * scale
-                for cols in _slices(len(keys), ctx.chunk):
-                    tile = ctx.pairing.hide_(scaled @ keys[cols].T, rows, cols)
-                    own = slice(*ctx.pairing.partner_rows(rows, cols))
-                    at_partner = ctx.pairing.partners(tile, rows, cols)
-                    # Near convergence a partner's softmax is 1 minus a tiny number: expm1 keeps it.
-                    exact = torch.expm1(at_partner - row_lse[own]) * grad_row[own]
-                    rest = grad_partner[own] + grad_row[own]
-                    p = (tile - row_lse[rows, None]).exp_().mul_(grad_row[rows, None])
-                    if column_lse is not None and grad_column is not None:
-                        mates = slice(own.start + ctx.pairing.offset, own.stop + ctx.pairing.offset)
-                        exact += torch.expm1(at_partner - column_lse[mates]) * grad_column[mates]
-                        rest = rest + grad_column[mates]
-                        p += tile.sub_(column_lse[cols]).exp_().mul_(grad_column[cols])
-                    ctx.pairing.partners(p, rows, cols).copy_(exact + rest)
-                    total.add(p, rows, cols)
+            for rows, cols, tile in _tiles(query, keys, scale, ctx.pairing, ctx.chunk):
+                p = (tile - partner[rows, None]).sub_(row_loss[rows, None]).exp_().mul_(grad_row[rows, None])
+                if column_loss is not None and grad_column is not None:
+                    p += tile.sub_(partner[cols]).sub_(column_loss[cols]).exp_().mul_(grad_column[cols])
+                own = slice(*ctx.pairing.partner_rows(rows, cols))
+                ctx.pairing.partners(p, rows, cols).copy_(at_partner[own])
+                total.add(p, rows, cols)
             return *total.finish(scale, ctx.chunk), None, None, None
+
+
+def _tiles(
+    query: Tensor, keys: Tensor, scale: Tensor, pairing: Pairing, chunk: int
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield ``(rows, columns, logits)`` tile by tile; the logits may be overwritten."""
+    for rows in _slices(len(query), chunk):
+        scaled = query[rows] * scale
+        for cols in _slices(len(keys), chunk):
+            yield rows, cols, pairing.hide_(scaled @ keys[cols].T, rows, cols)
 
 
 class _TiledSigmoid(Function):
@@ -321,14 +340,10 @@ class _TiledSigmoid(Function):
         of_bias = torch.zeros_like(bias) if needs[3] else None
         loss = query.new_zeros(())
         with _no_autocast(query):
-            for rows in _slices(len(query), chunk):
-                scaled = query[rows] * scale
-                for cols in _slices(len(keys), chunk):
-                    tile = pairing.hide_((scaled @ keys[cols].T).add_(bias), rows, cols)
-                    pairing.flip_(tile, rows, cols)
-                    loss -= F.logsigmoid(-tile).sum()
-                    if not any(needs):
-                        continue
+            for rows, cols, tile in _tiles(query, keys, scale, pairing, chunk):
+                pairing.flip_(tile.add_(bias), rows, cols)
+                loss -= F.logsigmoid(-tile).sum()
+                if any(needs):
                     p = pairing.flip_(tile.sigmoid_(), rows, cols)
                     gradient.add(p, rows, cols)
                     if of_bias is not None:

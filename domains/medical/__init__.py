@@ -20,13 +20,15 @@ MODELS = (
 )
 """Models users can name."""
 
-RECIPES = {"tiny": "the recipe medical/tiny was trained with: three small public sets, captions from templates"}
+RECIPES = {
+    "tiny": "the recipe medical/tiny was trained with: three small public sets, captions from templates"
+}
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 
-LOADERS = {"image": "loaders:load_sample"}
+LOADERS = {"image": "loaders.image:load_image", "volume": "loaders.volume:load_volume"}
 """{modality: "module:function"}; a loader takes a path and keyword options and returns a Sample."""
 
-READERS: dict[str, str] = {}
+READERS = {"medmnist_npz": "readers:read_medmnist_npz", "voc_boxes": "readers:read_voc_boxes"}
 """{dataset layout: "module:function"}."""
 
 GOLDENS = {"medical_loading": "goldens:replay"}

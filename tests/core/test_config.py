@@ -24,8 +24,18 @@ def test_a_config_survives_json():
         ({"embed_dimm": 8}, "unknown key 'embed_dimm'. Did you mean 'embed_dim'?"),
         ({"embed_dim": 0}, "embed_dim: Input should be greater than or equal to 1 \\(got 0\\)"),
         ({"trust_remote_code": True}, "'trust_remote_code' is never accepted"),
-        ({"towers": {"image": {"backend": "timm", "architecture": "a", "options": {"trust_remote_code": 1}}}}, "never"),
-        ({"licence": "https://example.org/x"}, "the URL 'https://example.org/x' at 'licence' is not accepted"),
+        (
+            {
+                "towers": {
+                    "image": {"backend": "timm", "architecture": "a", "options": {"trust_remote_code": 1}}
+                }
+            },
+            "never",
+        ),
+        (
+            {"licence": "https://example.org/x"},
+            "the URL 'https://example.org/x' at 'licence' is not accepted",
+        ),
         ({"name": "../up"}, "'../up' at 'name' leaves the folder"),
         ({"name": "a\\..\\b"}, "leaves the folder"),
         ({"towers": {"image": {"backend": "pickle"}}}, "towers.image"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 
 import pytest
@@ -82,7 +83,7 @@ def make(name: str) -> tuple[TransformerTower, dict[str, torch.Tensor]]:
 
 
 def cosine(left: torch.Tensor, right: torch.Tensor) -> float:
-    return float(nn.functional.cosine_similarity(left.float(), right.float(), dim=-1).min())
+    return nn.functional.cosine_similarity(left.float(), right.float(), dim=-1).min().item()
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -311,7 +312,7 @@ def test_token_budget_batches_cover_every_text_once_within_budget(lengths: list[
     assert [lengths[index] for index in flat] == sorted(lengths)
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
-    for left, right in zip(batches, batches[1:], strict=False):
+    for left, right in itertools.pairwise(batches):
         assert (len(left) + 1) * lengths[right[0]] > budget, "two batches would have fitted in one"
 
 

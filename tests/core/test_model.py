@@ -13,7 +13,12 @@ from verticlip.core.types import Batch
 BERT = {
     "backend": "bert", "vocab_size": 50, "width": 16, "layers": 1, "heads": 2, "mlp_width": 32, "max_positions": 12,
 }  # fmt: skip
-TIMM = {"backend": "timm", "architecture": "resnet10t", "options": {"channels": [8, 8, 16, 16]}, "projection": "mlp"}
+TIMM = {
+    "backend": "timm",
+    "architecture": "resnet10t",
+    "options": {"channels": [8, 8, 16, 16]},
+    "projection": "mlp",
+}
 VIT = {"backend": "vit", "image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "heads": 2, "mlp_width": 32,
        "projection": "linear"}  # fmt: skip
 
@@ -114,7 +119,9 @@ def test_scale_is_clamped():
 def test_open_clip_adapter_gives_its_own_outputs(kind):
     options = {"layers": 1, "width": 64}
     options |= {"image_size": 16, "patch_size": 8} if kind == "vision" else {"vocab_size": 60, "heads": 2}
-    model = build(towers={"image": {"backend": "open_clip", "kind": kind, "output_dim": 8, "options": options}})
+    model = build(
+        towers={"image": {"backend": "open_clip", "kind": kind, "output_dim": 8, "options": options}}
+    )
     arguments = {"pixels": torch.rand(2, 3, 16, 16), "input_ids": torch.randint(1, 60, (2, 77))}
     tower = model.towers["image"]
     expected = tower.model(arguments["pixels" if kind == "vision" else "input_ids"])[0]
@@ -131,4 +138,6 @@ def test_transformers_adapter_pools_only_real_tokens():
         ids = torch.randint(1, 50, (2, 4))
         short = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         padded = {key: torch.nn.functional.pad(value, (0, 3)) for key, value in short.items()}
-        torch.testing.assert_close(model.encode("text", short), model.encode("text", padded), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            model.encode("text", short), model.encode("text", padded), atol=1e-5, rtol=0
+        )

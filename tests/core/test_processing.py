@@ -92,7 +92,9 @@ def test_trim_and_stretch():
     assert trimmed.min() > 0.3
     stretched = image_processor(size=20, stretch=(0.0, 100.0))("image", [framed])["pixels"]
     assert stretched.max().item() == pytest.approx(1.0, abs=1e-6)
-    constant = image_processor(trim_border=0.1, stretch=(1, 99))("image", [torch.full((1, 9, 9), 0.05)])["pixels"]
+    constant = image_processor(trim_border=0.1, stretch=(1, 99))("image", [torch.full((1, 9, 9), 0.05)])[
+        "pixels"
+    ]
     assert constant.isfinite().all()
 
 
@@ -182,7 +184,8 @@ def test_augmentation_is_repeatable_and_stays_in_range():
     processor = Processor(ProcessorConfig(image=ImageProcessing(size=16, **PLAIN)), augmentation=config)
     items = [noise(20, 20), noise(18, 25)]
     first, second = (
-        processor("image", items, train=True, generator=torch.Generator().manual_seed(3))["pixels"] for _ in range(2)
+        processor("image", items, train=True, generator=torch.Generator().manual_seed(3))["pixels"]
+        for _ in range(2)
     )
     assert torch.equal(first, second)
     assert 0 <= first.min() <= first.max() <= 1
@@ -213,7 +216,9 @@ def test_content_box_magnifies_what_is_not_black():
 
     framed = torch.zeros(1, 1, 32, 32)
     framed[:, :, 4:20, 10:26] = 0.7
-    seen = augment(framed, AugmentConfig(content_box=(1.0, 1.0), photometric=0.0), torch.Generator().manual_seed(0))
+    seen = augment(
+        framed, AugmentConfig(content_box=(1.0, 1.0), photometric=0.0), torch.Generator().manual_seed(0)
+    )
     assert (seen > 0.3).float().mean() > 0.97
 
 

@@ -20,8 +20,12 @@ def palette_table(header: Header, color: str) -> Table:
     descriptor = header.values(f"{color}PaletteDescriptor")
     data = header.raw(f"{color}PaletteData")
     if not descriptor or data is None:
-        raise CorruptFile(f"{header.label}: PALETTE COLOR without its {color.lower()} table. Export the file again.")
-    return parse_descriptor(descriptor, data, first=header.signed(descriptor[1]), source=f"{color.lower()} palette")
+        raise CorruptFile(
+            f"{header.label}: PALETTE COLOR without its {color.lower()} table. Export the file again."
+        )
+    return parse_descriptor(
+        descriptor, data, first=header.signed(descriptor[1]), source=f"{color.lower()} palette"
+    )
 
 
 def look_up_palette(stored: np.ndarray, tables: list[Table]) -> np.ndarray:
@@ -47,7 +51,9 @@ def _segmented(stored: np.ndarray, header: Header) -> np.ndarray:
     try:
         entries = apply_color_lut(stored, header.dataset)
     except Exception as error:  # pydicom's expansion raises several types on damaged segments
-        raise CorruptFile(f"{header.label}: the segmented palette is damaged. Export the file again.") from error
+        raise CorruptFile(
+            f"{header.label}: the segmented palette is damaged. Export the file again."
+        ) from error
     return (entries >> 8 if entries.dtype == np.uint16 else entries).astype(np.uint8)
 
 
@@ -91,5 +97,7 @@ def apply_icc(rgb: np.ndarray, profile: bytes, label: str) -> np.ndarray:
             Image.fromarray(rgb), source, ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        raise MedicalImageError(f"{label}: the ICC profile cannot be used. Pass icc=False to ignore it.") from error
+        raise MedicalImageError(
+            f"{label}: the ICC profile cannot be used. Pass icc=False to ignore it."
+        ) from error
     return np.asarray(image)

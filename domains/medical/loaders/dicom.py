@@ -19,9 +19,32 @@ from .geometry import Geometry, functional_group, plane, spacing_2d
 from .header import Header, allowed_meta
 from .pixels import PixelInfo, decode_frames, read_pixel_info
 from .records import ImageOptions, Meta, choose_frames
-from .windows import Range, Table, ValueMap, Window, default_rules, multi, parse_descriptor, preset, range_of
+from .windows import (
+    Range,
+    Table,
+    ValueMap,
+    Window,
+    default_rules,
+    explicit_maps,
+    parse_descriptor,
+    range_of,
+    windows,
+)
 
-_CODED_UNITS = ("BQML", "CNTS", "NONE", "CM2", "PCNT", "CPS", "GML", "MLG", "MLMING", "PROPCNTS", "PROPCPS", "STDDEV")
+_CODED_UNITS = (
+    "BQML",
+    "CNTS",
+    "NONE",
+    "CM2",
+    "PCNT",
+    "CPS",
+    "GML",
+    "MLG",
+    "MLMING",
+    "PROPCNTS",
+    "PROPCPS",
+    "STDDEV",
+)
 
 
 @dataclass
@@ -79,7 +102,9 @@ def _color_values(
     elif info.photometric.startswith("YBR"):
         history.append("color: YBR to RGB")
     if options.window not in (None, "default", "full"):
-        raise WindowError(f"{header.label}: a window applies to grey images, this one is colour. Leave window out.")
+        raise WindowError(
+            f"{header.label}: a window applies to grey images, this one is colour. Leave window out."
+        )
     if options.normalize == "xrv":
         raise WindowError(f"{header.label}: normalize='xrv' applies to grey images, this one is colour.")
     if options.icc and (profile := header.raw("ICCProfile")) is not None:
@@ -101,7 +126,9 @@ def _gray_values(
     if options.normalize == "xrv":
         return xrv_values(stored, header, info, options, history)[:, None], None
     mask = None if "padding" in options.skip else padding_mask(stored, header)
-    values = modality_values(stored, header, info, frames, rescale="rescale" not in options.skip, history=history)
+    values = modality_values(
+        stored, header, info, frames, rescale="rescale" not in options.skip, history=history
+    )
     meta["units"] = _units(header) if "rescale" not in options.skip else "stored"
     if mask is not None:
         # +inf first, so that one pass over the array finds the smallest valid value
@@ -111,7 +138,9 @@ def _gray_values(
         history.append("padding: set to the minimum")
     if options.window is None or "window" in options.skip:
         return values[:, None], mask
-    maps = resolve_windows(options.window, header, info, frames, (values, mask), prefer_lut=options.prefer_lut)
+    maps = resolve_windows(
+        options.window, header, info, frames, (values, mask), prefer_lut=options.prefer_lut
+    )
     unit = _apply_windows(values, maps)
     meta["window"] = tuple(str(item) for item in maps[0])
     history.extend(f"window: {item}" for item in maps[0])
@@ -127,7 +156,9 @@ def _apply_windows(values: np.ndarray, maps: list[list[ValueMap]]) -> np.ndarray
     """Return [T, C, H, W]: one channel per map; one list of maps serves all frames or each its own."""
     if len(maps) == 1:
         return np.stack([item.apply(values) for item in maps[0]], axis=1)
-    return np.stack([np.stack([item.apply(frame) for item in own]) for frame, own in zip(values, maps, strict=True)])
+    return np.stack(
+        [np.stack([item.apply(frame) for item in own]) for frame, own in zip(values, maps, strict=True)]
+    )
 
 
 def padding_mask(stored: np.ndarray, header: Header) -> np.ndarray | None:
@@ -161,7 +192,9 @@ def modality_values(
         return table.look_up(stored).astype(np.float32)
     pairs = [_slope_intercept(header, frame) for frame in frames]
     whole = all(float(number).is_integer() for pair in pairs for number in pair)
-    largest = max(abs(slope) * (1 << min(info.bits_stored, 62)) + abs(intercept) for slope, intercept in pairs)
+    largest = max(
+        abs(slope) * (1 << min(info.bits_stored, 62)) + abs(intercept) for slope, intercept in pairs
+    )
     values = stored.astype(np.float32 if whole and largest < 2**24 else np.float64)
     if len(set(pairs)) == 1:
         slope, intercept = pairs[0]
@@ -189,7 +222,9 @@ def modality_table(header: Header) -> Table | None:
 def _table(item: Header, header: Header, *, source: str, signed: bool = False) -> Table:
     descriptor, data = item.values("LUTDescriptor"), item.raw("LUTData")
     if len(descriptor) != 3 or data is None:
-        raise CorruptFile(f"{header.label}: the {source} LUT has no data or no valid descriptor. Export it again.")
+        raise CorruptFile(
+            f"{header.label}: the {source} LUT has no data or no valid descriptor. Export it again."
+        )
     first = header.signed(descriptor[1])
     if signed and first > 0x7FFF:
         first -= 0x10000
@@ -217,7 +252,8 @@ def _units(header: Header) -> str:
 def is_inverted(header: Header) -> bool:
     """Return True when the smallest value is to be shown white; both signs together count once."""
     return (
-        header.get("PhotometricInterpretation") == "MONOCHROME1" or header.get("PresentationLUTShape") == "INVERSE"
+        header.get("PhotometricInterpretation") == "MONOCHROME1"
+        or header.get("PresentationLUTShape") == "INVERSE"
     )
 
 
@@ -234,33 +270,25 @@ def resolve_windows(
     Raises:
         WindowError: unknown name, or "header" without a window in the header.
     """
-    if isinstance(choice, (tuple, list)):
-        if len(choice) not in (2, 3):
-            raise WindowError(f"A window is (center, width) or (center, width, function), got {len(choice)} values.")
-        return [[Window(float(choice[0]), float(choice[1]), *choice[2:])]]
-    if not isinstance(choice, str):
-        raise WindowError(f"A window is a name, (center, width) or None, got {type(choice).__name__}.")
-    if choice == "multi":
-        return [list(multi())]
-    rules = default_rules(header.get("Modality")) if choice == "default" else [choice]
-    for rule in rules:
-        if rule == "header" or rule.startswith("header:"):
+    data, mask = values
+    for rule in default_rules(header.get("Modality")) if choice == "default" else [choice]:
+        if rule == "full":
+            return [[_full_range(header, info, frames, data)]]
+        if isinstance(rule, str) and (rule == "header" or rule.startswith("header:")):
             found = _header_windows(rule, header, frames, prefer_lut)
             if found is not None:
                 return found
-        elif rule == "full":
-            return [[_full_range(header, info, frames, values[0])]]
-        elif rule == "minmax" or rule.startswith(("percentile", "foreground")):
-            data, mask = values
-            return [[range_of(rule, data, None if mask is None else ~mask)]]
-        else:
-            if choice == "default":
-                # warnings, not logging: the standard filter shows it once per process
-                warnings.warn(
-                    f"No window in the header of a CT: preset {rule!r} is used. Pass window= to choose.", stacklevel=2
-                )
-            return [[preset(rule)]]
-    raise WindowError(f"{header.label}: the header has no such window. Pass a preset, (center, width) or None.")
+            continue
+        if choice == "default" and rule in windows():
+            # warnings, not logging: the standard filter shows it once per process
+            warnings.warn(
+                f"No window in the header of a CT: preset {rule!r} is used. Pass window= to choose.",
+                stacklevel=2,
+            )
+        return [explicit_maps(rule, data, None if mask is None else ~mask)]
+    raise WindowError(
+        f"{header.label}: the header has no such window. Pass a preset, (center, width) or None."
+    )
 
 
 def _header_windows(
@@ -327,7 +355,9 @@ def xrv_values(
         if found is None:
             raise WindowError(f"{header.label}: the header has no such window. Leave window out.")
         voi = found[0][0]
-        values = voi.look_up(values).astype(np.float64) if isinstance(voi, Table) else voi.apply(values) * largest
+        values = (
+            voi.look_up(values).astype(np.float64) if isinstance(voi, Table) else voi.apply(values) * largest
+        )
         history.append(f"window: {voi}")
     elif options.window not in ("default", None):
         raise WindowError(f"{header.label}: normalize='xrv' takes window='header' or no window.")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ....core.errors import require
 from ....core.limits import Limits
@@ -29,6 +29,9 @@ from .errors import (
     label_of,
 )
 from .header import READ_TAGS, Header
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -99,15 +102,15 @@ def open_dicom(
         except MedicalImageError:
             raise
         except Exception as error:  # pydicom raises many types on damaged input, StopIteration among them
-            raise CorruptFile(f"{label}: the DICOM header is damaged. Export or copy the file again.") from error
+            raise CorruptFile(
+                f"{label}: the DICOM header is damaged. Export or copy the file again."
+            ) from error
         if need_pixels and parsed.pixel_keyword is None:
             raise _no_pixels(parsed, force=force, label=label)
         yield parsed
 
 
 def _parse(stream: BinaryIO, size: int, *, limits: Limits, force: bool, label: str) -> DicomFile:
-    from pydicom.filereader import read_dataset
-
     head = stream.read(_META_BYTES)
     start = 132 if head[128:132] == b"DICM" else 0
     if not start and not force:
@@ -119,7 +122,7 @@ def _parse(stream: BinaryIO, size: int, *, limits: Limits, force: bool, label: s
     if syntax is None:
         if not force:
             raise CorruptFile(
-                f"{label}: the file meta has no TransferSyntaxUID. Pass force=True to guess it from the bytes."
+                f"{label}: the file meta has no TransferSyntaxUID. Pass force=True to guess it."
             )
         syntax = _guess_syntax(head, offset, label)
     if syntax == DEFLATED:
@@ -128,25 +131,80 @@ def _parse(stream: BinaryIO, size: int, *, limits: Limits, force: bool, label: s
     elif size <= len(head):
         stream = BytesIO(head)
     implicit, little = syntax == IMPLICIT_LITTLE, syntax != EXPLICIT_BIG
-    keyword = None
-    # Elements are parsed from memory, where seeking is cheap; the file itself only for a long header.
-    for source in (BytesIO(head), stream) if size > len(head) else (stream,):
-        source.seek(offset)
-        dataset = read_dataset(
-            source,
-            is_implicit_VR=implicit,
-            is_little_endian=little,
-            stop_when=lambda tag, vr, length: int(tag) in PIXEL_KEYWORDS,
-            specific_tags=READ_TAGS,
-        )
-        keyword, length = _pixel_element(source, bool(dataset.original_encoding[0]), little)
-        if keyword is not None:
-            break
-    stream.seek(source.tell())
+    dataset, keyword, length = _read_header(stream, offset, head, implicit=implicit, little=little)
     header = Header(dataset, label)
     if keyword is None and _is_cut(stream, offset, size, implicit=implicit, little=little):
         raise CorruptFile(f"{label}: the file ends inside the header. Copy or export it again.")
     return DicomFile(header, syntax, stream, keyword, length, size - stream.tell())
+
+
+def read_whole_dataset(path: str | os.PathLike[str], *, limits: Limits, label: str) -> Dataset:
+    """Return every element of a DICOM file with its file meta; a deflated one under the ceilings.
+
+    For rewriting a file. Unlike :func:`open_dicom` this reads identity into memory.
+
+    Raises:
+        NotAMedicalImage, CorruptFile, OverLimit: as :func:`open_dicom`.
+    """
+    check_input_file(path, limits=limits, label=label)
+    require("pydicom", extra="medical")
+    from pydicom.filereader import dcmread, read_dataset, read_file_meta_info
+    from pydicom.uid import UID
+
+    with os.fdopen(os.open(Path(path), os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb") as stream:
+        head = stream.read(_META_BYTES)
+        if head[128:132] != b"DICM":
+            raise NotAMedicalImage(f"{label}: not DICOM; the content looks like {describe(head)}.")
+        syntax, offset = scan_file_meta(head, 132)
+        if syntax is None:
+            raise CorruptFile(f"{label}: the file meta has no TransferSyntaxUID. Repair the file meta.")
+        try:
+            if syntax != DEFLATED:
+                stream.seek(0)
+                return dcmread(BytesIO(stream.read()))
+            dataset = read_dataset(BytesIO(_inflate(stream, offset, limits=limits, label=label)), False, True)
+            dataset.file_meta = read_file_meta_info(path)
+            dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LITTLE)
+            return dataset
+        except MedicalImageError:
+            raise
+        except Exception as error:  # pydicom raises many types on damaged input
+            raise CorruptFile(f"{label}: the DICOM file is damaged. Export or copy it again.") from error
+
+
+def _read_header(
+    stream: BinaryIO, offset: int, head: bytes, *, implicit: bool, little: bool
+) -> tuple[Dataset, str | None, int]:
+    """Return (elements, pixel keyword or None, pixel length) and leave the stream at the pixel value.
+
+    The elements are parsed from the first bytes in memory, where seeking is cheap, when the pixel
+    element starts there.
+    """
+    from pydicom.filereader import read_dataset
+
+    marks = (struct.pack("<HH" if little else ">HH", tag >> 16, tag & 0xFFFF) for tag in PIXEL_KEYWORDS)
+    sources: list[BinaryIO] = [stream]
+    if not isinstance(stream, BytesIO) and any(mark in head for mark in marks):
+        sources.insert(0, BytesIO(head))
+    for source in sources:
+        source.seek(offset)
+        try:
+            dataset = read_dataset(
+                source,
+                is_implicit_VR=implicit,
+                is_little_endian=little,
+                stop_when=lambda tag, vr, length: int(tag) in PIXEL_KEYWORDS,
+                specific_tags=READ_TAGS,  # pyright: ignore[reportArgumentType]
+            )
+            keyword, length = _pixel_element(source, bool(dataset.original_encoding[0]), little)
+        except Exception:
+            if source is stream:
+                raise
+            continue  # the mark was chance bytes and the header goes on past the part in memory
+        if keyword is not None or source is stream:
+            stream.seek(source.tell())
+            return dataset, keyword, length
+    raise EOFError("no readable header")
 
 
 def scan_file_meta(head: bytes, start: int) -> tuple[str | None, int]:
@@ -186,7 +244,9 @@ def _inflate(stream: BinaryIO, offset: int, *, limits: Limits, label: str) -> by
     """Return the inflated data set, refusing it while it is still small."""
     stream.seek(offset)
     compressed = stream.read()
-    ceiling = min(limits.decoded_bytes, max(16 * 1024**2, int(limits.inflate_ratio * max(len(compressed), 1))))
+    ceiling = min(
+        limits.decoded_bytes, max(16 * 1024**2, int(limits.inflate_ratio * max(len(compressed), 1)))
+    )
     worker = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         data = worker.decompress(compressed, ceiling + 1)
@@ -252,9 +312,13 @@ def _walk(stream: BinaryIO, position: int, end: int, *, implicit: bool, little: 
 def _no_pixels(parsed: DicomFile, *, force: bool, label: str) -> MedicalImageError:
     header = parsed.header
     if header.get("SOPClassUID") is None and header.get("Modality") is None and force:
-        return NotAMedicalImage(f"{label}: no image elements found; this is not DICOM. Do not pass force=True for it.")
+        return NotAMedicalImage(
+            f"{label}: no image elements found; this is not DICOM. Do not pass force=True for it."
+        )
     if header.get("Rows") is not None and header.get("BitsAllocated") is not None:
-        return CorruptFile(f"{label}: describes pixels but holds none; the file is cut. Copy or export it again.")
+        return CorruptFile(
+            f"{label}: describes pixels but holds none; the file is cut. Copy or export it again."
+        )
     return NoPixelData(
         f"{label}: a valid DICOM object without pixels (plan, structure, report or directory). "
         "Pass the image files it refers to."

@@ -148,9 +148,13 @@ def check_input_file(path: str | os.PathLike[str], *, limits: Limits, label: str
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingInput(f"{label}: no such file. Pass show_paths=True to see the path in messages.") from None
+        raise MissingInput(
+            f"{label}: no such file. Pass show_paths=True to see the path in messages."
+        ) from None
     if stat.S_ISDIR(status.st_mode):
-        raise DirectoryInput(f"{label}: is a folder, one file was expected. For slices use load_series(folder).")
+        raise DirectoryInput(
+            f"{label}: is a folder, one file was expected. For slices use load_series(folder)."
+        )
     if not stat.S_ISREG(status.st_mode):
         raise MedicalImageError(f"{label}: is not a regular file. Copy its content to a file first.")
     check_limit(limits, "file_bytes", status.st_size, what=f"{label}: file bytes")

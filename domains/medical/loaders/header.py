@@ -198,9 +198,12 @@ class Header:
         tag, _ = FIELDS[keyword]
         if tag not in self._elements:
             return []
+        if keyword in self._parsed:
+            return self._parsed[keyword]
         try:
             sequence = self.dataset[tag].value
-            return [Header(item, self.label) for item in sequence or ()]
+            self._parsed[keyword] = [Header(item, self.label) for item in sequence or ()]
+            return self._parsed[keyword]
         except Exception as error:  # whatever the nested parser raises, the file is damaged
             raise CorruptFile(f"{self.label}: {keyword} is not a readable sequence.") from error
 

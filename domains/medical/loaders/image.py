@@ -42,7 +42,11 @@ def _kind(head: bytes) -> str:
         return "raster"
     if head.startswith(b"PK\x03\x04"):
         return "npz"
-    if head.startswith(b"\x1f\x8b") or head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
+    if (
+        head.startswith(b"\x1f\x8b")
+        or head[344:348] in (b"n+1\0", b"ni1\0")
+        or head[4:8] in (b"n+2\0", b"ni2\0")
+    ):
         return "nifti"
     return "unknown"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,17 +41,17 @@ _LIBJPEG = (_JPEG_BASELINE, _JPEG_EXTENDED, *_JPEG_LOSSLESS, *_JPEG_LS)
 
 PLUGINS: dict[str, tuple[str, ...]] = {
     _RLE: ("pylibjpeg", "pydicom"),
-    **{syntax: ("pylibjpeg", "pillow", "gdcm") for syntax in _J2K},
-    **{syntax: ("pylibjpeg",) for syntax in _HTJ2K},
-    **{syntax: ("pyjpegls", "gdcm", "pylibjpeg") for syntax in _JPEG_LS},
+    **dict.fromkeys(_J2K, ("pylibjpeg", "pillow", "gdcm")),
+    **dict.fromkeys(_HTJ2K, ("pylibjpeg",)),
+    **dict.fromkeys(_JPEG_LS, ("pyjpegls", "gdcm", "pylibjpeg")),
     _JPEG_BASELINE: ("pillow", "gdcm", "pylibjpeg"),
     _JPEG_EXTENDED: ("pillow", "pylibjpeg"),
-    **{syntax: ("gdcm", "pylibjpeg") for syntax in _JPEG_LOSSLESS},
+    **dict.fromkeys(_JPEG_LOSSLESS, ("gdcm", "pylibjpeg")),
 }
 """Decoders by transfer syntax, best first. ``pylibjpeg`` stands for its plugin of that syntax."""
 
 _REMEDY = {
-    **{syntax: 'Run: pip install "verticlip[medical-jpeg-lossless]"' for syntax in _JPEG_LOSSLESS},
+    **dict.fromkeys(_JPEG_LOSSLESS, 'Run: pip install "verticlip[medical-jpeg-lossless]"'),
     _JPEG_EXTENDED: "Only pylibjpeg-libjpeg (GPL v3, your choice to install) decodes 12-bit JPEG Extended",
 }
 _PHOTOMETRIC = (
@@ -129,7 +130,9 @@ def read_pixel_info(file: DicomFile, *, limits: Limits, strict: bool = True) -> 
     if file.syntax in NATIVE:
         _check_native_length(file, info, strict=strict)
     elif file.pixel_bytes != UNDEFINED:
-        raise CorruptFile(f"{label}: the transfer syntax is compressed, the pixel data is not. Wrong transfer syntax?")
+        raise CorruptFile(
+            f"{label}: the transfer syntax is compressed, the pixel data is not. Wrong transfer syntax?"
+        )
     return info
 
 
@@ -147,13 +150,17 @@ def _check_description(info: PixelInfo, representation: int | None, is_float: bo
         if present:
             raise CorruptFile(f"{label}: {problem}. Repair the header or export the file again.")
     if info.samples != _SAMPLES[info.photometric]:
-        raise CorruptFile(f"{label}: SamplesPerPixel does not fit PhotometricInterpretation. Repair the header.")
+        raise CorruptFile(
+            f"{label}: SamplesPerPixel does not fit PhotometricInterpretation. Repair the header."
+        )
 
 
 def _check_native_length(file: DicomFile, info: PixelInfo, *, strict: bool) -> None:
     label = file.header.label
     if file.pixel_bytes == UNDEFINED:
-        raise CorruptFile(f"{label}: the transfer syntax is native, the pixel data is compressed. Wrong transfer syntax?")
+        raise CorruptFile(
+            f"{label}: the transfer syntax is native, the pixel data is compressed. Wrong transfer syntax?"
+        )
     expected = (info.frame_bits * info.frames + 7) // 8
     actual = min(file.pixel_bytes, file.available_bytes)
     if actual < expected:
@@ -163,12 +170,14 @@ def _check_native_length(file: DicomFile, info: PixelInfo, *, strict: bool) -> N
         )
     if strict and (actual - expected) * 8 >= info.frame_bits:
         raise CorruptFile(
-            f"{label}: {actual} bytes of pixel data, {expected} expected: Rows, Columns or NumberOfFrames is too "
-            "small. Repair the header, or pass strict=False to read the declared part."
+            f"{label}: {actual} bytes of pixel data, {expected} expected: Rows, Columns or NumberOfFrames "
+            "is too small. Repair the header, or pass strict=False to read the declared part."
         )
 
 
-def decode_frames(file: DicomFile, info: PixelInfo, indices: Sequence[int], *, strict: bool = True) -> tuple[Any, str]:
+def decode_frames(
+    file: DicomFile, info: PixelInfo, indices: Sequence[int], *, strict: bool = True
+) -> tuple[Any, str]:
     """Return the stored values of the frames asked for, and the name of the decoder used.
 
     Args:
@@ -180,57 +189,88 @@ def decode_frames(file: DicomFile, info: PixelInfo, indices: Sequence[int], *, s
 
     Raises:
         FrameError: a frame outside the file.
-        CorruptFile, MissingDecoder, UnsupportedEncoding: see section headings of :data:`PLUGINS`.
+        CorruptFile: a stream is cut, damaged or of another size than the header says.
+        MissingDecoder: no decoder of :data:`PLUGINS` is installed for the syntax.
+        UnsupportedEncoding: the installed decoders do not know this variant.
     """
     label = file.header.label
     for index in indices:
         if not 0 <= index < info.frames:
-            raise FrameError(f"{label}: frame {index} asked for, the file has {info.frames} (0 to {info.frames - 1}).")
+            raise FrameError(
+                f"{label}: frame {index} asked for, the file has {info.frames} (0 to {info.frames - 1})."
+            )
     from pydicom.pixels import get_decoder
 
     decoder = get_decoder(file.syntax)
-    plugin = "" if file.syntax in NATIVE else _choose_plugin(decoder, file.syntax, info, label)
-    if plugin:
-        file.stream = _in_memory(file)
+    plugins = [""] if file.syntax in NATIVE else _choose_plugins(decoder, file.syntax, info, label)
+    if file.syntax not in NATIVE:
+        # pydicom finds frames by seeking through the offset tables and fragments
+        file.stream = BytesIO(file.stream.read())
     start = file.stream.tell()
-    options = _decoder_options(file, info)
-    whole = list(indices) == list(range(info.frames)) and info.frames > 1 and file.syntax in NATIVE
-    try:
-        if plugin:
-            _check_streams(file, info, indices, plugin=plugin, strict=strict)
-        arrays = []
-        for index in [None] if whole else indices:
-            file.stream.seek(start)
-            # validate=False: the description was checked above, and pydicom's check quotes values
-            array, _ = decoder.as_array(file.stream, index=index, validate=False, decoding_plugin=plugin, **options)
-            arrays.append(array)
-    except MedicalImageError:
-        raise
-    except Exception as error:  # decoders raise many types, StopIteration among them
-        raise _decode_error(error, label) from error
-    stacked = arrays[0] if whole else arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
-    stacked = stacked.astype(stacked.dtype.newbyteorder("="), copy=False)
-    return stacked, plugin or "native"
+    for plugin in plugins:
+        file.stream.seek(start)
+        try:
+            stored = _decode_with(decoder, plugin, file, info, indices, strict=strict)
+        except MedicalImageError:
+            raise
+        except Exception as error:  # decoders raise many types, StopIteration among them
+            failure = _decode_error(error, label)
+            if not isinstance(failure, UnsupportedEncoding) or plugin == plugins[-1]:
+                raise failure from error
+            continue  # this decoder lacks the variant; a broken stream never gets here
+        stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+        return (stored if plugin else _clear_unused_bits(stored, info)), plugin or "native"
+    raise UnsupportedEncoding(f"{label}: no decoder handles this compression.")
 
 
-def _choose_plugin(decoder: Decoder, syntax: str, info: PixelInfo, label: str) -> str:
+def _decode_with(
+    decoder: Decoder, plugin: str, file: DicomFile, info: PixelInfo, indices: Sequence[int], *, strict: bool
+) -> np.ndarray:
+    """Return the frames [F, H, W] or [F, H, W, 3] decoded by one plugin; whatever it raises escapes."""
+    if plugin:
+        _check_streams(file, info, indices, plugin=plugin, strict=strict)
+    options, start = _decoder_options(file, info), file.stream.tell()
+    whole = not plugin and info.frames > 1 and list(indices) == list(range(info.frames))
+    arrays = []
+    for index in [None] if whole else indices:
+        file.stream.seek(start)
+        # validate=False: the description was checked before, and pydicom's own check quotes values
+        array, _ = decoder.as_array(
+            file.stream, index=index, validate=False, decoding_plugin=plugin, **options
+        )
+        arrays.append(array)
+    if whole:
+        return arrays[0]
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+
+
+def _clear_unused_bits(stored: np.ndarray, info: PixelInfo) -> np.ndarray:
+    """Return native values without what stands in the bits above BitsStored (PS3.5 section 8.1.1).
+
+    Those bits are nearly always clear, and looking costs less than shifting a copy.
+    """
+    unused = info.bits_allocated - info.bits_stored
+    if not unused or stored.dtype.kind == "f":
+        return stored
+    low, high = info.stored_range
+    if stored.max() <= high and (not info.signed or stored.min() >= low):
+        return stored
+    return np.right_shift(np.left_shift(stored, unused), unused)
+
+
+def _choose_plugins(decoder: Decoder, syntax: str, info: PixelInfo, label: str) -> list[str]:
     names = [name for name in PLUGINS[syntax] if name in decoder.available_plugins]
     if syntax == _JPEG_EXTENDED and info.bits_stored != 8:
         names = [name for name in names if name == "pylibjpeg"]
     if syntax in _J2K and info.samples == 3 and info.bits_stored > 8:
         names = [name for name in names if name != "pillow"]
     if names:
-        return names[0]
+        return names
     packages = ", ".join(PLUGINS[syntax])
     remedy = _REMEDY.get(syntax, 'Run: pip install "verticlip[medical]"')
-    raise MissingDecoder(f"{label}: no decoder for transfer syntax {syntax} is installed (any of {packages}). {remedy}.")
-
-
-def _in_memory(file: DicomFile) -> Any:
-    """Return the encapsulated value as a stream at 0: pydicom reads its offset tables by seeking."""
-    from io import BytesIO
-
-    return BytesIO(file.stream.read())
+    raise MissingDecoder(
+        f"{label}: no decoder for transfer syntax {syntax} is installed (any of {packages}). {remedy}."
+    )
 
 
 def _decoder_options(file: DicomFile, info: PixelInfo) -> dict[str, Any]:
@@ -248,12 +288,21 @@ def _decoder_options(file: DicomFile, info: PixelInfo) -> dict[str, Any]:
         options["pixel_representation"] = int(info.signed)
     if info.samples > 1:
         options["planar_configuration"] = info.planar
+    if file.syntax in NATIVE:
+        options["correct_unused_bits"] = False
+        packed = info.bits_allocated == 1 or info.photometric == "YBR_FULL_422"
+        # A view of the bytes read is enough: the values are copied to float right after.
+        options["view_only"] = not packed and file.syntax != EXPLICIT_BIG
     if file.syntax == EXPLICIT_BIG:
         options["pixel_vr"] = "OW" if info.bits_allocated > 8 else _big_endian_vr(file)
-    tables = file.header.raw("ExtendedOffsetTable"), file.header.raw("ExtendedOffsetTableLengths")
-    if all(tables):
-        options["extended_offsets"] = tables
+    options["extended_offsets"] = _extended_offsets(file)
     return options
+
+
+def _extended_offsets(file: DicomFile) -> tuple[bytes, bytes] | None:
+    offsets = file.header.raw("ExtendedOffsetTable")
+    lengths = file.header.raw("ExtendedOffsetTableLengths")
+    return (offsets, lengths) if offsets and lengths else None
 
 
 def _big_endian_vr(file: DicomFile) -> str:
@@ -264,7 +313,9 @@ def _big_endian_vr(file: DicomFile) -> str:
     return vr
 
 
-def _check_streams(file: DicomFile, info: PixelInfo, indices: Sequence[int], *, plugin: str, strict: bool) -> None:
+def _check_streams(
+    file: DicomFile, info: PixelInfo, indices: Sequence[int], *, plugin: str, strict: bool
+) -> None:
     """Compare each compressed frame's own size with the header before a decoder allocates for it."""
     from pydicom.encaps import get_frame, parse_fragments
 
@@ -276,23 +327,35 @@ def _check_streams(file: DicomFile, info: PixelInfo, indices: Sequence[int], *, 
     file.stream.seek(start + 8 + table_bytes)
     count = parse_fragments(file.stream)[0]
     if count < info.frames:
-        raise CorruptFile(f"{label}: NumberOfFrames is {info.frames}, the data holds at most {count}. Repair the header.")
+        raise CorruptFile(
+            f"{label}: NumberOfFrames is {info.frames}, the data holds at most {count}. Repair the header."
+        )
     if strict and table_bytes // 4 > info.frames:
-        raise CorruptFile(f"{label}: the data holds more frames than NumberOfFrames says. Repair it or pass strict=False.")
-    tables = file.header.raw("ExtendedOffsetTable"), file.header.raw("ExtendedOffsetTableLengths")
+        raise CorruptFile(
+            f"{label}: the data holds more frames than NumberOfFrames says. Repair it or pass strict=False."
+        )
     for index in indices:
         file.stream.seek(start)
         frame = get_frame(
-            file.stream, index, number_of_frames=info.frames, extended_offsets=tables if all(tables) else None
+            file.stream,
+            index,
+            number_of_frames=info.frames,
+            extended_offsets=_extended_offsets(file),
         )
         size = codestream_size(frame, file.syntax)
         if size is not None and size != (info.columns, info.rows):
             raise CorruptFile(
-                f"{label}: the compressed image says {size[0]} x {size[1]}, the header {info.columns} x {info.rows}. "
-                "Export the file again."
+                f"{label}: the compressed image says {size[0]} x {size[1]}, the header "
+                f"{info.columns} x {info.rows}. Export the file again."
             )
-        if plugin == "pylibjpeg" and file.syntax in _LIBJPEG and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
-            raise CorruptFile(f"{label}: a compressed frame has no end mark; it is cut. Copy or export the file again.")
+        if (
+            plugin == "pylibjpeg"
+            and file.syntax in _LIBJPEG
+            and not frame.rstrip(b"\0").endswith(b"\xff\xd9")
+        ):
+            raise CorruptFile(
+                f"{label}: a compressed frame has no end mark; it is cut. Copy or export the file again."
+            )
     file.stream.seek(start)
 
 
@@ -329,4 +392,6 @@ def _decode_error(error: Exception, label: str) -> MedicalImageError:
             f"{label}: this variant of the compression is not supported by the installed decoder. "
             "Convert the file to a native or lossless JPEG 2000 transfer syntax."
         )
-    return CorruptFile(f"{label}: the pixel data is damaged and cannot be decoded. Copy or export the file again.")
+    return CorruptFile(
+        f"{label}: the pixel data is damaged and cannot be decoded. Copy or export the file again."
+    )

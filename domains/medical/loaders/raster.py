@@ -26,7 +26,7 @@ from .errors import (
 )
 from .geometry import Geometry
 from .records import ImageOptions, Meta, choose_frames
-from .windows import Range, Window, multi, preset, range_of
+from .windows import Range, ValueMap, explicit_maps, range_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,11 +66,17 @@ def load_raster(path: str | os.PathLike[str], options: ImageOptions, *, limits: 
     except MedicalImageError:
         raise
     except UnidentifiedImageError as error:
-        raise NotAMedicalImage(f"{label}: starts like an image but is not a readable PNG, JPEG or TIFF.") from error
+        raise NotAMedicalImage(
+            f"{label}: starts like an image but is not a readable PNG, JPEG or TIFF."
+        ) from error
     except Image.DecompressionBombError as error:
-        raise OverLimit(f"{label}: declares more pixels than Pillow's own limit. Split or shrink the image.") from error
+        raise OverLimit(
+            f"{label}: declares more pixels than Pillow's own limit. Split or shrink the image."
+        ) from error
     except Exception as error:  # Pillow's plugins raise many types on damaged input
-        raise CorruptFile(f"{label}: the image is damaged and cannot be decoded. Copy or export it again.") from error
+        raise CorruptFile(
+            f"{label}: the image is damaged and cannot be decoded. Copy or export it again."
+        ) from error
     if len({page.shape for page, _ in pages}) > 1:
         raise MedicalImageError(f"{label}: the pages differ in size. Load them one by one with frame=.")
     values = np.moveaxis(np.stack([page for page, _ in pages]), -1, 1)
@@ -179,20 +185,15 @@ def _finish(
     return Loaded(unit.astype(np.float32, copy=False), meta, geometry, history)
 
 
-def _value_maps(values: np.ndarray, top: float | None, options: ImageOptions, label: str) -> list[Range | Window]:
+def _value_maps(values: np.ndarray, top: float | None, options: ImageOptions, label: str) -> list[ValueMap]:
     choice = options.window
     full = Range(0.0, top, "full") if top is not None else range_of("minmax", values, None)
     if choice in ("default", "full"):
         return [full]
     if values.shape[1] != 1:
         raise WindowError(f"{label}: a window applies to grey images, this one is colour. Leave window out.")
-    if isinstance(choice, (tuple, list)) and len(choice) in (2, 3):
-        return [Window(float(choice[0]), float(choice[1]), *choice[2:])]
-    if choice == "multi":
-        return list(multi())
-    if not isinstance(choice, str) or choice.startswith("header"):
-        raise WindowError(f"{label}: a PNG, JPEG or TIFF has no header window. Pass (center, width) or leave it out.")
-    if choice == "minmax" or choice.startswith(("percentile", "foreground")):
-        return [range_of(choice, values, None)]
-    return [preset(choice)]
-
+    if isinstance(choice, str) and choice.startswith("header"):
+        raise WindowError(
+            f"{label}: a PNG, JPEG or TIFF has no header window. Pass (center, width) or leave it out."
+        )
+    return explicit_maps(choice, values)

@@ -70,7 +70,9 @@ class ImageOptions:
     def __post_init__(self) -> None:
         for step in self.skip:
             if step not in STEPS:
-                raise ConfigError(f"Unknown step {step!r} in skip; known: {', '.join(STEPS)}.{nearest(step, STEPS)}")
+                raise ConfigError(
+                    f"Unknown step {step!r} in skip; known: {', '.join(STEPS)}.{nearest(step, STEPS)}"
+                )
         if self.channels not in (None, 1, 3):
             raise ConfigError(f"channels must be 1, 3 or None, got {self.channels!r}.")
         if self.normalize not in ("unit", "xrv"):
@@ -85,7 +87,9 @@ class ImageOptions:
         known = [item.name for item in fields(self)]
         for name in changes:
             if name not in known:
-                raise ConfigError(f"Unknown option {name!r}; known: {', '.join(known)}.{nearest(name, known)}")
+                raise ConfigError(
+                    f"Unknown option {name!r}; known: {', '.join(known)}.{nearest(name, known)}"
+                )
         return replace(self, **changes)
 
 
@@ -181,7 +185,9 @@ def choose_frames(options: ImageOptions, count: int, label: str) -> Sequence[int
     """
     if options.frames is None and options.frame is None:
         if count > 1:
-            raise FrameError(f"{label}: holds {count} frames. Pass frame=0 for one image or frames='all' for a stack.")
+            raise FrameError(
+                f"{label}: holds {count} frames. Pass frame=0 for one image or frames='all' for a stack."
+            )
         return [0]
     if options.frame is not None:
         chosen: Sequence[int] = [options.frame]
@@ -192,7 +198,7 @@ def choose_frames(options: ImageOptions, count: int, label: str) -> Sequence[int
             raise FrameError(f"{label}: frames must be 'all', a slice or numbers, got {options.frames!r}.")
         chosen = range(count)
     else:
-        chosen = [int(index) for index in options.frames]
+        chosen = [int(index) for index in options.frames or ()]
     if not chosen or not all(0 <= index < count for index in chosen):
         raise FrameError(f"{label}: frames outside the file asked for; it has {count} (0 to {count - 1}).")
     return chosen

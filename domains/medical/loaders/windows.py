@@ -130,7 +130,9 @@ def parse_descriptor(values: list[int], data: bytes, *, first: int, source: str)
     elif len(data) >= count and bits <= 8:
         entries = np.frombuffer(data, np.uint8, count).astype(np.uint16)
     else:
-        raise WindowError(f"A LUT declares {count} entries and holds {len(data)} bytes. Export the file again.")
+        raise WindowError(
+            f"A LUT declares {count} entries and holds {len(data)} bytes. Export the file again."
+        )
     return Table(entries, first, bits, source)
 
 
@@ -198,10 +200,38 @@ def range_of(rule: str, values: np.ndarray, valid: np.ndarray | None) -> Range:
     except ValueError:
         low, high = 1.0, 0.0
     if not 0 <= low < high <= 100:
-        raise WindowError(f"Window rule {rule!r} needs two percentiles: '{name}:LOW,HIGH' with 0 <= LOW < HIGH <= 100.")
+        raise WindowError(
+            f"Window rule {rule!r} needs two percentiles: '{name}:LOW,HIGH' with 0 <= LOW < HIGH <= 100."
+        )
     if name == "foreground":
         least = float(values.min())
         threshold = least + 0.05 * (float(np.percentile(values, 99)) - least)
         values = values[values > threshold] if (values > threshold).any() else values
     bounds = np.percentile(values, [low, high])
     return Range(float(bounds[0]), float(bounds[1]), rule)
+
+
+def explicit_maps(choice: Any, values: np.ndarray, valid: np.ndarray | None = None) -> list[ValueMap]:
+    """Return the maps of a window choice that needs no image header, one per output channel.
+
+    Args:
+        choice: (center, width[, function]), a preset, "multi", "minmax", "percentile:LOW,HIGH" or
+            "foreground:LOW,HIGH".
+        values, valid: see :func:`range_of`.
+
+    Raises:
+        WindowError: unknown name or not a window.
+    """
+    if isinstance(choice, (tuple, list)):
+        if len(choice) not in (2, 3):
+            raise WindowError(
+                f"A window is (center, width) or (center, width, function), got {len(choice)} values."
+            )
+        return [Window(float(choice[0]), float(choice[1]), *choice[2:])]
+    if not isinstance(choice, str):
+        raise WindowError(f"A window is a name, (center, width) or None, got {type(choice).__name__}.")
+    if choice == "multi":
+        return list(multi())
+    if choice == "minmax" or choice.startswith(("percentile", "foreground")):
+        return [range_of(choice, values, valid)]
+    return [preset(choice)]

@@ -1,0 +1,116 @@
+"""The verbs of verticlip: load a model, embed, compare, classify, save, train.
+
+>>> import verticlip
+>>> model = verticlip.from_pretrained("medical/tiny")  # doctest: +SKIP
+>>> model.classify(["scan.dcm"], ["glioma", "no tumor"])[0].label  # doctest: +SKIP
+'glioma'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+
+from .core import registry
+from .core.answers import Prediction
+from .core.errors import ConfigError
+from .core.limits import DEFAULT, Limits
+from .core.registry import ModelSpec, RecipeSpec
+from .facade import Model
+from .hub.loading import load_model, resolve
+
+if TYPE_CHECKING:
+    from .core.train import TrainResult
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+def from_pretrained(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: Dtype = "auto",
+    limits: Limits = DEFAULT,
+) -> Model:
+    """Return a model by registry name, folder or Hub repository.
+
+    Args:
+        name: ``medical/tiny``, ``./my-model`` or ``org/name``.
+        revision: branch, tag or commit of a Hub repository.
+        device: ``auto`` takes a GPU when there is one.
+        dtype: ``auto`` is exact float32; ``bfloat16`` is faster and rounds.
+        limits: ceilings for configs and every later input.
+
+    Raises:
+        ConfigError: unknown name, unsafe or damaged config, unknown device or dtype.
+        WeightsError: missing, damaged or wrong weights.
+    """
+    if dtype not in get_args(Dtype):
+        raise ConfigError(f"dtype {dtype!r} is not offered; choose from: {', '.join(get_args(Dtype))}.")
+    place = _device(device)
+    source = resolve(name, revision)
+    network, processor, prompts = load_model(source, limits=limits)
+    return Model(
+        network.to(place),
+        processor,
+        prompts=prompts,
+        source=source,
+        dtype="float32" if dtype == "auto" else dtype,
+        limits=limits,
+    )
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {str(device)!r} cannot be used here ({reason}). Use 'auto' or 'cpu'."
+        ) from None
+    return place
+
+
+def zero_shot(
+    model: Model | str | Path, items: Any, labels: Sequence[str] | None = None, **options: Any
+) -> list[Prediction]:
+    """Return :meth:`Model.classify` of a model or of the model that goes by this name.
+
+    Args:
+        model: a loaded model, which keeps its class embeddings, or what :func:`from_pretrained` takes.
+        items, labels, options: as in :meth:`Model.classify`.
+    """
+    loaded = model if isinstance(model, Model) else from_pretrained(model)
+    return loaded.classify(items, labels, **options)
+
+
+def list_models() -> list[ModelSpec]:
+    """Return every model that can be loaded by name."""
+    return list(registry.models().values())
+
+
+def list_recipes() -> list[RecipeSpec]:
+    """Return every training recipe that can be run by name."""
+    return list(registry.recipes().values())
+
+
+def train(
+    recipe: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = True,
+    progress: bool = False,
+) -> TrainResult:
+    """Train by recipe; see :func:`verticlip.core.train.train`."""
+    from .core.train import train as run
+
+    return run(recipe, data, out, overrides=overrides, resume=resume, progress=progress)

@@ -1,0 +1,46 @@
+"""Data sets as manifests: reading, splitting, leakage checks and a resumable loader."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Manifest": "manifest",
+    "ManifestReport": "manifest",
+    "Problem": "manifest",
+    "Record": "manifest",
+    "check_decodes": "files",
+    "check_header": "files",
+    "check_readable": "files",
+    "LeakageReport": "leakage",
+    "check_leakage": "leakage",
+    "difference_hash": "leakage",
+    "group_near_duplicates": "leakage",
+    "split": "splitting",
+    "LoaderConfig": "loader",
+    "ResumableLoader": "loader",
+}
+
+__all__ = [
+    "LeakageReport",
+    "LoaderConfig",
+    "Manifest",
+    "ManifestReport",
+    "Problem",
+    "Record",
+    "ResumableLoader",
+    "check_decodes",
+    "check_header",
+    "check_leakage",
+    "check_readable",
+    "difference_hash",
+    "group_near_duplicates",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from verticlip.core.checkpoint import read_weights
+from verticlip.core.errors import ConfigError, DataError
+from verticlip.core.recipe import dump_recipe, load_recipe
+from verticlip.core.train import train
+from verticlip.core.training_data import prepare_data
+
+PROMPTS = """
+name: shapes
+templates: ["{}", "a picture of a {}"]
+classes:
+  circle: [circle, disc]
+  square: [square, box]
+"""
+RECIPE = """
+name: shapes
+seed: 3
+prompts: words
+model:
+  name: test/shapes
+  embed_dim: 16
+  towers:
+    image: {backend: timm, architecture: resnet10t, options: {channels: [8, 8, 16, 16], stem_width: 8}}
+    text: {backend: bert, vocab_size: 99, width: 16, layers: 1, heads: 2, mlp_width: 32, max_positions: 16, dropout: 0.1}
+image: {size: 24, resize: squash}
+text: {context_length: 16}
+tokenizer: {vocab_size: 200}
+data:
+  sources: [{name: shapes, path: photos}]
+  validation: {fraction: 0.25, near_duplicate_bits: 0}
+augment: {flip_horizontal: 0.5, noise: 0.05}
+optim: {lr: 0.01, ema_decay: 0.8, warmup_steps: 2}
+batch_size: 8
+epochs: 12
+checkpoint_steps: 1
+evaluation: {every_epochs: 4, min_above_chance: 0.2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory) -> Path:
+    """A folder with a recipe, its prompt set and 48 pictures of circles and squares."""
+    folder = tmp_path_factory.mktemp("shapes")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "words.yaml").write_text(PROMPTS)
+    rng = np.random.default_rng(0)
+    for name in ("circle", "square"):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(24):
+            rows, columns = np.mgrid[:32, :32] - rng.integers(12, 20, 2)[:, None, None]
+            inside = np.hypot(rows, columns) < 9 if name == "circle" else np.maximum(abs(rows), abs(columns)) < 8
+            picture = np.where(inside, 200, 40) + rng.integers(-20, 20, (32, 32))
+            Image.fromarray(picture.astype(np.uint8)).save(folder / "photos" / name / f"{number}.png")
+    return folder
+
+
+def run(shapes: Path, out: Path, *overrides: str, **options):
+    return train(shapes / "recipe.yaml", shapes, out, overrides=overrides, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(shapes, tmp_path_factory):
+    torch.set_num_threads(1)
+    return run(shapes, tmp_path_factory.mktemp("runs") / "a")
+
+
+def test_a_run_learns_and_leaves_a_whole_folder(finished):
+    names = {path.name for path in finished.folder.iterdir()}
+    assert {"recipe.yaml", "words.yaml", "manifest.jsonl", "metrics.jsonl", "curves.png", "run.json", "model"} <= names
+    model = {path.name for path in finished.model.iterdir()}
+    assert model == {
+        "config.json", "metrics.json", "model.safetensors", "processor.json", "prompts.yaml", "recipe.yaml", "tokenizer.json",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 16, 32, 48]
+    assert rows[0]["train_loss"] is None
+    assert finished.metrics["validation"]["score"] >= 0.8 > rows[0]["score"]
+    assert finished.metrics["baseline"] == rows[0]
+    accuracy = finished.metrics["validation"]["sources"]["shapes"]["accuracy"]
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert "manifest.jsonl" not in model, "a model folder carries no list of the data"
+
+
+def test_a_finished_run_is_not_trained_again(shapes, finished):
+    again = run(shapes, finished.folder)
+    assert again.resumed_from == again.steps == finished.steps
+    assert again.metrics == finished.metrics
+
+
+def test_the_resolved_recipe_reads_back(finished):
+    loaded = load_recipe(finished.folder / "recipe.yaml")
+    assert dump_recipe(loaded.recipe) == (finished.folder / "recipe.yaml").read_text()
+
+
+def test_the_same_recipe_gives_the_same_weights(shapes, finished, tmp_path):
+    again = run(shapes, tmp_path / "b")
+    assert_same_weights(again.model, finished.model)
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    ours, theirs = (read_weights(folder / "model.safetensors") for folder in (first, second))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+KILLED = """
+import sys, torch
+torch.set_num_threads(1)
+from verticlip.core.train import train
+train(sys.argv[1] + "/recipe.yaml", sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_as_if_it_had_not_been(shapes, finished, tmp_path):
+    out = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(shapes), str(out)], env={**os.environ})
+    checkpoint = out / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not (checkpoint.is_file() and _steps(checkpoint) >= 5) and time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "model").exists()
+    resumed = run(shapes, out)
+    assert 0 < resumed.resumed_from < resumed.steps == finished.steps
+    assert resumed.resumed_from % 4 != 0 or resumed.resumed_from >= 5
+    assert_same_weights(resumed.model, finished.model)
+    drop = ("seconds",)
+    rows = [
+        [{k: v for k, v in json.loads(line).items() if k not in drop} for line in path.read_text().splitlines()]
+        for path in (out / "metrics.jsonl", finished.folder / "metrics.jsonl")
+    ]
+    assert rows[0] == rows[1]
+
+
+def _steps(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, weights_only=True)["global_step"])
+
+
+@pytest.mark.parametrize("stop_after", [3, 8, 9])
+def test_resuming_inside_an_epoch_and_at_its_end_is_exact(shapes, finished, tmp_path, monkeypatch, stop_after):
+    """Stops by an exception after a number of steps, then continues: no process start, so it is quick."""
+    from verticlip.core.objectives.pairwise import InfoNCE
+
+    original, calls = InfoNCE.forward, []
+
+    def failing(self, outputs, batch):
+        calls.append(1)
+        if len(calls) > stop_after:
+            raise KeyboardInterrupt
+        return original(self, outputs, batch)
+
+    monkeypatch.setattr(InfoNCE, "forward", failing)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(shapes, tmp_path / "stopped")
+    monkeypatch.setattr(InfoNCE, "forward", original)
+    resumed = run(shapes, tmp_path / "stopped")
+    assert resumed.resumed_from == stop_after
+    assert_same_weights(resumed.model, finished.model)
+
+
+def test_a_folder_of_another_run_is_not_mixed(shapes, finished, tmp_path):
+    with pytest.raises(ConfigError, match="holds a run of another recipe .* --no-resume"):
+        run(shapes, finished.folder, "optim.lr=0.02")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("keep")
+    with pytest.raises(ConfigError, match="not empty and not a run folder"):
+        run(shapes, tmp_path / "mine", resume=False)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep"
+
+
+def test_no_resume_starts_again(shapes, tmp_path):
+    first = run(shapes, tmp_path / "c", "epochs=1", "evaluation.min_above_chance=0")
+    second = run(shapes, tmp_path / "c", "epochs=2", "evaluation.min_above_chance=0", resume=False)
+    assert (first.steps, second.steps, second.resumed_from) == (4, 8, 0)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(shapes, tmp_path, monkeypatch):
+    from verticlip.core.objectives.pairwise import InfoNCE
+
+    monkeypatch.setattr(InfoNCE, "forward", lambda self, outputs, batch: {"loss": outputs.logit_scale * float("nan")})
+    with pytest.raises(DataError, match="The loss is nan at step 0. Lower optim.lr or look at these samples: shapes/"):
+        run(shapes, tmp_path / "nan")
+    assert not (tmp_path / "nan" / "model").exists()
+
+
+def test_a_result_at_chance_fails(shapes, tmp_path):
+    with pytest.raises(DataError, match="chance is 0.500 and the recipe asks for 0.49 more"):
+        run(shapes, tmp_path / "low", "optim.lr=1e-9", "optim.warmup_steps=0", "epochs=1", "evaluation.min_above_chance=0.49")
+    assert not (tmp_path / "low" / "model").exists()
+
+
+def test_early_stop(shapes, tmp_path):
+    options = ["evaluation.every_epochs=1", "evaluation.patience=1", "epochs=50", "optim.lr=1e-9", "checkpoint_steps=100"]
+    result = run(shapes, tmp_path / "stop", *options, "evaluation.min_above_chance=0", "optim.ema_decay=null")
+    assert result.steps < 50 * 4
+
+
+def test_a_frozen_tower_stays(shapes, tmp_path):
+    result = run(shapes, tmp_path / "f", "freeze=[text]", "epochs=1", "evaluation.min_above_chance=0", "optim.ema_decay=null")
+    torch.manual_seed(3)
+    from verticlip.core.model import ContrastiveModel
+
+    data = prepare_data(load_recipe(shapes / "recipe.yaml"), shapes)
+    torch.manual_seed(3)
+    fresh = ContrastiveModel(data.model_config).state_dict()
+    trained = read_weights(result.model / "model.safetensors")
+    assert all(torch.equal(trained[name], fresh[name]) for name in fresh if name.startswith("towers.text"))
+    assert not torch.equal(trained["projections.image.weight"], fresh["projections.image.weight"])
+    with pytest.raises(ConfigError, match="freeze: the model has no 'audio'"):
+        run(shapes, tmp_path / "g", "freeze=[audio]")
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("optim.lrr=1", ConfigError, "no setting 'optim.lrr'. Did you mean 'lr'"),
+        ("epochs", ConfigError, "is not key=value"),
+        ("epochs=0", ConfigError, "greater than or equal to 1"),
+        ("objective.name=infonse", ConfigError, "infonse"),
+        ("data.sources=[{name: a, path: nowhere}]", DataError, "nowhere does not exist"),
+        ("data.sources=[{name: a, path: photos, reader: dicoms}]", ConfigError, "none of folder, csv, jsonl"),
+        ("data.sources=[{name: a, path: photos, labels: {circle: disc}}]", ConfigError, "no class 'disc'"),
+        ("data.sources=[{name: a, path: photos, labels: {circles: circle}}]", ConfigError, "Did you mean 'circles'"),
+        ("data.sources=[{name: a, path: ../photos}]", ConfigError, "leaves the folder"),
+        ("model.towers.image.options={checkpoint_path: x}", ConfigError, "is refused"),
+    ],
+)
+def test_bad_recipes_fail_before_anything_is_written(shapes, tmp_path, override, error, message):
+    with pytest.raises(error, match=message):
+        run(shapes, tmp_path / "x", override)
+    assert not (tmp_path / "x").exists() or not any((tmp_path / "x").iterdir())
+
+
+def test_unknown_recipes_and_missing_prompts(shapes, tmp_path):
+    with pytest.raises(ConfigError, match="No recipe called 'medical/tinny'. Did you mean 'medical/tiny'"):
+        train("medical/tinny", shapes, tmp_path)
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("prompts: words", "prompts: other"))
+    with pytest.raises(ConfigError, match=r"prompt set 'other' not found; looked for other.yaml in"):
+        train(tmp_path / "r.yaml", shapes, tmp_path / "out")
+    with pytest.raises(DataError, match="no such data folder"):
+        train(shapes / "recipe.yaml", tmp_path / "none", tmp_path / "out")
+
+
+def test_unreadable_images_are_left_out_until_there_are_too_many(shapes, tmp_path, caplog):
+    import shutil
+
+    shutil.copytree(shapes, tmp_path / "d")
+    (tmp_path / "d" / "photos" / "circle" / "0.png").write_bytes(b"not a picture")
+    data = prepare_data(load_recipe(tmp_path / "d" / "recipe.yaml"), tmp_path / "d")
+    assert len(data.manifest) == 47
+    assert "1 of 48 images cannot be read" in caplog.text
+    for number in range(1, 9):
+        (tmp_path / "d" / "photos" / "circle" / f"{number}.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"9 of 48 images cannot be read.*More than 5% stops a run"):
+        prepare_data(load_recipe(tmp_path / "d" / "recipe.yaml"), tmp_path / "d")
+
+
+def test_packaged_recipes_are_valid():
+    loaded = load_recipe("medical/tiny")
+    assert loaded.recipe.name == "medical/tiny"
+    assert loaded.recipe.with_(["epochs=3"]).epochs == 3
+    assert loaded.recipe.digest != loaded.recipe.with_(["epochs=3"]).digest
