@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..core.errors import VerticlipError
+
 
 def peak_mib(step: Callable[[], object]) -> float:
     """Return how far ``step`` raises this process's peak resident memory, in MiB.
@@ -38,11 +40,16 @@ def memory_row(module: str, rows: int, *, name: str, peer_name: str, gate: float
         name: name of the row.
         peer_name: what ours is compared with.
         gate: least ratio of the peer's peak to ours.
+
+    Raises:
+        VerticlipError: a process failed; its last words are shown.
     """
     peaks = {}
     for variant in ("ours", "peer"):
         code = f"import {module} as module; print(module.peak_memory({variant!r}, {rows}))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise VerticlipError(f"{name}: measuring {variant!r} failed: {done.stderr.strip()[-500:]}")
         peaks[variant] = float(done.stdout)
     ratio = peaks["peer"] / peaks["ours"]
     return {

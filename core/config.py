@@ -206,7 +206,8 @@ class ImageProcessing(Config):
     mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
     trim_border: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Crop to the bounding box of pixels above this level; 0 keeps the frame."""
+    """Crop dark margins: keep the span of rows and columns where more than 4 % of the pixels are above
+    this share of the image's 99th percentile. 0 keeps the frame; 0.12 suits MR slices."""
     stretch: tuple[float, float] | None = None
     """Map these percentiles of each image to 0 and 1 before normalization; None keeps values."""
     standardize: float | None = Field(default=None, gt=0)

@@ -110,7 +110,8 @@ class _Run:
         self.data: TrainingData = prepare_data(loaded, data)
         self.processor = self.data.processor
         torch.manual_seed(self.recipe.seed)
-        self.model = ContrastiveModel(self.data.model_config)
+        # Convolutions on CPU run about a fifth faster in this layout; other layers do not care.
+        self.model = ContrastiveModel(self.data.model_config).to(memory_format=torch.channels_last)
         for modality in self.recipe.freeze:
             if modality not in self.model.modalities:
                 raise ConfigError(f"freeze: the model has no {modality!r}; it has {', '.join(self.model.modalities)}.")

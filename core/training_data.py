@@ -184,6 +184,7 @@ class _Collate:
             rows = torch.tensor([row for row, record in enumerate(records) if record.source == name])
             if len(rows):
                 pixels[rows] = processor.finish_images(fitted[rows], train=True, generator=generator)["pixels"]
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         inputs = {"image": {"pixels": pixels}, "text": self._captions.draw(labels, generator)}
         return Batch(inputs, labels, tuple(record.id for record in records))
 

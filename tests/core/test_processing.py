@@ -85,14 +85,15 @@ def test_grey_is_repeated_and_colour_becomes_luma():
 
 
 def test_trim_and_stretch():
-    framed = torch.zeros(1, 20, 20)
-    framed[:, 5:15, 5:15] = 0.4
-    framed[:, 8, 8] = 0.5
-    trimmed = image_processor(trim_border=0.1, resize="squash")("image", [framed])["pixels"]
+    framed = torch.zeros(1, 40, 40)
+    framed[:, 8:30, 10:32] = 0.4
+    framed[:, 20, 20] = 0.5
+    trimmed = image_processor(trim_border=0.12, resize="squash")("image", [framed])["pixels"]
     assert trimmed.min() > 0.3
-    stretched = image_processor(size=20, stretch=(0.0, 100.0))("image", [framed])["pixels"]
+    assert image_processor(resize="squash")("image", [framed])["pixels"].min() < 0.01
+    stretched = image_processor(size=40, stretch=(0.0, 100.0))("image", [framed])["pixels"]
     assert stretched.max().item() == pytest.approx(1.0, abs=1e-6)
-    constant = image_processor(trim_border=0.1, stretch=(1, 99))("image", [torch.full((1, 9, 9), 0.05)])[
+    constant = image_processor(trim_border=0.12, stretch=(1, 99))("image", [torch.full((1, 9, 9), 0.05)])[
         "pixels"
     ]
     assert constant.isfinite().all()

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from verticlip.core.objectives.base import build_objective
 from verticlip.core.types import Batch, Outputs
 
+pytestmark = pytest.mark.slow  # starting two processes
+
 RANKS, ROWS, WIDTH = 2, 5, 6
 JOBS = {
     **{

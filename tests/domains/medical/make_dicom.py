@@ -75,7 +75,9 @@ def image(path: Path, pixels: np.ndarray, *, syntax: str = ExplicitVRLittleEndia
     return write(path, dataset(pixels, **elements), syntax=syntax)
 
 
-def encapsulated(path: Path, frames: list[bytes], shape: tuple[int, int], syntax: str, **elements: Any) -> Path:
+def encapsulated(
+    path: Path, frames: list[bytes], shape: tuple[int, int], syntax: str, **elements: Any
+) -> Path:
     """Write compressed frames; ``elements`` describe them."""
     bits = elements.pop("bits", 8)
     item = dataset(np.zeros(shape, np.uint8 if bits == 8 else np.uint16), **elements)

@@ -87,7 +87,9 @@ def test_no_preamble_needs_force(make, tmp_path, private):
 
 @pytest.mark.parametrize("name", ["ExplVR_LitEndNoMeta.dcm", "ExplVR_BigEndNoMeta.dcm"])
 def test_force_guesses_the_transfer_syntax(wheel_file, name):
-    assert load_image(wheel_file(name), force=True).pixels.shape[0] == 3
+    # structures without pixels: a wrong guess would call them damaged
+    with pytest.raises(errors.NoPixelData):
+        load_image(wheel_file(name), force=True)
 
 
 def test_force_guesses_implicit_little_endian(make, tmp_path):
@@ -140,7 +142,9 @@ def test_no_transfer_syntax(wheel_file, private):
     assert "force=True" in str(error)
 
 
-@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.107"])
+@pytest.mark.parametrize(
+    "syntax", ["1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.107"]
+)
 def test_unsupported_transfer_syntaxes(make, tmp_path, private, syntax):
     path = make.encapsulated(tmp_path / "a.dcm", [b"xx"], (4, 4), syntax)
     refused(path, errors.UnsupportedTransferSyntax, private)
@@ -249,7 +253,9 @@ def test_a_deflate_bomb_is_refused_while_small(make, tmp_path, private):
     refused(path, errors.OverLimit, private)
 
 
-@pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm"])
+@pytest.mark.parametrize(
+    "name", ["MR_small_jp2klossless.dcm", "MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm"]
+)
 @pytest.mark.parametrize("kept", [0.5, 0.9])
 def test_cut_streams_raise(wheel_file, tmp_path, private, name, kept):
     import pydicom
