@@ -6,17 +6,17 @@ Data goes to standard output, talk to standard error. Exit status: 0 done, 1 fai
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .console import number, plain, print_json, print_table, say
 from .core.errors import ConfigError, VerticlipError
 
 if TYPE_CHECKING:
@@ -64,19 +64,17 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger(__package__).setLevel(logging.INFO)
-    warnings.showwarning = lambda message, *_, **__: _say(f"note: {' '.join(str(message).split())}")
+    warnings.showwarning = lambda message, *_, **__: say(f"note: {' '.join(str(message).split())}")
     try:
         app(args=[argument for argument in arguments if argument != "--debug"])
     except Exception as error:  # the edge of the program
         if debug:
             traceback.print_exc()
         elif isinstance(error, VerticlipError):
-            _say(f"error: {' '.join(str(error).split())}")
+            say(f"error: {' '.join(str(error).split())}")
         else:
             # The text of other libraries' errors may quote file content; only the type is safe to show.
-            _say(
-                f"error: unexpected {type(error).__name__}. Run the command again with --debug to see where."
-            )
+            say(f"error: unexpected {type(error).__name__}. Run the command again with --debug to see where.")
         sys.exit(1)
 
 
@@ -109,9 +107,9 @@ def list_models(as_json: Json = False) -> None:
     specs = registry.models().values()
     rows = [_spec_facts(spec) for spec in specs]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _print_table(
+        print_table(
             ("name", "takes", "licence", "summary"),
             [(r["name"], "+".join(r["modalities"]), r["licence"], r["summary"]) for r in rows],
         )
@@ -136,9 +134,9 @@ def model_info(name: str, as_json: Json = False) -> None:
         "description": config.description,
     }
     if as_json:
-        _print_json([facts])
+        print_json([facts])
     else:
-        _print_table(("", ""), [(key, _plain(value)) for key, value in facts.items()])
+        print_table(("", ""), [(key, plain(value)) for key, value in facts.items()])
 
 
 def _spec_facts(spec: Any) -> dict[str, Any]:
@@ -203,7 +201,7 @@ def _classify(
     )
     for answer in answers:
         if as_json:
-            _print_json([answer.to_dict()])
+            print_json([answer.to_dict()])
         if isinstance(answer, Prediction):
             if not as_json:
                 ranked = sorted(answer.scores.items(), key=lambda item: -item[1])[:3]
@@ -213,7 +211,7 @@ def _classify(
                 )
         else:
             failed += 1
-            _say(f"{answer.id}: {answer.error}")
+            say(f"{answer.id}: {answer.error}")
     _finish(failed, len(items))
 
 
@@ -248,11 +246,11 @@ def embed(
         "resumed_parts": report.resumed,
     }
     if as_json:
-        _print_json([facts])
+        print_json([facts])
     else:
         print(report.out)
     if report.failed:
-        _say(f"{report.failed} of {len(files)} inputs failed; reasons in {report.failures}")
+        say(f"{report.failed} of {len(files)} inputs failed; reasons in {report.failures}")
     _finish(report.failed, len(files))
 
 
@@ -281,10 +279,10 @@ def train_run(
         "metrics": result.metrics,
     }
     if as_json:
-        _print_json([facts])
+        print_json([facts])
     else:
         print(result.model)
-        _say(f"{result.steps} steps; metrics in {result.model / 'metrics.json'}")
+        say(f"{result.steps} steps; metrics in {result.model / 'metrics.json'}")
 
 
 @evaluate_app.command("zero-shot")
@@ -317,13 +315,13 @@ def evaluate_zero_shot(
         **_load_options(load),
     )
     if as_json:
-        _print_json([result.to_dict()])
+        print_json([result.to_dict()])
     else:
         names = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "calibration_error")
-        _print_table(("metric", "value"), [(name, str(getattr(result.report, name))) for name in names])
+        print_table(("metric", "value"), [(name, str(getattr(result.report, name))) for name in names])
     for failure in result.failures:
-        _say(f"{failure.id}: {failure.error}")
-    _say(f"report and confusion matrix in {out}")
+        say(f"{failure.id}: {failure.error}")
+    say(f"report and confusion matrix in {out}")
     _finish(len(result.failures), len(result.failures) + result.report.rows)
 
 
@@ -345,16 +343,16 @@ def verify(
         for c in report.checks
     ]
     if as_json:
-        _print_json({"system": report.system, "case": report.case, **_finite(row)} for row in rows)
+        print_json({"system": report.system, "case": report.case, **row} for row in rows)
     else:
         shown = {"over": "OVER", "shape": "OVER"}
-        _print_table(
+        print_table(
             ("output", "largest error", "tolerance", ""),
             [
                 (
                     r["output"],
-                    _number(r["error"]),
-                    _number(r["tolerance"]),
+                    number(r["error"]),
+                    number(r["tolerance"]),
                     f"{shown.get(r['status'], r['status'])} {r['note']}".strip(),
                 )
                 for r in rows
@@ -373,12 +371,12 @@ def doctor(as_json: Json = False) -> None:
 
     facts = diagnose()
     if as_json:
-        _print_json([facts])
+        print_json([facts])
     else:
         rows = [
-            (section, key, _plain(value)) for section, part in facts.items() for key, value in part.items()
+            (section, key, plain(value)) for section, part in facts.items() for key, value in part.items()
         ]
-        _print_table(("", "", ""), rows)
+        print_table(("", "", ""), rows)
 
 
 _DEMO_MODEL = "medical/tiny"
@@ -394,7 +392,7 @@ def demo(as_json: Json = False) -> None:
     data = require("pydicom.data", extra="demo")
     paths = [data.get_testdata_file(name, download=False) for name in _DEMO_FILES]
     items: list[Path | Sample] = [Path(path) for path in paths if path]
-    _say(f"{_DEMO_MODEL} is a demonstration, not a medical device.")
+    say(f"{_DEMO_MODEL} is a demonstration, not a medical device.")
     _classify(_model(_DEMO_MODEL), [*items, _drawn_head()], list(_DEMO_LABELS), as_json=as_json)
 
 
@@ -412,35 +410,6 @@ def _drawn_head() -> Sample:
 
 
 # --- helpers --------------------------------------------------------------------------------
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _print_json(rows: Iterable[Mapping[str, Any]]) -> None:
-    for row in rows:
-        print(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False), flush=True)
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = [tuple(header), *map(tuple, rows)] if any(header) else list(map(tuple, rows))
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity; an unbounded error becomes a string."""
-    return {key: str(value) if value in (float("inf"),) else value for key, value in row.items()}
 
 
 def _split(labels: str | None) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""Captions from a prompt set: a tokenizer for them, and random captions for labelled samples."""
+"""Captions by class: a tokenizer for them, and random captions for labelled samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor
 from .config import TextProcessing
 from .errors import ConfigError
 from .processing import Processor
-from .prompts import PromptSet
 from .recipe import TokenizerConfig
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -59,13 +58,12 @@ class CaptionPool:
     """Every caption of every class, tokenized once; draws one per sample.
 
     Args:
-        prompts: classes, synonyms and templates.
+        captions: one list of texts per class.
         processor: the processor of the model that is trained.
     """
 
-    def __init__(self, prompts: PromptSet, processor: Processor) -> None:
-        self.classes = tuple(prompts.classes)
-        rows = [processor("text", prompts.texts(name)) for name in self.classes]
+    def __init__(self, captions: Sequence[Sequence[str]], processor: Processor) -> None:
+        rows = [processor("text", list(texts)) for texts in captions]
         length = max(row["input_ids"].shape[1] for row in rows)
         self._inputs = {
             key: torch.cat([torch.nn.functional.pad(row[key], (0, length - row[key].shape[1])) for row in rows])

@@ -40,6 +40,8 @@ class SourceConfig(Config):
     """Relative share of an epoch."""
     augment: AugmentConfig | None = None
     """None: the recipe's."""
+    modality_captions: tuple[str, ...] = ()
+    """What every image of the source is, whatever its class: "chest X-ray", "blood smear"."""
     options: dict[str, Scalar | list[str]] = Field(default_factory=dict)
     licence: str = ""
     origin: str = ""
@@ -60,6 +62,8 @@ class DataConfig(Config):
     validation: ValidationConfig = ValidationConfig()
     class_balance: float = Field(default=1.0, ge=0, le=1)
     """Inside a source: 1 shows every class equally often, 0 as often as it occurs."""
+    modality_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of batches whose captions name the modality instead of the class."""
     cache: Literal["memory", "none"] = "memory"
     """``memory`` decodes every image once and keeps it at model size."""
 
@@ -68,6 +72,8 @@ class DataConfig(Config):
         names = [source.name for source in self.sources]
         if len(set(names)) != len(names):
             raise ValueError(f"two sources share a name: {names}")
+        if self.modality_share and not all(source.modality_captions for source in self.sources):
+            raise ValueError("modality_share needs modality_captions for every source")
         return self
 
 

@@ -128,8 +128,8 @@ def prepare_data(loaded: LoadedRecipe, folder: Path) -> TrainingData:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such data folder. Pass the folder that the recipe's sources lie in.")
     prompts = PromptSet.load(loaded.prompts)
-    captions = [text for name in prompts.class_names for text in prompts.texts(name)]
-    tokenizer = train_tokenizer(captions, recipe.tokenizer, recipe.text)
+    captions = class_captions(prompts) + modality_captions(recipe, prompts)
+    tokenizer = train_tokenizer([text for texts in captions for text in texts], recipe.tokenizer, recipe.text)
     processor = Processor(ProcessorConfig(image=recipe.image, text=recipe.text), tokenizer)
     found = [record for source in recipe.data.sources for record in read_source(source, recipe, folder, prompts)]
     manifest = Manifest.from_records(found, root=folder)
@@ -171,13 +171,17 @@ class _Collate:
     def __init__(self, recipe: Recipe, prompts: PromptSet, processor: Processor, images: ImageStore) -> None:
         self._images = images
         self._index = {name: index for index, name in enumerate(prompts.class_names)}
-        self._captions = CaptionPool(prompts, processor)
+        self._class_captions = CaptionPool(class_captions(prompts), processor)
+        self._modality_share = recipe.data.modality_share
+        self._modality_captions = None
+        if self._modality_share:
+            self._modality_captions = CaptionPool(modality_captions(recipe, prompts), processor)
         self._processors = {
             source.name: processor.with_augmentation(source.augment or recipe.augment) for source in recipe.data.sources
         }
 
     def __call__(self, records: Sequence[Record], generator: torch.Generator) -> Batch:
-        labels = torch.tensor([self._index[str(record.label)] for record in records])
+        labels, pool = self._labels(records, generator)
         fitted = self._images.fetch(records)
         pixels = torch.empty_like(fitted)
         for name, processor in self._processors.items():
@@ -185,8 +189,29 @@ class _Collate:
             if len(rows):
                 pixels[rows] = processor.finish_images(fitted[rows], train=True, generator=generator)["pixels"]
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        inputs = {"image": {"pixels": pixels}, "text": self._captions.draw(labels, generator)}
+        inputs = {"image": {"pixels": pixels}, "text": pool.draw(labels, generator)}
         return Batch(inputs, labels, tuple(record.id for record in records))
+
+    def _labels(self, records: Sequence[Record], generator: torch.Generator) -> tuple[Tensor, CaptionPool]:
+        """Return class indices and class captions or, in a share of batches, those of the modality."""
+        by_modality = float(torch.rand((), generator=generator)) < self._modality_share
+        if by_modality and self._modality_captions is not None:
+            sources = list(self._processors)
+            return torch.tensor([sources.index(str(record.source)) for record in records]), self._modality_captions
+        return torch.tensor([self._index[str(record.label)] for record in records]), self._class_captions
+
+
+def class_captions(prompts: PromptSet) -> list[list[str]]:
+    """Return every caption of every class, in class order."""
+    return [prompts.texts(name) for name in prompts.class_names]
+
+
+def modality_captions(recipe: Recipe, prompts: PromptSet) -> list[list[str]]:
+    """Return every caption of every source's modality, in source order; empty lists where it has none."""
+    return [
+        [template.replace("{}", words) for template in prompts.templates for words in source.modality_captions]
+        for source in recipe.data.sources
+    ]
 
 
 def read_source(source: SourceConfig, recipe: Recipe, folder: Path, prompts: PromptSet) -> list[Record]:

@@ -306,6 +306,27 @@ def test_evaluate_matches_folders_to_labels_by_their_words(
     assert "The folder 'red' is none of the labels: cat, blue" in err
 
 
+def test_folders_of_the_brain_data_mean_classes_of_the_medical_prompts() -> None:
+    from verticlip.core.prompts import PromptSet
+    from verticlip.core.registry import room
+    from verticlip.evaluation import match_folders
+
+    prompts = PromptSet.load(room("medical").folder / "prompts" / "tiny.yaml")
+    folders = ["glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor", "RBC", "Platelets"]
+    found = match_folders(folders, prompts)
+    names = ["glioma", "meningioma", "no tumor", "pituitary tumor", "red blood cell", "platelet"]
+    assert [prompts.class_names[found[folder]] for folder in folders] == names
+    with pytest.raises(DataError, match=r"'gliom' is none of the labels: .*Did you mean 'glioma'"):
+        match_folders(["gliom"], prompts)
+
+
+def test_json_has_no_infinity(capsys) -> None:
+    from verticlip.console import print_json
+
+    print_json([{"a": float("nan"), "b": (1.5, float("inf")), "c": Path("x"), "d": None, "e": True}])
+    assert rows(capsys.readouterr().out) == [{"a": "nan", "b": [1.5, "inf"], "c": "x", "d": None, "e": True}]
+
+
 def test_evaluate_asks_for_a_split(run, images: Path, model_folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "split"
     for split in ("train", "test"):

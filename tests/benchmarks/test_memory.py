@@ -34,7 +34,7 @@ def test_row_holds_both_peaks_and_the_verdict(fake_module, gate, passed):
 
 
 def test_a_failing_process_is_reported(fake_module):
-    with pytest.raises(VerticlipError, match=r"loss: measuring 'ours' failed: .*rows are negative"):
+    with pytest.raises(VerticlipError, match=r"(?s)loss: measuring 'ours' failed: .*rows are negative"):
         memory_row(fake_module, -1, name="loss", peer_name="dense", gate=2.0)
 
 

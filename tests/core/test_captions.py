@@ -49,7 +49,7 @@ def test_small_vocabulary_and_other_padding_are_refused():
 
 def test_draws_are_captions_of_the_class_and_repeatable():
     made = processor()
-    pool = CaptionPool(PROMPTS, made)
+    pool = CaptionPool([PROMPTS.texts(name) for name in PROMPTS.classes], made)
     labels = torch.tensor([0, 1, 0, 1, 1, 0, 0, 0])
     first, second = (pool.draw(labels, torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(first["input_ids"], second["input_ids"])

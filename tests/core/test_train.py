@@ -40,7 +40,8 @@ image: {size: 24, resize: squash}
 text: {context_length: 16}
 tokenizer: {vocab_size: 200}
 data:
-  sources: [{name: shapes, path: photos}]
+  modality_share: 0.25
+  sources: [{name: shapes, path: photos, modality_captions: [a drawing, shape]}]
   validation: {fraction: 0.25, near_duplicate_bits: 0}
 augment: {flip_horizontal: 0.5, noise: 0.05}
 optim: {lr: 0.01, ema_decay: 0.8, warmup_steps: 2}

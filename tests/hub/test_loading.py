@@ -107,6 +107,18 @@ def test_architectures_that_cannot_be_built_without_values(folder: Path, monkeyp
     assert network.weight.tolist() == [1, 1]
 
 
+def test_parameters_are_built_without_values_first(folder: Path, monkeypatch) -> None:
+    from verticlip.core import model
+
+    seen = []
+    build = model.build_projection
+    monkeypatch.setattr(
+        model, "build_projection", lambda *given: seen.append(torch.empty(0).is_meta) or build(*given)
+    )
+    load(folder)
+    assert seen == [True, True]
+
+
 # --- names ---
 
 

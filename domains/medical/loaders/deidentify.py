@@ -143,6 +143,8 @@ def deidentify(
         out = target / f"{clean.file_meta.MediaStorageSOPInstanceUID}.dcm" if source.is_dir() else target
         if out.exists() and out.samefile(path):
             raise MedicalImageError(f"{name}: the target is the source file. Choose another target.")
+        if out in written:
+            raise MedicalImageError(f"{name}: two files share one SOPInstanceUID. Remove the copy first.")
         _write(clean, out, name)
         written.append(out)
     return DeidentifyReport(tuple(written), **run.counts, warnings=tuple(warnings))

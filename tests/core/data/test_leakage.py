@@ -112,6 +112,13 @@ def test_difference_hash_survives_size_brightness_and_compression():
     assert distance(image, smooth(1)) > 15
 
 
+def test_noise_in_a_flat_background_decides_nothing():
+    scan = np.zeros((64, 72), dtype=np.float32)
+    scan[20:44, 24:48] = 1.0
+    noise = np.random.default_rng(0).random(scan.shape).astype(np.float32)
+    assert distance(scan, scan + 0.02 * noise) == 0
+
+
 @pytest.mark.parametrize("image", [np.zeros((0, 4)), np.zeros((3, 4, 3)), np.full((4, 4), np.nan)])
 def test_difference_hash_messages(image: np.ndarray):
     with pytest.raises(InputError, match=r"grey image \[H, W\] of finite values is needed"):

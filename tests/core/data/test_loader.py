@@ -95,6 +95,13 @@ def test_leaving_an_epoch_early_starts_the_next_one():
     assert list(source) == epochs(loader(), 2)[6:]
 
 
+def test_resuming_happens_once():
+    source = loader()
+    source.load_state_dict({**source.state_dict(), "position": 2})
+    next(iter(source))
+    assert list(source) == epochs(loader(), 2)[6:]
+
+
 def test_state_counts_handed_out_batches_not_prefetched_ones():
     source = loader(workers=2, prefetch=4)
     iterator = iter(source)

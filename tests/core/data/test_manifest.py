@@ -94,6 +94,7 @@ def test_links_out_of_the_folder_are_refused(folder: Path, tmp_path: Path):
 def test_order_of_the_file_system_does_not_matter(folder: Path, monkeypatch: pytest.MonkeyPatch):
     import os
 
+    picture(folder / "cat" / "3.png")
     before = Manifest.from_folder(folder)
     walk = os.walk
 

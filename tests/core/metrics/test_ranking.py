@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 from verticlip.core.errors import InputError
-from verticlip.core.metrics import Positives, image_text_ranks, positive_ranks, top_k
+from verticlip.core.metrics import Positives, image_text_ranks, positive_ranks, ranking, top_k
 
 
 def unit(rows: int, width: int = 8, seed: int = 0) -> Tensor:
@@ -48,6 +48,20 @@ def test_top_k_over_several_gallery_tiles():
     queries, gallery = with_ties(3), with_ties(20_000, seed=1)
     ids, _ = top_k(queries, gallery, 50)
     np.testing.assert_array_equal(ids.numpy(), full_order(queries, gallery)[:, :50])
+
+
+def test_exclusion_reaches_every_gallery_tile():
+    queries, gallery = unit(3), unit(20_000, seed=1)
+    best = full_order(queries, gallery)[:, :2]
+    ids, _ = top_k(queries, gallery, 1, exclude=torch.from_numpy(best[:, 0].copy()))
+    assert ids[:, 0].tolist() == best[:, 1].tolist()
+    assert best[:, 0].max() >= 8192
+
+
+def test_negative_zero_equals_zero():
+    # The product underflows to -0.0, which must not rank below 0.0.
+    queries, gallery = torch.tensor([[1e-30]]), torch.tensor([[-1e-30], [0.0]])
+    assert top_k(queries, gallery, 2)[0].tolist() == [[0, 1]]
 
 
 def test_top_k_leaves_out_the_excluded():
@@ -125,9 +139,16 @@ def test_near_ties_are_decided_in_float64():
         np.testing.assert_array_equal(found, expected)
 
 
-def test_lowered_matmul_precision_does_not_change_ranks():
+def test_lowered_matmul_precision_does_not_change_ranks(monkeypatch: pytest.MonkeyPatch):
     images, texts, owner = unit(40, 64), unit(40, 64, seed=1), torch.arange(40)
     expected = image_text_ranks(images, texts, owner)
+    compare, used = ranking._compare, set()
+
+    def spy(tile: Tensor, threshold: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+        used.add(tile.dtype)
+        return compare(tile, threshold, tolerance)
+
+    monkeypatch.setattr(ranking, "_compare", spy)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -135,6 +156,8 @@ def test_lowered_matmul_precision_does_not_change_ranks():
     finally:
         torch.set_float32_matmul_precision(before)
     np.testing.assert_array_equal(found, expected)
+    # Not every machine lowers the precision, so the type of the product is looked at as well.
+    assert used == {torch.float64}
 
 
 def test_half_precision_embeddings():

@@ -15,7 +15,8 @@ pydicom = pytest.importorskip("pydicom", reason="the medical extra is not instal
 
 def _load_helpers() -> ModuleType:
     spec = importlib.util.spec_from_file_location("make_dicom", Path(__file__).with_name("make_dicom.py"))
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

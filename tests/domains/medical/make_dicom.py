@@ -109,6 +109,7 @@ def series(
     for number, position in enumerate(positions):
         own = {name: value[number] if isinstance(value, list) else value for name, value in elements.items()}
         pixels = own.pop("pixels", np.full((4, 6), number + 10, np.uint16))
+        own.setdefault("SOPInstanceUID", f"1.2.3.444.555.9.{number}")
         item = dataset(pixels, **own)
         item.ImagePositionPatient = [f"{value:.10g}" for value in position]
         item.ImageOrientationPatient = [f"{value:.10g}" for value in orientation]

@@ -103,7 +103,7 @@ def test_declarations_are_refused(voc, private, extra):
 
 
 def test_damaged_voc_folders(voc, tmp_path):
-    with pytest.raises(DataError, match="no .xml files"):
+    with pytest.raises(DataError, match=r"no \.xml files"):
         read_voc_boxes(tmp_path)
     folder = voc([("RBC", (1, 1, 2, 2))])
     with pytest.raises(LimitError):

@@ -113,6 +113,13 @@ def test_a_folder_keeps_its_series_together(make, tmp_path):
     assert volume.pixels.equal(load_series(tmp_path / "in").pixels)
 
 
+def test_copies_of_one_object_are_not_written_over_each_other(make, tmp_path, private):
+    make.series(tmp_path / "in", UP, SOPInstanceUID="1.2.3.444.555.9")
+    with pytest.raises(errors.MedicalImageError, match="share one SOPInstanceUID") as caught:
+        deidentify(tmp_path / "in", tmp_path / "out")
+    private(caught.value)
+
+
 def test_uids_follow_the_secret(make, tmp_path):
     source = make.image(tmp_path / "a.dcm", RAMP)
 

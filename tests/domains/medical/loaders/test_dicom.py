@@ -247,7 +247,7 @@ def test_a_signed_table_start(make, tmp_path):
 
 def test_an_unknown_function_is_named(make, tmp_path):
     path = make.image(tmp_path / "a.dcm", RAMP, WindowCenter=2, WindowWidth=3, VOILUTFunction="SIGMOYD")
-    with pytest.raises(WindowError, match="SIGMOYD.*Did you mean 'SIGMOID'"):
+    with pytest.raises(WindowError, match=r"SIGMOYD.*Did you mean 'SIGMOID'"):
         load_image(path, window="header")
 
 

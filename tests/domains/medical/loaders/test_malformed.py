@@ -35,7 +35,7 @@ def test_a_missing_path_is_also_a_file_not_found_error(tmp_path, private):
 
 
 def test_show_paths_names_the_file(tmp_path):
-    with pytest.raises(errors.MissingInput, match="gone.dcm"):
+    with pytest.raises(errors.MissingInput, match=r"gone\.dcm"):
         load_image(tmp_path / "gone.dcm", show_paths=True)
 
 

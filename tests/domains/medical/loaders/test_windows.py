@@ -75,7 +75,7 @@ def test_presets():
     assert known["lung"] == (-600, 1500)
     assert preset("Temporal bone") == preset("temporal-bone")
     assert preset("soft tissue").center == 50
-    with pytest.raises(WindowError, match="'lungs' is not known.*Did you mean 'lung'"):
+    with pytest.raises(WindowError, match=r"'lungs' is not known.*Did you mean 'lung'"):
         preset("lungs")
 
 
