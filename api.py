@@ -110,7 +110,11 @@ def train(
     resume: bool = True,
     progress: bool = False,
 ) -> TrainResult:
-    """Train by recipe; see :func:`verticlip.core.train.train`."""
+    """Train by recipe and write the model's card; see :func:`verticlip.core.train.train`."""
     from .core.train import train as run
+    from .hub.card import CARD, write_card
 
-    return run(recipe, data, out, overrides=overrides, resume=resume, progress=progress)
+    result = run(recipe, data, out, overrides=overrides, resume=resume, progress=progress)
+    if not (result.model / CARD).is_file():
+        write_card(result.model)
+    return result

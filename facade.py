@@ -140,7 +140,9 @@ class Model:
             raise InputError(f"item {position} is a sample of {sample.modality!r}; expected {modality!r}.")
         value = sample
         if modality == "image":
-            value = self.processor.fit_image(sample, name=sample.id or f"image {position}")
+            # The id may be a path, and a path may name a patient.
+            name = sample.id if options.get("show_paths") and sample.id else f"image {position}"
+            value = self.processor.fit_image(sample, name=name)
         elif modality == "text" and not isinstance(sample.value, str):
             raise InputError(f"text {position}: {type(sample.value).__name__} is not a string.")
         return _Prepared(value, sample.id, sample.meta)
@@ -197,9 +199,7 @@ class Model:
         vectors = torch.cat(rows)
         bad = (~torch.isfinite(vectors).all(dim=1)).nonzero().flatten().tolist()
         if bad:
-            raise InputError(
-                f"{ids[bad[0]] or f'item {bad[0]}'}: its embedding is not finite. Use another input."
-            )
+            raise InputError(f"item {bad[0]}: its embedding is not finite. Use another input.")
         origin = (self.id, self.revision, self.processor.fingerprint)
         return Embeddings(vectors, tuple(ids), tuple(metas), modality, *origin)
 
@@ -398,13 +398,21 @@ class Model:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _infer_modality(self, items: Iterable[Any]) -> Modality:
+    def _infer_modality(self, items: list[Any]) -> Modality:
         found: set[Modality] = {
             "text" if isinstance(item, str) else item.modality if isinstance(item, Sample) else self.primary
             for item in items
         }
         if len(found) > 1:
             raise InputError(f"The batch mixes {' and '.join(sorted(found))}. Embed one modality at a time.")
+        if "text" in found:
+            for item in items:
+                # Embedding the letters of a file name would look like an answer and be none.
+                if isinstance(item, str) and Path(item).suffix and len(item) < 256 and Path(item).is_file():
+                    raise InputError(
+                        f"{Path(item).name!r} is a file, and a str is read as text. "
+                        f"Pass a Path, or modality={self.primary!r}."
+                    )
         return found.pop()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import WeightsError
-from .files import atomic_path
+from .files import atomic_path, unique_keys
 
 
 def save_weights(module: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -71,14 +71,7 @@ def _refuse_duplicate_names(path: Path) -> None:
             raise ValueError(f"header of {length:,} bytes")
         header = handle.read(length)
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"the name {twice!r} stands twice in the header")
-        return dict(pairs)
-
-    json.loads(header, object_pairs_hook=unique)
+    json.loads(header, object_pairs_hook=unique_keys)
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError, nearest
-from .files import read_json
+from .files import read_json, unique_keys
 from .limits import DEFAULT, Limits
 from .types import Modality
 
@@ -280,7 +280,8 @@ def parse_config(cls: type[C], raw: Any, *, source: str) -> C:
     try:
         return cls.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelled key also shows up as a missing one; naming the misspelling helps more.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in first["loc"])
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
         if first["type"] == "extra_forbidden":
@@ -316,6 +317,14 @@ def read_config(cls: type[C], path: str | Path, *, limits: Limits = DEFAULT) -> 
     return parse_config(cls, raw, source=path.name)
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """The safe loader; a key that stands twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        unique_keys([(str(self.construct_object(key, deep=True)), None) for key, _ in node.value])
+        return super().construct_mapping(node, deep=deep)
+
+
 def read_yaml(path: str | Path, *, limits: Limits = DEFAULT) -> Any:
     """Read one YAML document with the safe loader; aliases are refused (they can grow without bound)."""
     path = Path(path)
@@ -326,6 +335,6 @@ def read_yaml(path: str | Path, *, limits: Limits = DEFAULT) -> Any:
         text = path.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ConfigError(f"{path.name}: YAML aliases ('*name') are not accepted. Write the value out.")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path.name}: not valid YAML ({' '.join(str(error).split())}).") from error

@@ -58,9 +58,19 @@ def read_json(path: str | Path, *, limits: Limits = DEFAULT) -> Any:
         raise ConfigError(f"{path}: no such file.")
     limits.check("config_bytes", path.stat().st_size, what=f"{path.name}: bytes")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid JSON ({error}).") from error
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return ``pairs`` as a dict; a key that stands twice raises ``ValueError`` instead of winning last."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return result
 
 
 def sha256_of(path: str | Path) -> str:

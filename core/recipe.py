@@ -51,7 +51,7 @@ class ValidationConfig(Config):
     """How the validation split is made where the data has none of its own."""
 
     fraction: float = Field(default=0.1, gt=0, lt=1)
-    near_duplicate_bits: int | None = Field(default=None, ge=0, le=64)
+    near_duplicate_bits: int | None = Field(default=None, ge=0, le=32)
     """Images whose 64-bit difference hashes are this close stay on one side of the split."""
 
 

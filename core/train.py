@@ -17,6 +17,7 @@ import math
 import shutil
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,9 +225,19 @@ class _Run:
             "recipe": self.recipe.digest,
             "data": self.data.digest,
             "steps": steps,
-            "data_report": self.data.manifest.report().to_dict(),
+            "run": {
+                "device": describe_device(self.model.device),
+                "seconds": self.history()[-1]["seconds"],
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "torch": torch.__version__,
+            },
+            "classes": list(self.data.prompts.class_names),
+            "source_splits": {
+                source.name: Counter(str(r.split) for r in self.data.manifest if r.source == source.name)
+                for source in self.recipe.data.sources
+            },
             "validation": report,
-            "baseline": self.history()[0] if self.history() else None,
+            "baseline": self.history()[0],
         }
         write_json_atomic(building / "metrics.json", facts)
         shutil.rmtree(self.out / "model", ignore_errors=True)
@@ -278,6 +289,14 @@ def _curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[float]
     if any(row["train_loss"] is not None for row in rows):
         panels["training loss"] = {"loss": line(lambda row: row["train_loss"])}
     return panels
+
+
+def describe_device(device: torch.device) -> str:
+    """Return what ran, for people: the GPU's name, or the number of CPU threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread{'s' if threads > 1 else ''}"
 
 
 def make_trainee(lightning_module: Any, run: _Run) -> Any:
@@ -381,7 +400,8 @@ def make_callbacks(lightning_module: Any, run: _Run) -> list[Any]:
         def __init__(self) -> None:
             self.best = -math.inf
             self.stale = 0
-            self.started = time.monotonic()
+            before = run.history()
+            self.started = time.monotonic() - (before[-1]["seconds"] if before else 0.0)
 
         def state_dict(self) -> dict[str, Any]:
             return {"best": self.best, "stale": self.stale}

@@ -309,8 +309,11 @@ def class_weights(records: Sequence[Record], recipe: Recipe) -> dict[str, float]
     shares: dict[str, float] = {}
     for source in recipe.data.sources:
         counts = Counter(str(record.label) for record in records if record.source == source.name)
-        if not counts:
-            raise DataError(f"Source {source.name!r} has no training images.")
+        if len(counts) < 2:
+            raise DataError(
+                f"Source {source.name!r} has training images of {len(counts)} classes; it needs at least two, "
+                "or there is nothing to tell apart."
+            )
         powered = {label: count ** (1 - recipe.data.class_balance) for label, count in counts.items()}
         total = sum(powered.values())
         for label, value in powered.items():

@@ -131,6 +131,23 @@ def test_an_item_is_named_by_its_place_in_the_whole_call(model) -> None:
         model.embed(items, batch_size=2)
 
 
+def test_a_file_name_is_not_embedded_as_text(model, files) -> None:
+    with pytest.raises(
+        InputError, match=r"'0\.png' is a file, and a str is read as text. Pass a Path, or modality="
+    ):
+        model.embed([str(files[0])])
+    assert len(model.embed([str(files[0])], modality="image")) == 1
+
+
+def test_messages_name_a_path_only_when_asked(model, tmp_path: Path) -> None:
+    path = tmp_path / "Doe^John.tif"
+    Image.fromarray(np.full((8, 8), 7.5, np.float32)).save(path)
+    for options, is_named in (({}, False), ({"show_paths": True}, True)):
+        with pytest.raises(InputError) as caught:
+            model.embed([path], **options)
+        assert (str(tmp_path) in str(caught.value)) is is_named
+
+
 def test_non_finite_embeddings_are_refused(model_folder: Path) -> None:
     broken = verticlip.from_pretrained(model_folder, device="cpu")
     with torch.no_grad():

@@ -307,7 +307,7 @@ def build(
         if check is not None and record.path is not None:
             try:
                 check(folder / record.path)
-            except VerticlipError as error:
+            except (VerticlipError, OSError) as error:
                 refused.append(Problem(record.path, str(error)))
                 continue
         records.append(record)

@@ -1,4 +1,4 @@
-"""Radiology and microscopy. What the room offers, as plain data; nothing is imported until it is asked for."""
+"""Radiology and microscopy: what the room offers, as plain data; nothing else is imported."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ RECIPES = {
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 
 LOADERS = {"image": "loaders.image:load_image", "volume": "loaders.volume:load_volume"}
-"""{modality: "module:function"}; a loader takes a path and keyword options and returns a Sample."""
+"""{modality: "module:function"}; a loader turns a path into a Sample and takes ``limits`` and ``show_paths``."""
 
 READERS = {"medmnist_npz": "readers:read_medmnist_npz", "voc_boxes": "readers:read_voc_boxes"}
 """{dataset layout: "module:function"}."""
 
 GOLDENS = {"medical_loading": "goldens:replay"}
-"""{golden system: "module:function"}; the module also states TOLERANCES."""
+"""{golden system: "module:function"}; what the module holds is said in ``core/verify.py``."""

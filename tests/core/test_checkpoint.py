@@ -71,7 +71,7 @@ def test_damaged_files(tmp_path):
             read_weights(path)
     header = '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + b"\0" * 4)
-    with pytest.raises(WeightsError, match="'a' stands twice"):
+    with pytest.raises(WeightsError, match="the key 'a' stands twice"):
         read_weights(path)
     header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
     path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + struct.pack("<f", float("nan")))

@@ -68,6 +68,9 @@ def test_files_are_bounded_and_whole(tmp_path):
     path.write_text("{")
     with pytest.raises(ConfigError, match="not valid JSON"):
         read_config(ModelConfig, path)
+    path.write_text('{"a": 1, "a": 2}')
+    with pytest.raises(ConfigError, match="the key 'a' stands twice"):
+        read_config(ModelConfig, path)
     path.write_text(" " * 100)
     with pytest.raises(LimitError, match="bytes 100 is over the limit of 50"):
         read_config(ModelConfig, path, limits=Limits(config_bytes=50))
@@ -81,8 +84,16 @@ def test_yaml_is_plain_data(tmp_path):
     path.write_text("a: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(ConfigError, match="not valid YAML"):
         read_yaml(path)
+    path.write_text("a: 1\nb: {c: 1, c: 2}\n")
+    with pytest.raises(ConfigError, match="the key 'c' stands twice"):
+        read_yaml(path)
     path.write_text("a: [1\n")
     with pytest.raises(ConfigError, match="not valid YAML"):
         read_yaml(path)
     with pytest.raises(ConfigError, match="no such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_a_misspelled_key_is_named_before_the_missing_one():
+    with pytest.raises(ConfigError, match="unknown key 'embd_dim'. Did you mean 'embed_dim'"):
+        parse_config(ModelConfig, {"name": "a", "embd_dim": 4, "towers": MODEL["towers"]}, source="c")

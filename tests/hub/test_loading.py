@@ -320,6 +320,7 @@ class Hub(BaseHTTPRequestHandler):
 
     files: dict[str, bytes]
     requests: list[str]
+    commit = COMMIT
 
     def do_HEAD(self) -> None:
         self.respond(body=False)
@@ -343,13 +344,13 @@ class Hub(BaseHTTPRequestHandler):
         if problem is not None:
             self.send_response(problem[0])
             self.send_header("X-Error-Code", problem[1])
-            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Repo-Commit", self.commit)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         content = self.files[name]
         self.send_response(200)
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.commit)
         self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -427,6 +428,12 @@ def test_unknown_repositories_revisions_and_gated_ones(hub) -> None:
         loading.resolve("org/name", "v9")
     with pytest.raises(ConfigError, match="org/gated: its owner grants access one by one"):
         loading.resolve("org/gated")
+
+
+def test_a_hub_that_names_no_commit(hub) -> None:
+    hub.commit = "latest"
+    with pytest.raises(WeightsError, match="org/name: the Hub named no commit for revision 'main'"):
+        loading.resolve("org/name")
 
 
 def test_offline_without_a_cache_names_file_and_repository(hub, monkeypatch) -> None:

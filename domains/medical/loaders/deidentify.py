@@ -164,7 +164,6 @@ def clean_dataset(dataset: Dataset, run: _Run, *, label: str) -> Dataset:
     """Return ``dataset`` after the profile, with new file meta; it is changed in place."""
     from pydicom.dataset import FileMetaDataset
 
-    meta = dataset.file_meta
     if "SOPInstanceUID" not in dataset or "SOPClassUID" not in dataset:
         raise CorruptFile(
             f"{label}: no SOPInstanceUID or SOPClassUID. Only complete DICOM objects can be exported."
@@ -172,15 +171,15 @@ def clean_dataset(dataset: Dataset, run: _Run, *, label: str) -> Dataset:
     run.shift_days = _shift_days(dataset, run.secret)
     if run.options.blank:
         _blank(dataset, run.options.blank, label)
+    clean = FileMetaDataset()
     try:
         _clean(dataset, run)
-    except RecursionError as error:
-        raise CorruptFile(f"{label}: sequences are nested too deeply. Repair the file first.") from error
-    _mark(dataset, run.options)
-    clean = FileMetaDataset()
-    clean.MediaStorageSOPClassUID = dataset.SOPClassUID
-    clean.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    clean.TransferSyntaxUID = meta.TransferSyntaxUID
+        _mark(dataset, run.options)
+        clean.MediaStorageSOPClassUID = dataset.SOPClassUID
+        clean.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    except Exception as error:  # damaged elements and too deep nesting raise many types in pydicom
+        raise CorruptFile(f"{label}: an element cannot be read. Repair the file first.") from error
+    clean.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
     dataset.file_meta = clean
     dataset.preamble = b"\0" * 128  # pyright: ignore[reportAttributeAccessIssue]
     return dataset

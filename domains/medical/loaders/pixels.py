@@ -211,9 +211,9 @@ def decode_frames(
         file.stream.seek(start)
         try:
             stored = _decode_with(decoder, plugin, file, info, indices, strict=strict)
-        except MedicalImageError:
+        except (MedicalImageError, KeyboardInterrupt, SystemExit):
             raise
-        except Exception as error:  # decoders raise many types, StopIteration among them
+        except BaseException as error:  # a panic of the RLE decoder (Rust) is no Exception
             failure = _decode_error(error, label)
             if not isinstance(failure, UnsupportedEncoding) or plugin == plugins[-1]:
                 raise failure from error
@@ -385,7 +385,7 @@ def codestream_size(frame: bytes, syntax: str) -> tuple[int, int] | None:
     return None
 
 
-def _decode_error(error: Exception, label: str) -> MedicalImageError:
+def _decode_error(error: BaseException, label: str) -> MedicalImageError:
     text = str(error)
     if isinstance(error, NotImplementedError) or "not support" in text or "unsupported" in text.lower():
         return UnsupportedEncoding(

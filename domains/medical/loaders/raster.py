@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ....core.errors import require
 from ....core.limits import Limits
 from .color import apply_icc
 from .dicom import Loaded
@@ -89,19 +89,15 @@ def _decode(
     """Return (array [H, W, C], largest value of the type or None for float)."""
     from PIL import ImageOps
 
-    note = f"decode: {image.format}"
     mode, info = image.mode, image.info
-    with warnings.catch_warnings():
-        # Between the pixel limit's half and the limit Pillow warns; ours is the limit that counts.
-        warnings.simplefilter("ignore")
-        if _color_bits(image, data) == 16:
-            array, top = _color16(image, data, label)
-        else:
-            turned = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
-            if turned is not image:
-                history.append("orientation: EXIF")
-            array, top = _array_of(turned, mode, label)
-    history.append(note)
+    if _color_bits(image, data) == 16:
+        array, top = _color16(image, data, label)
+    else:
+        turned = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
+        if turned is not image:
+            history.append("orientation: EXIF")
+        array, top = _array_of(turned, mode, label)
+    history.append(f"decode: {image.format}")
     if array.shape[-1] in (2, 4):
         array = _composite(array, top)
         history.append("alpha: composited on black")
@@ -126,11 +122,16 @@ def _color16(image: Image, data: bytes, label: str) -> tuple[np.ndarray, float]:
     if image.format != "PNG":
         raise UnsupportedEncoding(f"{label}: 16-bit colour TIFF is not supported. Save it as 16-bit PNG.")
     import torch
-    from torchvision.io import ImageReadMode, decode_image
 
-    mode = ImageReadMode.RGB_ALPHA if data[25] in (4, 6) else ImageReadMode.RGB
+    module = require("torchvision.io", extra="medical")
+    # torchvision announces that its decoders will go; without them there is no 16-bit colour
+    if not hasattr(module, "decode_image"):
+        raise UnsupportedEncoding(
+            f"{label}: this torchvision decodes no 16-bit colour PNG. Save it as 8 bits."
+        )
+    mode = module.ImageReadMode.RGB_ALPHA if data[25] in (4, 6) else module.ImageReadMode.RGB
     try:
-        tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=mode)
+        tensor = module.decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=mode)
     except RuntimeError as error:
         raise CorruptFile(f"{label}: the 16-bit PNG is damaged. Copy or export it again.") from error
     return tensor.permute(1, 2, 0).numpy(), 65_535.0

@@ -74,6 +74,15 @@ def test_unusable_files_are_reported_and_left_out(folder: Path, caplog: pytest.L
     assert len(Manifest.from_folder(folder, check=None)) == 5
 
 
+def test_a_system_error_of_one_file_is_a_problem_of_that_file(folder: Path):
+    def check(path: Path) -> None:
+        if path.name == "2.png":
+            raise PermissionError(13, "Permission denied")
+
+    (problem,) = Manifest.from_folder(folder, check=check).problems
+    assert (problem.path, problem.reason) == ("cat/sub/2.png", "[Errno 13] Permission denied")
+
+
 def test_a_truncated_image_is_found_by_the_thorough_check(folder: Path):
     path = folder / "cat" / "cut.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(path)

@@ -47,6 +47,7 @@ def test_the_table_is_complete():
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # reading rtdose.dcm here, not ours
 @pytest.mark.parametrize(
     "name",
     ["CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "examples_overlay.dcm",
@@ -204,6 +205,11 @@ def test_what_cannot_be_exported(make, tmp_path, private):
     source = make.image(tmp_path / "a.dcm", RAMP)
     source.write_bytes(source.read_bytes().replace(b"\x08\0\x18\0UI", b"\x08\0\x19\0UI"))
     with pytest.raises(errors.CorruptFile, match="no SOPInstanceUID") as caught:
+        deidentify(source, tmp_path / "b.dcm")
+    private(caught.value)
+    source = make.image(tmp_path / "c.dcm", RAMP)
+    source.write_bytes(source.read_bytes().replace(b"\x08\0\x16\0UI", b"\x08\0\x16\0QQ"))
+    with pytest.raises(errors.CorruptFile, match="an element cannot be read") as caught:
         deidentify(source, tmp_path / "b.dcm")
     private(caught.value)
     assert not (tmp_path / "b.dcm").exists()

@@ -10,7 +10,13 @@ import torch
 from verticlip.core.errors import ConfigError
 from verticlip.core.types import Sample
 from verticlip.domains.medical.io import ImageOptions, load_image
-from verticlip.domains.medical.loaders.errors import CorruptFile, FrameError, GeometryError, WindowError
+from verticlip.domains.medical.loaders.errors import (
+    CorruptFile,
+    FrameError,
+    GeometryError,
+    MedicalImageError,
+    WindowError,
+)
 
 MR = [
     "MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "MR_small_expb.dcm",
@@ -305,6 +311,34 @@ def test_palette_without_its_table(make, tmp_path, private):
         load_image(path)
     private(caught.value)
     assert load_image(path, skip=("color",)).pixels.shape == (1, 6, 8)
+
+
+def test_a_segmented_palette(make, tmp_path):
+    # one discrete segment of four 16-bit entries
+    words = np.array([0, 4, 0, 0x1000, 0x8000, 0xFF00], "<u2").tobytes()
+    elements = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for color in ("Red", "Green", "Blue"):
+        elements[f"{color}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
+        elements[f"Segmented{color}PaletteColorLookupTableData"] = words
+    stored = np.array([[0, 1], [2, 3]], np.uint8)
+    pixels = load_image(make.image(tmp_path / "a.dcm", stored, **elements), window=None).pixels
+    assert pixels[0].tolist() == [[0, 0x10], [0x80, 0xFF]]
+    elements["SegmentedRedPaletteColorLookupTableData"] = np.array([7, 4], "<u2").tobytes()
+    with pytest.raises(CorruptFile, match="segmented palette is damaged"):
+        load_image(make.image(tmp_path / "b.dcm", stored, **elements))
+
+
+def test_an_icc_profile_of_a_dicom_file(make, tmp_path):
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    colour = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    path = make.image(tmp_path / "a.dcm", colour, ICCProfile=profile + b"\0" * (len(profile) % 2))
+    assert "color: ICC profile to sRGB" in load_image(path, icc=True).history
+    assert np.allclose(load_image(path, icc=True).pixels, load_image(path).pixels, atol=2 / 255)
+    deep = make.image(tmp_path / "b.dcm", colour.astype(np.uint16), ICCProfile=profile)
+    with pytest.raises(MedicalImageError, match="needs 8-bit colour"):
+        load_image(deep, icc=True)
 
 
 def test_a_window_on_colour_is_refused(wheel_file):

@@ -81,6 +81,12 @@ def test_a_decoder_that_lacks_the_variant_hands_over_a_broken_stream_does_not(mo
     with pytest.raises(errors.CorruptFile):
         load_image(path)
     assert asked == ["first", "second", "first"]
+    failure = type("PanicException", (BaseException,), {})("index out of bounds")
+    with pytest.raises(errors.CorruptFile):
+        load_image(path)
+    failure = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        load_image(path)
     monkeypatch.setattr(pixels, "_choose_plugins", lambda *_: ["first"])
     failure = RuntimeError("first: this is not supported")
     with pytest.raises(errors.UnsupportedEncoding, match="Convert the file"):

@@ -48,6 +48,7 @@ def test_big_endian_tiff(tmp_path):
     assert np.array_equal(load_image(path, window=None).pixels[0], values.astype(int))
 
 
+@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
 @pytest.mark.parametrize(("color", "channels"), [(2, 3), (6, 4), (4, 2)])
 def test_sixteen_bit_colour_png_is_not_cut_to_eight(tmp_path, color, channels):
     values = (np.arange(2 * 3 * channels) * 3001 % 65_536).astype(">u2").reshape(2, 3, channels)
@@ -58,6 +59,15 @@ def test_sixteen_bit_colour_png_is_not_cut_to_eight(tmp_path, color, channels):
     expected = values[..., : 3 if channels > 2 else 1].astype(int)
     expected = np.broadcast_to(expected, (2, 3, 3)).transpose(2, 0, 1)
     assert np.abs(load_image(path, window=None).pixels.numpy() - expected).max() < 0.01
+
+
+def test_a_torchvision_without_decoders(tmp_path, monkeypatch):
+    import torchvision.io
+
+    monkeypatch.delattr(torchvision.io, "decode_image")
+    (tmp_path / "a.png").write_bytes(png(1, 1, 2, bytes(7)))
+    with pytest.raises(errors.UnsupportedEncoding, match="Save it as 8 bits"):
+        load_image(tmp_path / "a.png")
 
 
 def test_sixteen_bit_colour_tiff_is_refused(tmp_path):
