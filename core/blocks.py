@@ -196,10 +196,10 @@ class Blocks(nn.Module):
         # Depth-scaled normal start, as in the published code of Radford et al. for the text tower.
         inner, outer = config.width**-0.5, config.width**-0.5 * (2 * config.layers) ** -0.5
         for block in blocks:
-            nn.init.normal_(block.attn.in_proj_weight, std=inner)
-            nn.init.normal_(block.attn.out_proj.weight, std=outer)
-            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * config.width) ** -0.5)
-            nn.init.normal_(block.mlp.c_proj.weight, std=outer)
+            fill_normal(block.attn.in_proj_weight, inner)
+            fill_normal(block.attn.out_proj.weight, outer)
+            fill_normal(block.mlp.c_fc.weight, (2 * config.width) ** -0.5)
+            fill_normal(block.mlp.c_proj.weight, outer)
         self.resblocks = nn.ModuleList(blocks)
 
     def forward(self, states: Tensor, *, causal: bool) -> Tensor:
@@ -224,6 +224,30 @@ class Blocks(nn.Module):
             )
             for block in cast(Iterable[Block], self.resblocks)
         ]
+
+
+def fill_normal(parameter: Tensor, std: float) -> None:
+    """Fill with normal values in place; a parameter on the ``meta`` device has none to fill.
+
+    torch would import its compiler to do nothing there: one second added to loading a model.
+    """
+    if not parameter.is_meta:
+        nn.init.normal_(parameter, std=std)
+
+
+def new_embedding(count: int, width: int) -> nn.Embedding:
+    """Return an embedding table with the usual start values of text transformers."""
+    # Given a table, the constructor does not fill one of its own; see fill_normal.
+    table = nn.Embedding(count, width, _weight=torch.empty(count, width))
+    fill_normal(table.weight, 0.02)
+    return table
+
+
+def new_matrix(*shape: int, std: float) -> nn.Parameter:
+    """Return a parameter of ``shape`` with normal values."""
+    parameter = nn.Parameter(torch.empty(*shape))
+    fill_normal(parameter, std)
+    return parameter
 
 
 def check_heads(width: int, heads: int) -> None:

@@ -336,11 +336,6 @@ def make_trainee(lightning_module: Any, run: _Run) -> Any:
             self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch))
             return loss
 
-        def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-            self.model.clamp_scale_()
-            if self.average is not None:
-                self.average.update_parameters(self.model)
-
         def configure_optimizers(self) -> dict[str, Any]:
             total = run.recipe.epochs * len(run.data.loader)
             return make_optimizer(self.model, run.recipe.optim, total)
@@ -392,7 +387,15 @@ def make_optimizer(model: ContrastiveModel, config: OptimConfig, total_steps: in
 
 
 def make_callbacks(lightning_module: Any, run: _Run) -> list[Any]:
-    """Return the callbacks of a run: evaluation with best and early stop, and the resume state."""
+    """Return the callbacks of a run in the order they act: settle the step, evaluate, keep the state."""
+
+    class Settle(lightning_module.Callback):
+        """Finish a step before anything looks at it; Lightning calls callbacks before the module's own hook."""
+
+        def on_train_batch_end(self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            trainee.model.clamp_scale_()
+            if trainee.average is not None:
+                trainee.average.update_parameters(trainee.model)
 
     class Evaluate(lightning_module.Callback):
         """Judge the averaged weights at step 0 and after every n-th epoch."""
@@ -454,4 +457,4 @@ def make_callbacks(lightning_module: Any, run: _Run) -> list[Any]:
                 # weights_only here means "leave out the optimizer", not the safe loader of torch.
                 trainer.save_checkpoint(temporary, weights_only=False)
 
-    return [Evaluate(), KeepState()]
+    return [Settle(), Evaluate(), KeepState()]

@@ -17,7 +17,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .blocks import BlockParts, Blocks, Embedded, TransformerTower, check_heads, input_of, key_bias, token_ids
+from .blocks import (
+    BlockParts,
+    Blocks,
+    Embedded,
+    TransformerTower,
+    check_heads,
+    fill_normal,
+    input_of,
+    key_bias,
+    new_embedding,
+    new_matrix,
+    token_ids,
+)
 from .config import BertTower, CausalTextTower, VisionTransformerTower
 from .errors import ConfigError, InputError
 
@@ -46,15 +58,13 @@ class VisionTransformer(TransformerTower):
         self.conv1 = nn.Conv2d(
             config.channels, config.width, config.patch_size, config.patch_size, bias=False
         )
-        self.class_embedding = nn.Parameter(scale * torch.randn(config.width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn(side * side + 1, config.width))
+        self.class_embedding = new_matrix(config.width, std=scale)
+        self.positional_embedding = new_matrix(side * side + 1, config.width, std=scale)
         self.ln_pre = nn.LayerNorm(config.width)
         self.transformer = Blocks(config)
         self.ln_post = nn.LayerNorm(config.width)
         self.proj = (
-            None
-            if config.output_dim is None
-            else nn.Parameter(scale * torch.randn(config.width, config.output_dim))
+            None if config.output_dim is None else new_matrix(config.width, config.output_dim, std=scale)
         )
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Embedded:
@@ -104,17 +114,13 @@ class CausalText(TransformerTower):
         super().__init__()
         self.context_length = config.context_length
         self.width = config.output_dim or config.width
-        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
-        self.positional_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
+        self.token_embedding = new_embedding(config.vocab_size, config.width)
+        self.positional_embedding = new_matrix(config.context_length, config.width, std=0.01)
         self.transformer = Blocks(config)
         self.ln_final = nn.LayerNorm(config.width)
-        self.text_projection = (
-            None if config.output_dim is None else nn.Parameter(torch.empty(config.width, config.output_dim))
-        )
-        nn.init.normal_(self.token_embedding.weight, std=0.02)
-        nn.init.normal_(self.positional_embedding, std=0.01)
-        if self.text_projection is not None:
-            nn.init.normal_(self.text_projection, std=config.width**-0.5)
+        self.text_projection = None
+        if config.output_dim is not None:
+            self.text_projection = new_matrix(config.width, config.output_dim, std=config.width**-0.5)
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Embedded:
         """Return token plus position embeddings [B, n, W], n the longest real length.
@@ -237,9 +243,9 @@ class BertEmbeddings(nn.Module):
     def __init__(self, config: BertTower) -> None:
         super().__init__()
         self.rate = config.dropout
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.width)
-        self.position_embeddings = nn.Embedding(config.max_positions, config.width)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.width)
+        self.word_embeddings = new_embedding(config.vocab_size, config.width)
+        self.position_embeddings = new_embedding(config.max_positions, config.width)
+        self.token_type_embeddings = new_embedding(config.type_vocab_size, config.width)
         self.LayerNorm = nn.LayerNorm(config.width, config.layer_norm_eps)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -267,9 +273,8 @@ class Bert(TransformerTower):
             {"layer": nn.ModuleList(BertLayer(config) for _ in range(config.layers))}
         )
         for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear):
+                fill_normal(module.weight, 0.02)
                 nn.init.zeros_(module.bias)
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Embedded:

@@ -132,9 +132,7 @@ def test_an_item_is_named_by_its_place_in_the_whole_call(model) -> None:
 
 
 def test_a_file_name_is_not_embedded_as_text(model, files) -> None:
-    with pytest.raises(
-        InputError, match=r"'0\.png' is a file, and a str is read as text. Pass a Path, or modality="
-    ):
+    with pytest.raises(InputError, match=r"'0\.png' is a file, and a str is read as text. Pass a Path"):
         model.embed([str(files[0])])
     assert len(model.embed([str(files[0])], modality="image")) == 1
 
@@ -424,17 +422,17 @@ def test_lists_of_models_and_recipes() -> None:
         assert spec.summary
 
 
-def test_train_passes_everything_on(monkeypatch, tmp_path: Path) -> None:
-    from verticlip.core import train
+def test_train_passes_everything_on_and_writes_the_card(monkeypatch, tmp_path: Path) -> None:
+    from types import SimpleNamespace
 
-    seen = {}
-    monkeypatch.setattr(
-        train, "train", lambda *given, **options: seen.update(given=given, **options) or "result"
-    )
-    assert verticlip.train("r", "data", tmp_path, overrides=["a=1"], resume=False) == "result"
-    assert seen == {
-        "given": ("r", "data", tmp_path),
-        "overrides": ["a=1"],
-        "resume": False,
-        "progress": False,
-    }
+    from verticlip.core import train
+    from verticlip.hub import card
+
+    seen: dict[str, object] = {}
+    result = SimpleNamespace(model=tmp_path)
+    monkeypatch.setattr(train, "train", lambda *given, **options: seen.update(options, given=given) or result)
+    monkeypatch.setattr(card, "write_card", lambda folder: (folder / card.CARD).write_text("card"))
+    assert verticlip.train("r", "data", tmp_path, overrides=["a=1"], resume=False) is result
+    assert seen.pop("given") == ("r", "data", tmp_path)
+    assert seen == {"overrides": ["a=1"], "resume": False, "progress": False}
+    assert (tmp_path / card.CARD).read_text() == "card"

@@ -26,7 +26,7 @@ RECIPES = {
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 
 LOADERS = {"image": "loaders.image:load_image", "volume": "loaders.volume:load_volume"}
-"""{modality: "module:function"}; a loader turns a path into a Sample and takes ``limits`` and ``show_paths``."""
+"""{modality: "module:function"}; from a path, ``limits`` and ``show_paths`` to a Sample."""
 
 READERS = {"medmnist_npz": "readers:read_medmnist_npz", "voc_boxes": "readers:read_voc_boxes"}
 """{dataset layout: "module:function"}."""

@@ -95,6 +95,7 @@ def test_missing_files_folders_and_other_content(tmp_path: Path) -> None:
         load_image(tmp_path / "text.png", show_paths=True)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow comments on damaged TIFF tags
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", "bmp", "gif"])
 def test_damage_anywhere_gives_one_kind_of_error(tmp_path: Path, suffix: str) -> None:
     whole = tmp_path / f"whole.{suffix}"

@@ -40,13 +40,12 @@ image: {size: 24, resize: squash}
 text: {context_length: 16}
 tokenizer: {vocab_size: 200}
 data:
-  modality_share: 0.25
-  sources: [{name: shapes, path: photos, modality_captions: [a drawing, shape]}]
+  sources: [{name: shapes, path: photos}]
   validation: {fraction: 0.25, near_duplicate_bits: 0}
 augment: {flip_horizontal: 0.5, noise: 0.05}
 optim: {lr: 0.01, ema_decay: 0.8, warmup_steps: 2}
 batch_size: 8
-epochs: 12
+epochs: 20
 checkpoint_steps: 1
 evaluation: {every_epochs: 4, min_above_chance: 0.2}
 """
@@ -95,7 +94,7 @@ def test_a_run_learns_and_leaves_a_whole_folder(finished):
         "config.json", "metrics.json", "model.safetensors", "processor.json", "prompts.yaml", "recipe.yaml", "tokenizer.json",
     }  # fmt: skip
     rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [0, 16, 32, 48]
+    assert [row["step"] for row in rows] == [0, 16, 32, 48, 64, 80]
     assert rows[0]["train_loss"] is None
     assert finished.metrics["validation"]["score"] >= 0.8 > rows[0]["score"]
     assert finished.metrics["baseline"] == rows[0]
@@ -287,3 +286,36 @@ def test_packaged_recipes_are_valid():
     assert loaded.recipe.name == "medical/tiny"
     assert loaded.recipe.with_(["epochs=3"]).epochs == 3
     assert loaded.recipe.digest != loaded.recipe.with_(["epochs=3"]).digest
+
+
+def test_modality_batches_name_the_source(shapes, tmp_path):
+    import shutil
+
+    shutil.copytree(shapes, tmp_path / "d")
+    for path in (tmp_path / "d" / "photos").rglob("*.png"):
+        inverted = tmp_path / "d" / "negatives" / path.relative_to(tmp_path / "d" / "photos")
+        inverted.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(inverted)
+    words = {"photos": "a photo", "negatives": "a negative"}
+    sources = [{"name": name, "path": name, "modality_captions": [text]} for name, text in words.items()]
+    loaded = load_recipe(tmp_path / "d" / "recipe.yaml")
+    recipe = loaded.recipe.with_([f"data.sources={json.dumps(sources)}"]).with_(["data.modality_share=0.9"])
+    data = prepare_data(type(loaded)(recipe, loaded.prompts), tmp_path / "d")
+    known = {
+        name: _token_rows(data.processor("text", [text, f"a picture of a {text}"])) for name, text in words.items()
+    }
+    named = 0
+    for batch in data.loader:
+        origins = [record.split("/")[0] for record in batch.ids]
+        if batch.labels.tolist() == [list(words).index(origin) for origin in origins]:
+            rows = _token_rows(batch.inputs["text"], unique=False)
+            assert all(row in known[origin] for row, origin in zip(rows, origins, strict=True))
+            named += 1
+    assert named >= 0.6 * len(data.loader)
+    with pytest.raises(ConfigError, match="modality_share needs modality_captions"):
+        loaded.recipe.with_(["data.modality_share=0.5"])
+
+
+def _token_rows(inputs: dict, *, unique: bool = True):
+    rows = [tuple(row[row > 0].tolist()) for row in inputs["input_ids"]]
+    return set(rows) if unique else rows

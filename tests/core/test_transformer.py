@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 from torch import nn
@@ -230,6 +234,42 @@ def test_towers_without_output_dim_keep_their_width() -> None:
     assert "proj" not in dict(vision.named_parameters())
     assert vision({"pixels": pixels()}).pooled.shape == (3, 48)
     assert text({"input_ids": captions()}).pooled.shape == (4, 32)
+
+
+def test_start_values_have_the_published_spread() -> None:
+    torch.manual_seed(0)
+    text, bert = CausalText(TEXT), Bert(BERT)
+    for parameter, std in (
+        (text.token_embedding.weight, 0.02),
+        (text.positional_embedding, 0.01),
+        (text.text_projection, 32**-0.5),
+        (text.transformer.resblocks[0].attn.in_proj_weight, 32**-0.5),
+        (text.transformer.resblocks[0].mlp.c_proj.weight, (32 * 6) ** -0.5),
+        (bert.embeddings.word_embeddings.weight, 0.02),
+        (bert.encoder["layer"][0].intermediate.dense.weight, 0.02),
+        (VisionTransformer(VISION).positional_embedding, 48**-0.5),
+    ):
+        assert parameter.std().item() == pytest.approx(std, rel=0.15)
+
+
+def test_building_on_meta_does_not_import_the_compiler() -> None:
+    """torch imports its compiler, one second, to run ``normal_`` on the meta device."""
+    source = """
+        import sys, torch
+        from verticlip.core.config import BertTower, CausalTextTower, VisionTransformerTower
+        from verticlip.core.towers import build_tower
+        shared = {"width": 8, "layers": 1, "heads": 2, "mlp_width": 8}
+        with torch.device("meta"):
+            vision = VisionTransformerTower(backend="vit", image_size=8, patch_size=4, output_dim=4, **shared)
+            towers = [vision, CausalTextTower(backend="clip_text", output_dim=4, **shared)]
+            towers.append(BertTower(backend="bert", vocab_size=9, **shared))
+            for tower in towers:
+                assert all(parameter.is_meta for parameter in build_tower(tower).parameters())
+        print(*[name for name in ("torch._dynamo", "sympy") if name in sys.modules])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def load_golden(folder, *, prefix: str = ""):

@@ -168,15 +168,17 @@ def clean_dataset(dataset: Dataset, run: _Run, *, label: str) -> Dataset:
         raise CorruptFile(
             f"{label}: no SOPInstanceUID or SOPClassUID. Only complete DICOM objects can be exported."
         )
-    run.shift_days = _shift_days(dataset, run.secret)
-    if run.options.blank:
-        _blank(dataset, run.options.blank, label)
     clean = FileMetaDataset()
     try:
+        run.shift_days = _shift_days(dataset, run.secret)
+        if run.options.blank:
+            _blank(dataset, run.options.blank, label)
         _clean(dataset, run)
         _mark(dataset, run.options)
         clean.MediaStorageSOPClassUID = dataset.SOPClassUID
         clean.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    except MedicalImageError:
+        raise
     except Exception as error:  # damaged elements and too deep nesting raise many types in pydicom
         raise CorruptFile(f"{label}: an element cannot be read. Repair the file first.") from error
     clean.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID

@@ -139,7 +139,7 @@ def _parse(stream: BinaryIO, size: int, *, limits: Limits, force: bool, label: s
 
 
 def read_whole_dataset(path: str | os.PathLike[str], *, limits: Limits, label: str) -> Dataset:
-    """Return every element of a DICOM file with its file meta; a deflated one under the ceilings.
+    """Return every element of a DICOM file, a deflated one under the ceilings; of the file meta the syntax.
 
     For rewriting a file. Unlike :func:`open_dicom` this reads identity into memory.
 
@@ -148,28 +148,28 @@ def read_whole_dataset(path: str | os.PathLike[str], *, limits: Limits, label: s
     """
     check_input_file(path, limits=limits, label=label)
     require("pydicom", extra="medical")
-    from pydicom.filereader import dcmread, read_dataset, read_file_meta_info
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filereader import read_dataset
     from pydicom.uid import UID
 
-    with os.fdopen(os.open(Path(path), os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb") as stream:
-        head = stream.read(_META_BYTES)
-        if head[128:132] != b"DICM":
-            raise NotAMedicalImage(f"{label}: not DICOM; the content looks like {describe(head)}.")
-        syntax, offset = scan_file_meta(head, 132)
-        if syntax is None:
-            raise CorruptFile(f"{label}: the file meta has no TransferSyntaxUID. Repair the file meta.")
-        try:
-            if syntax != DEFLATED:
-                stream.seek(0)
-                return dcmread(BytesIO(stream.read()))
-            dataset = read_dataset(BytesIO(_inflate(stream, offset, limits=limits, label=label)), False, True)
-            dataset.file_meta = read_file_meta_info(path)
-            dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LITTLE)
-            return dataset
-        except MedicalImageError:
-            raise
-        except Exception as error:  # pydicom raises many types on damaged input
-            raise CorruptFile(f"{label}: the DICOM file is damaged. Export or copy it again.") from error
+    data = Path(path).read_bytes()
+    if data[128:132] != b"DICM":
+        raise NotAMedicalImage(f"{label}: not DICOM; the content looks like {describe(data[:512])}.")
+    syntax, offset = scan_file_meta(data[:_META_BYTES], 132)
+    if syntax is None:
+        raise CorruptFile(f"{label}: the file meta has no TransferSyntaxUID. Repair the file meta.")
+    stream = BytesIO(data)
+    if syntax == DEFLATED:
+        stream = BytesIO(_inflate(stream, offset, limits=limits, label=label))
+        syntax, offset = EXPLICIT_LITTLE, 0
+    stream.seek(offset)
+    try:
+        dataset = read_dataset(stream, syntax == IMPLICIT_LITTLE, syntax != EXPLICIT_BIG)
+    except Exception as error:  # pydicom raises many types on damaged input
+        raise CorruptFile(f"{label}: the DICOM file is damaged. Export or copy it again.") from error
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    return dataset
 
 
 def _read_header(
@@ -208,7 +208,10 @@ def _read_header(
 
 
 def scan_file_meta(head: bytes, start: int) -> tuple[str | None, int]:
-    """Return (transfer syntax UID or None, offset of the data set) from the first bytes of a file."""
+    """Return (transfer syntax UID or None, offset of the data set) from the first bytes of a file.
+
+    A file meta that goes on past those bytes counts as having none.
+    """
     offset, syntax = start, None
     while offset + 8 <= len(head):
         group, element = struct.unpack_from("<HH", head, offset)
@@ -226,7 +229,7 @@ def scan_file_meta(head: bytes, start: int) -> tuple[str | None, int]:
         if element == 0x0010:
             syntax = head[value : value + length].decode("latin-1").strip(" \0") or None
         offset = value + length
-    return syntax, offset
+    return (syntax if offset <= len(head) else None), offset
 
 
 def _guess_syntax(head: bytes, offset: int, label: str) -> str:

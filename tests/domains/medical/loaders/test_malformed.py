@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from verticlip.core.limits import Limits
-from verticlip.domains.medical.io import load_image, load_series
+from verticlip.domains.medical.io import deidentify, load_image, load_series
 from verticlip.domains.medical.loaders import errors
 
 PIXELS = np.arange(64 * 32, dtype=np.uint16).reshape(64, 32)
@@ -345,3 +345,14 @@ def test_a_series_names_no_file(make, tmp_path, private):
     with pytest.raises(errors.MissingSliceError) as caught:
         load_series(tmp_path / "s")
     private(caught.value)
+
+
+def test_a_file_meta_that_hides_its_syntax(make, tmp_path, private):
+    whole = make.image(tmp_path / "a.dcm", PIXELS).read_bytes()
+    long = struct.pack("<HH2sHI", 2, 0x0102, b"OB", 0, 70_000) + bytes(70_000)
+    start = whole.index(b"\x08\0\x16\0")
+    path = tmp_path / "b.dcm"
+    path.write_bytes(whole[:start] + long + whole[start:])
+    refused(path, errors.CorruptFile, private)
+    with pytest.raises(errors.CorruptFile, match="no TransferSyntaxUID"):
+        deidentify(path, tmp_path / "c.dcm")

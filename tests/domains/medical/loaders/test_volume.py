@@ -194,6 +194,7 @@ def test_images_and_volumes_point_at_each_other(tmp_path, wheel_file):
         load_image(save(tmp_path / "a.nii.gz"))
 
 
+@pytest.mark.slow  # importing monai takes seconds
 def test_resample_keeps_places(tmp_path):
     pytest.importorskip("monai", reason="the medical extra is not installed")
     smooth = np.add.outer(np.add.outer(np.arange(4.0), 10 * np.arange(5.0)), 100 * np.arange(6.0))
