@@ -380,8 +380,8 @@ def doctor(as_json: Json = False) -> None:
 
 
 _DEMO_MODEL = "medical/tiny"
-_DEMO_FILES = ("MR_small.dcm", "examples_overlay.dcm", "CT_small.dcm", "693_J2KI.dcm")
-_DEMO_LABELS = ("brain MRI", "chest X-ray", "blood smear microscopy")
+_DEMO_FILES = ("J2K_pixelrep_mismatch.dcm", "693_J2KI.dcm", "MR_small.dcm")
+_DEMO_LABELS = ("brain scan", "chest X-ray", "blood smear microscopy")
 
 
 @app.command()

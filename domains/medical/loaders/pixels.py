@@ -319,7 +319,7 @@ def _check_streams(
     """Compare each compressed frame's own size with the header before a decoder allocates for it."""
     from pydicom.encaps import get_frame, parse_fragments
 
-    label = file.header.label
+    label, syntax = file.header.label, file.syntax
     start = file.stream.tell()
     # parse_fragments wants the first item after the basic offset table
     file.stream.seek(start + 4)
@@ -342,17 +342,15 @@ def _check_streams(
             number_of_frames=info.frames,
             extended_offsets=_extended_offsets(file),
         )
-        size = codestream_size(frame, file.syntax)
+        size = codestream_size(frame, syntax)
         if size is not None and size != (info.columns, info.rows):
             raise CorruptFile(
                 f"{label}: the compressed image says {size[0]} x {size[1]}, the header "
                 f"{info.columns} x {info.rows}. Export the file again."
             )
-        if (
-            plugin == "pylibjpeg"
-            and file.syntax in _LIBJPEG
-            and not frame.rstrip(b"\0").endswith(b"\xff\xd9")
-        ):
+        # libjpeg decodes a cut stream without a word; pyjpegls takes seconds to refuse one
+        needs_end = syntax in _JPEG_LS or (plugin == "pylibjpeg" and syntax in _LIBJPEG)
+        if needs_end and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
             raise CorruptFile(
                 f"{label}: a compressed frame has no end mark; it is cut. Copy or export the file again."
             )
