@@ -84,9 +84,15 @@ def _clip_workloads(quick: bool) -> list[Workload]:
     tower.load_state_dict(reference.state_dict())
     fast = prepare(tower)
     texts = partial(make_texts, context=config.context_length, vocabulary=config.vocab_size)
-    prompts, sentences = texts(make_lengths(64, 14, 20)), texts(make_lengths(64 if quick else 256, 9, 77))
+    prompts = texts(make_lengths(16 if quick else 64, 14, 20))
+    sentences = texts(make_lengths(32 if quick else 256, 9, 77))
     cases = (
-        ("64 prompts of 14-20 tokens", encode, prompts, 6.0 if uses_onednn(torch.float32) else 4.0),
+        (
+            f"{len(prompts['input_ids'])} prompts of 14-20 tokens",
+            encode,
+            prompts,
+            6.0 if uses_onednn(torch.float32) else 4.0,
+        ),
         (f"{len(sentences['input_ids'])} sentences of 9-77 tokens", encode_sorted, sentences, 2.0),
     )
     rows = []
