@@ -38,7 +38,9 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
     images = _geometry(images, config, draw)
     images = _photometry(images, config, draw)
     if config.invert:
-        images = torch.where(draw.chosen(config.invert), images.amax((1, 2, 3), keepdim=True) - images, images)
+        images = torch.where(
+            draw.chosen(config.invert), images.amax((1, 2, 3), keepdim=True) - images, images
+        )
     if config.blur:
         images = _on_some(images, draw.chosen(config.blur), _binomial_blur)
     if config.low_resolution:
@@ -118,7 +120,9 @@ def _geometry(images: Tensor, config: AugmentConfig, draw: _Draw) -> Tensor:
     angle = draw.uniform(-config.rotate_deg, config.rotate_deg).view(flat) * math.pi / 180
     zoom = draw.uniform(*(math.log(bound) for bound in config.zoom)).exp().view(flat)
     stretch = draw.symmetric_gain(config.aspect / 2).view(flat)
-    shift_x, shift_y = (draw.uniform(-2 * config.translate, 2 * config.translate).view(flat) for _ in range(2))
+    shift_x, shift_y = (
+        draw.uniform(-2 * config.translate, 2 * config.translate).view(flat) for _ in range(2)
+    )
     mirror_x = 1 - 2 * draw.chosen(config.flip_horizontal).view(flat).float()
     mirror_y = 1 - 2 * draw.chosen(config.flip_vertical).view(flat).float()
     center_x, center_y, half_x, half_y = _window(images, config, draw)

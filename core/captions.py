@@ -35,7 +35,9 @@ def train_tokenizer(captions: Sequence[str], config: TokenizerConfig, text: Text
     normalizer = normalizers.BertNormalizer(lowercase=config.lowercase)
     splitter = pre_tokenizers.BertPreTokenizer()
     counts = Counter(
-        word for caption in captions for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(caption))
+        word
+        for caption in captions
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(caption))
     )
     letters = string.ascii_lowercase if config.lowercase else string.ascii_letters
     characters = letters + string.digits + string.punctuation
@@ -43,7 +45,9 @@ def train_tokenizer(captions: Sequence[str], config: TokenizerConfig, text: Text
     words = sorted((word for word in counts if word not in pieces), key=lambda word: (-counts[word], word))
     room = config.vocab_size - len(pieces)
     if room <= 0:
-        raise ConfigError(f"tokenizer.vocab_size {config.vocab_size} is taken up by {len(pieces)} characters.")
+        raise ConfigError(
+            f"tokenizer.vocab_size {config.vocab_size} is taken up by {len(pieces)} characters."
+        )
     vocabulary = {piece: index for index, piece in enumerate(pieces + words[:room])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizer
@@ -66,7 +70,9 @@ class CaptionPool:
         rows = [processor("text", list(texts)) for texts in captions]
         length = max(row["input_ids"].shape[1] for row in rows)
         self._inputs = {
-            key: torch.cat([torch.nn.functional.pad(row[key], (0, length - row[key].shape[1])) for row in rows])
+            key: torch.cat(
+                [torch.nn.functional.pad(row[key], (0, length - row[key].shape[1])) for row in rows]
+            )
             for key in ("input_ids", "attention_mask")
         }
         self._counts = torch.tensor([len(row["input_ids"]) for row in rows])

@@ -216,7 +216,9 @@ class ImageProcessing(Config):
     @model_validator(mode="after")
     def _channels_agree(self) -> ImageProcessing:
         if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise ValueError(f"mean and std need {self.channels} values, got {len(self.mean)} and {len(self.std)}")
+            raise ValueError(
+                f"mean and std need {self.channels} values, got {len(self.mean)} and {len(self.std)}"
+            )
         if any(value <= 0 for value in self.std):
             raise ValueError(f"std must be positive, got {self.std}")
         return self
@@ -289,7 +291,9 @@ def parse_config(cls: type[C], raw: Any, *, source: str) -> C:
             raise ConfigError(
                 f"{source}: unknown key {where!r}.{nearest(key, _known_keys(cls, first['loc'][:-1]))}{more}"
             ) from None
-        raise ConfigError(f"{source}: {where}: {first['msg']} (got {first.get('input')!r:.120}){more}") from None
+        raise ConfigError(
+            f"{source}: {where}: {first['msg']} (got {first.get('input')!r:.120}){more}"
+        ) from None
 
 
 def _known_keys(cls: type[Config], location: tuple[Any, ...]) -> list[str]:
@@ -313,7 +317,9 @@ def read_config(cls: type[C], path: str | Path, *, limits: Limits = DEFAULT) -> 
         ConfigError: missing file, over-long file, bad syntax, unknown key, value out of range.
     """
     path = Path(path)
-    raw = read_yaml(path, limits=limits) if path.suffix in {".yaml", ".yml"} else read_json(path, limits=limits)
+    raw = (
+        read_yaml(path, limits=limits) if path.suffix in {".yaml", ".yml"} else read_json(path, limits=limits)
+    )
     return parse_config(cls, raw, source=path.name)
 
 

@@ -54,7 +54,7 @@ def require(module: str, *, extra: str) -> ModuleType:
             # A dependency of the dependency is missing: name that one, the fix is the same.
             module = missing
         raise DependencyError(
-            f"{module!r} is needed here and not installed. Run: pip install \"verticlip[{extra}]\""
+            f'{module!r} is needed here and not installed. Run: pip install "verticlip[{extra}]"'
         ) from error
 
 

@@ -118,7 +118,9 @@ class ContrastiveModel(nn.Module):
         embedding = self.projections[modality](pooled).float()
         return F.normalize(embedding, dim=-1) if normalize else embedding
 
-    def encode_tokens(self, modality: str, inputs: Mapping[str, Tensor], *, project: bool = False) -> TokenOutput:
+    def encode_tokens(
+        self, modality: str, inputs: Mapping[str, Tensor], *, project: bool = False
+    ) -> TokenOutput:
         """Return the per-token states [B, N, W] of a tower, or [B, N, D] when ``project``.
 
         Raises:

@@ -62,7 +62,9 @@ class Processor:
     @property
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of config and tokenizer; equal means equal tensors."""
-        content = json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + (self._tokenizer_json or "")
+        content = json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + (
+            self._tokenizer_json or ""
+        )
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def with_augmentation(self, config: AugmentConfig) -> Processor:
@@ -75,7 +77,12 @@ class Processor:
         return tuple(name for name in ("image", "text") if getattr(self.config, name) is not None)
 
     def __call__(
-        self, modality: str, items: Sequence[Any], *, train: bool = False, generator: torch.Generator | None = None
+        self,
+        modality: str,
+        items: Sequence[Any],
+        *,
+        train: bool = False,
+        generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
         """Return the tower inputs of ``items``.
 
@@ -100,7 +107,9 @@ class Processor:
             raise InputError(f"No {modality} to process: the list is empty.")
         if modality == "text":
             return self._texts([_text_of(item, position) for position, item in enumerate(items)])
-        fitted = torch.stack([self.fit_image(item, name=f"image {position}") for position, item in enumerate(items)])
+        fitted = torch.stack(
+            [self.fit_image(item, name=f"image {position}") for position, item in enumerate(items)]
+        )
         return self.finish_images(fitted, train=train, generator=generator)
 
     # --- images ---
@@ -133,7 +142,7 @@ class Processor:
             return {"pixels": (fitted - center) / (deviation + config.standardize)}
         shape = (1, config.channels, 1, 1)
         mean, std = torch.tensor(config.mean).view(shape), torch.tensor(config.std).view(shape)
-        return {"pixels": (fitted - mean) / std}
+        return {"pixels": (fitted - mean).div_(std)}
 
     def _image_config(self) -> ImageProcessing:
         if self.config.image is None:
@@ -151,8 +160,8 @@ class Processor:
             if len(ids) > config.context_length:
                 if config.overlong == "error":
                     raise InputError(
-                        f"The text {text[:60]!r}... has {len(ids)} tokens; this model takes {config.context_length}. "
-                        "Shorten it."
+                        f"The text {text[:60]!r}... has {len(ids)} tokens; this model takes "
+                        f"{config.context_length}. Shorten it."
                     )
                 # Keep the closing token: pooling at the end-of-text state depends on it.
                 ids = [*ids[: config.context_length - 1], ids[-1]]
@@ -217,7 +226,8 @@ def _to_tensor(item: Any, *, name: str) -> Tensor:
         item = _array_tensor(item, name)
     if not isinstance(item, Tensor):
         raise InputError(
-            f"{name}: {type(item).__name__} is not an image; pass a Sample, a PIL image, an array or a tensor."
+            f"{name}: {type(item).__name__} is not an image; pass a Sample, a PIL image, an array or "
+            "a tensor."
         )
     if item.ndim != 3 or item.shape[0] not in (1, 3) or 0 in item.shape:
         raise InputError(f"{name}: shape {tuple(item.shape)} is not [1, H, W] or [3, H, W].")
@@ -237,16 +247,18 @@ def _array_tensor(array: np.ndarray, name: str) -> Tensor:
         array = array[..., None]
     if array.ndim != 3:
         raise InputError(f"{name}: an array of shape {array.shape} is not an image; use [H, W] or [H, W, C].")
-    array = array.transpose(2, 0, 1)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         # torch has no arithmetic for wide unsigned integers; float64 keeps each one exact.
         array = array.astype(np.float64) / np.iinfo(array.dtype).max
     elif array.dtype.kind not in "uf":
-        raise InputError(f"{name}: dtype {array.dtype} has no known range; use uint8, uint16 or floats in [0, 1].")
+        raise InputError(
+            f"{name}: dtype {array.dtype} has no known range; use uint8, uint16 or floats in [0, 1]."
+        )
     if array.dtype.kind == "f":
         array = array.astype(np.float32)
     # A copy: arrays that view a PIL image are read-only, which torch does not support.
-    return torch.from_numpy(np.array(array, order="C"))
+    # Channels stay last in memory: the resize kernel takes that as it is.
+    return torch.from_numpy(np.array(array, order="C")).permute(2, 0, 1)
 
 
 def _pil_array(image: Any) -> np.ndarray:
@@ -289,7 +301,9 @@ def _resize(pixels: Tensor, config: ImageProcessing) -> Tensor:
         return _interpolate(pixels, size, size, config.interpolation)
     if config.resize == "longest":
         ratio = size / max(height, width)
-        pixels = _interpolate(pixels, max(1, round(height * ratio)), max(1, round(width * ratio)), config.interpolation)
+        pixels = _interpolate(
+            pixels, max(1, round(height * ratio)), max(1, round(width * ratio)), config.interpolation
+        )
         down, right = size - pixels.shape[1], size - pixels.shape[2]
         return F.pad(pixels, (right // 2, right - right // 2, down // 2, down - down // 2))
     # Side lengths and crop offsets follow torchvision, which the published weights were trained with.

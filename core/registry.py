@@ -89,8 +89,8 @@ class Room:
         table: Mapping[str, str] = getattr(self, kind)
         if word not in table:
             raise ConfigError(
-                f"Domain {self.name!r} has no {kind[:-1]} {word!r}; it has: {', '.join(sorted(table)) or 'none'}."
-                f"{nearest(word, table)}"
+                f"Domain {self.name!r} has no {kind[:-1]} {word!r}; it has: "
+                f"{', '.join(sorted(table)) or 'none'}.{nearest(word, table)}"
             )
         module, _, attribute = table[word].partition(":")
         return getattr(importlib.import_module(f".domains.{self.name}.{module}", _PACKAGE), attribute)

@@ -44,17 +44,20 @@ class TimmAdapter(Tower):
         super().__init__()
         import timm
 
-        if config.architecture not in timm.list_models():
+        known = timm.list_models()
+        if config.architecture not in known:
             raise ConfigError(
-                f"timm has no architecture {config.architecture!r}.{nearest(config.architecture, timm.list_models())}"
+                f"timm has no architecture {config.architecture!r}.{nearest(config.architecture, known)}"
             )
         try:
-            self.model = timm.create_model(
+            # Any: timm's models share these methods by convention, not by a type.
+            model: Any = timm.create_model(
                 config.architecture, pretrained=False, num_classes=0, **_no_loading(config.options)
             )
         except TypeError as error:
             raise ConfigError(f"timm {config.architecture!r} does not take these options: {error}.") from None
-        self.width = int(self.model.num_features)
+        self.model: Any = model
+        self.width = int(model.num_features)
 
     def forward(self, inputs: Mapping[str, Tensor], *, tokens: bool = False) -> TowerOutput:
         """Return pooled [B, W]; tokens [B, rows * columns, W] of the last feature map."""
@@ -79,21 +82,23 @@ class OpenClipAdapter(Tower):
         from open_clip.model import CLIPTextCfg, CLIPVisionCfg, _build_text_tower, _build_vision_tower
 
         self.kind = config.kind
-        schema = CLIPVisionCfg if config.kind == "vision" else CLIPTextCfg
+        schema: Any = CLIPVisionCfg if config.kind == "vision" else CLIPTextCfg
         known = set(inspect.signature(schema).parameters)
         for key, value in config.options.items():
             if key not in known:
-                raise ConfigError(f"open_clip {config.kind} tower has no setting {key!r}.{nearest(key, known)}")
+                raise ConfigError(
+                    f"open_clip {config.kind} tower has no setting {key!r}.{nearest(key, known)}"
+                )
             fetches = key in {"hf_tokenizer_name", "tokenizer_kwargs"} or "pretrained" in key
             if fetches and value:
                 raise ConfigError(f"open_clip setting {key!r} fetches other files and is refused. Remove it.")
         options = {**config.options, "output_tokens": True}
         if config.kind == "vision":
             options["timm_model_pretrained"] = False
-            self.model = _build_vision_tower(config.output_dim, schema(**options), config.quick_gelu)
         else:
             options["hf_model_pretrained"] = False
-            self.model = _build_text_tower(config.output_dim, schema(**options), config.quick_gelu)
+        build: Any = _build_vision_tower if config.kind == "vision" else _build_text_tower
+        self.model = build(config.output_dim, schema(**options), config.quick_gelu)
         self.width = config.output_dim
 
     def forward(self, inputs: Mapping[str, Tensor], *, tokens: bool = False) -> TowerOutput:
@@ -116,10 +121,18 @@ class TransformersAdapter(Tower):
             settings = transformers.AutoConfig.for_model(config.model_type, **_no_loading(config.options))
             self.model = transformers.AutoModel.from_config(settings, trust_remote_code=False)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"transformers {config.model_type!r} does not take these options: {error}.") from None
+            raise ConfigError(
+                f"transformers {config.model_type!r} does not take these options: {error}."
+            ) from None
         self.pooling = config.pooling
         self.is_text = config.model_type.endswith("text_model") or config.model_type in {"bert", "roberta"}
-        self.key = "input_ids" if self.is_text else "input_features" if "audio" in config.model_type else "pixel_values"
+        self.key = (
+            "input_ids"
+            if self.is_text
+            else "input_features"
+            if "audio" in config.model_type
+            else "pixel_values"
+        )
         self.width = int(settings.hidden_size)
 
     def forward(self, inputs: Mapping[str, Tensor], *, tokens: bool = False) -> TowerOutput:
@@ -154,7 +167,10 @@ def masked_pool(states: Tensor, mask: Tensor | None, *, last: bool = False) -> T
 def _no_loading(options: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse options that would make a library read or fetch weights, or name a class."""
     for key in options:
-        if any(word in key for word in ("pretrained", "checkpoint", "cache", "hub", "url", "file", "path", "auto_map")):
+        if any(
+            word in key
+            for word in ("pretrained", "checkpoint", "cache", "hub", "url", "file", "path", "auto_map")
+        ):
             raise ConfigError(f"Tower option {key!r} would load other files and is refused. Remove it.")
     return dict(options)
 

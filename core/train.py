@@ -32,7 +32,6 @@ from .files import atomic_path, read_json, write_json_atomic, write_text_atomic
 from .model import ContrastiveModel
 from .objectives.base import Objective, build_objective
 from .plots import save_curves
-from .processing import Processor
 from .recipe import LoadedRecipe, OptimConfig, Recipe, dump_recipe, load_recipe
 from .training_data import TrainingData, prepare_data
 from .types import Batch
@@ -98,7 +97,9 @@ def train(
 
 def _loaded(recipe: str | Path | Recipe) -> LoadedRecipe:
     if isinstance(recipe, Recipe):
-        raise ConfigError("Pass a recipe name, a YAML path, or load_recipe(...): a Recipe alone has no prompt set.")
+        raise ConfigError(
+            "Pass a recipe name, a YAML path, or load_recipe(...): a Recipe alone has no prompt set."
+        )
     return load_recipe(recipe)
 
 
@@ -115,7 +116,9 @@ class _Run:
         self.model = ContrastiveModel(self.data.model_config).to(memory_format=torch.channels_last)
         for modality in self.recipe.freeze:
             if modality not in self.model.modalities:
-                raise ConfigError(f"freeze: the model has no {modality!r}; it has {', '.join(self.model.modalities)}.")
+                raise ConfigError(
+                    f"freeze: the model has no {modality!r}; it has {', '.join(self.model.modalities)}."
+                )
             self.model.towers[modality].requires_grad_(False)
             self.model.projections[modality].requires_grad_(False)
         self._claim(loaded, resume=resume)
@@ -141,7 +144,8 @@ class _Run:
             for word in identity:
                 if before.get(word) != identity[word]:
                     raise ConfigError(
-                        f"{self.out} holds a run of another {word} ({before.get(word)}, now {identity[word]}). "
+                        f"{self.out} holds a run of another {word} ({before.get(word)}, now "
+                        f"{identity[word]}). "
                         "Choose another --out, or start again with --no-resume."
                     )
             return
@@ -153,7 +157,9 @@ class _Run:
             for name in ("metrics.jsonl", "curves.png"):
                 (self.out / name).unlink(missing_ok=True)
         write_text_atomic(self.out / "recipe.yaml", dump_recipe(self.recipe))
-        write_text_atomic(self.out / f"{self.recipe.prompts}.yaml", loaded.prompts.read_text(encoding="utf-8"))
+        write_text_atomic(
+            self.out / f"{self.recipe.prompts}.yaml", loaded.prompts.read_text(encoding="utf-8")
+        )
         self.data.manifest.save(self.out / "manifest.jsonl")
         write_json_atomic(path, identity)
 
@@ -248,8 +254,9 @@ class _Run:
         least = self.recipe.evaluation.min_above_chance
         if least and report["score"] < report["chance"] + least:
             raise DataError(
-                f"The trained model scores {report['score']:.3f} on validation; chance is {report['chance']:.3f} and "
-                f"the recipe asks for {least:g} more. Look at {self.out / 'curves.png'}."
+                f"The trained model scores {report['score']:.3f} on validation; chance is "
+                f"{report['chance']:.3f} and the recipe asks for {least:g} more. "
+                f"Look at {self.out / 'curves.png'}."
             )
 
     def result(self, *, resumed_from: int) -> TrainResult:
@@ -329,8 +336,8 @@ def make_trainee(lightning_module: Any, run: _Run) -> Any:
             loss = parts["loss"]
             if not torch.isfinite(loss):
                 raise DataError(
-                    f"The loss is {float(loss)} at step {self.global_step}. Lower optim.lr or look at these samples: "
-                    f"{', '.join(batch.ids[:5])}."
+                    f"The loss is {float(loss)} at step {self.global_step}. Lower optim.lr or look at "
+                    f"these samples: {', '.join(batch.ids[:5])}."
                 )
             self.last_loss = float(loss.detach())
             self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch))
@@ -349,7 +356,7 @@ def _averaged(model: ContrastiveModel, decay: float | None) -> Any:
         return None
     from torch.optim.swa_utils import AveragedModel
 
-    def update(averages: list[Tensor], values: list[Tensor], count: Tensor | int) -> None:
+    def update(averages: Any, values: Any, count: Tensor | int) -> None:
         # Early steps would otherwise keep the random start alive for 1 / (1 - decay) steps.
         keep = min(decay, (1 + float(count)) / (10 + float(count)))
         for average, value in zip(averages, values, strict=True):
@@ -370,7 +377,9 @@ def make_optimizer(model: ContrastiveModel, config: OptimConfig, total_steps: in
     ]
     optimizer: torch.optim.Optimizer
     if config.name == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+        optimizer = torch.optim.SGD(
+            groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
+        )
     else:
         optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
 
@@ -390,9 +399,11 @@ def make_callbacks(lightning_module: Any, run: _Run) -> list[Any]:
     """Return the callbacks of a run in the order they act: settle the step, evaluate, keep the state."""
 
     class Settle(lightning_module.Callback):
-        """Finish a step before anything looks at it; Lightning calls callbacks before the module's own hook."""
+        """Finish a step before anything looks at it: Lightning calls callbacks before the module's hook."""
 
-        def on_train_batch_end(self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_end(
+            self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
             trainee.model.clamp_scale_()
             if trainee.average is not None:
                 trainee.average.update_parameters(trainee.model)
@@ -445,7 +456,9 @@ def make_callbacks(lightning_module: Any, run: _Run) -> list[Any]:
     class KeepState(lightning_module.Callback):
         """Write the state to resume from, every n steps and after each epoch, atomically."""
 
-        def on_train_batch_end(self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_end(
+            self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
             if trainer.global_step % run.recipe.checkpoint_steps == 0:
                 self._save(trainer)
 

@@ -113,7 +113,9 @@ class ImageStore:
 
     def fetch(self, records: Sequence[Record]) -> Tensor:
         """Return images float32 [B, C, S, S] in [0, 1]."""
-        images = [self._kept[record.id] if record.id in self._kept else self.decode(record) for record in records]
+        images = [
+            self._kept[record.id] if record.id in self._kept else self.decode(record) for record in records
+        ]
         return torch.stack(images).float() / 255
 
 
@@ -131,7 +133,9 @@ def prepare_data(loaded: LoadedRecipe, folder: Path) -> TrainingData:
     captions = class_captions(prompts) + modality_captions(recipe, prompts)
     tokenizer = train_tokenizer([text for texts in captions for text in texts], recipe.tokenizer, recipe.text)
     processor = Processor(ProcessorConfig(image=recipe.image, text=recipe.text), tokenizer)
-    found = [record for source in recipe.data.sources for record in read_source(source, recipe, folder, prompts)]
+    found = [
+        record for source in recipe.data.sources for record in read_source(source, recipe, folder, prompts)
+    ]
     manifest = Manifest.from_records(found, root=folder)
     images = ImageStore(processor, _record_loader(recipe, manifest), keep=recipe.data.cache == "memory")
     manifest = _drop_unreadable(manifest, images.fill(manifest.records))
@@ -152,7 +156,9 @@ def prepare_data(loaded: LoadedRecipe, folder: Path) -> TrainingData:
     for record in manifest.records:
         if record.split == "val":
             validation.setdefault(str(record.source), []).append(record)
-    content = json.dumps([*([r.id, r.label, r.split] for r in manifest), processor.fingerprint, prompts.fingerprint])
+    content = json.dumps(
+        [*([r.id, r.label, r.split] for r in manifest), processor.fingerprint, prompts.fingerprint]
+    )
     return TrainingData(
         manifest=manifest,
         prompts=prompts,
@@ -177,7 +183,8 @@ class _Collate:
         if self._modality_share:
             self._modality_captions = CaptionPool(modality_captions(recipe, prompts), processor)
         self._processors = {
-            source.name: processor.with_augmentation(source.augment or recipe.augment) for source in recipe.data.sources
+            source.name: processor.with_augmentation(source.augment or recipe.augment)
+            for source in recipe.data.sources
         }
 
     def __call__(self, records: Sequence[Record], generator: torch.Generator) -> Batch:
@@ -187,7 +194,9 @@ class _Collate:
         for name, processor in self._processors.items():
             rows = torch.tensor([row for row, record in enumerate(records) if record.source == name])
             if len(rows):
-                pixels[rows] = processor.finish_images(fitted[rows], train=True, generator=generator)["pixels"]
+                pixels[rows] = processor.finish_images(fitted[rows], train=True, generator=generator)[
+                    "pixels"
+                ]
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         inputs = {"image": {"pixels": pixels}, "text": pool.draw(labels, generator)}
         return Batch(inputs, labels, tuple(record.id for record in records))
@@ -197,7 +206,9 @@ class _Collate:
         by_modality = float(torch.rand((), generator=generator)) < self._modality_share
         if by_modality and self._modality_captions is not None:
             sources = list(self._processors)
-            return torch.tensor([sources.index(str(record.source)) for record in records]), self._modality_captions
+            return torch.tensor(
+                [sources.index(str(record.source)) for record in records]
+            ), self._modality_captions
         return torch.tensor([self._index[str(record.label)] for record in records]), self._class_captions
 
 
@@ -209,7 +220,11 @@ def class_captions(prompts: PromptSet) -> list[list[str]]:
 def modality_captions(recipe: Recipe, prompts: PromptSet) -> list[list[str]]:
     """Return every caption of every source's modality, in source order; empty lists where it has none."""
     return [
-        [template.replace("{}", words) for template in prompts.templates for words in source.modality_captions]
+        [
+            template.replace("{}", words)
+            for template in prompts.templates
+            for words in source.modality_captions
+        ]
         for source in recipe.data.sources
     ]
 
@@ -218,7 +233,9 @@ def read_source(source: SourceConfig, recipe: Recipe, folder: Path, prompts: Pro
     """Return the records of one source with prompt-set classes as labels and ids that name the source."""
     path = folder / source.path
     if not path.exists():
-        raise DataError(f"Source {source.name!r}: {path} does not exist. The recipe expects it below the data folder.")
+        raise DataError(
+            f"Source {source.name!r}: {path} does not exist. The recipe expects it below the data folder."
+        )
     records = _read(source, recipe, path)
     known = prompts.class_names
     named = []
@@ -235,9 +252,20 @@ def read_source(source: SourceConfig, recipe: Recipe, folder: Path, prompts: Pro
                 f"({', '.join(known)}).{nearest(str(label), known)}"
             )
         group = f"{source.name}/{record.group}" if record.group is not None else None
-        relative = None if record.path is None else Path(record.path).resolve().relative_to(folder.resolve()).as_posix()
+        relative = (
+            None
+            if record.path is None
+            else Path(record.path).resolve().relative_to(folder.resolve()).as_posix()
+        )
         named.append(
-            replace(record, id=f"{source.name}/{record.id}", path=relative, label=label, group=group, source=source.name)
+            replace(
+                record,
+                id=f"{source.name}/{record.id}",
+                path=relative,
+                label=label,
+                group=group,
+                source=source.name,
+            )
         )
     return named
 
@@ -252,8 +280,8 @@ def _read(source: SourceConfig, recipe: Recipe, path: Path) -> list[Record]:
         return [replace(record, path=str(manifest.file_of(record))) for record in manifest]
     if recipe.domain is None:
         raise ConfigError(
-            f"Source {source.name!r}: reader {source.reader!r} is none of folder, csv, jsonl, and the recipe names no "
-            "domain that could have it."
+            f"Source {source.name!r}: reader {source.reader!r} is none of folder, csv, jsonl, and the recipe "
+            "names no domain that could have it."
         )
     read = room(recipe.domain).function("readers", source.reader)
     return [
@@ -295,7 +323,9 @@ def split_sources(manifest: Manifest, recipe: Recipe, images: ImageStore) -> Man
         if not any(record.split for record in own):
             if config.near_duplicate_bits is not None:
                 own = group_near_duplicates(
-                    own, lambda record: images.fetch([record])[0].mean(0).numpy(), max_distance=config.near_duplicate_bits
+                    own,
+                    lambda record: images.fetch([record])[0].mean(0).numpy(),
+                    max_distance=config.near_duplicate_bits,
                 )
             own = split(own, {"train": 1 - config.fraction, "val": config.fraction}, seed=recipe.seed)
         records += own.records
@@ -311,8 +341,8 @@ def class_weights(records: Sequence[Record], recipe: Recipe) -> dict[str, float]
         counts = Counter(str(record.label) for record in records if record.source == source.name)
         if len(counts) < 2:
             raise DataError(
-                f"Source {source.name!r} has training images of {len(counts)} classes; it needs at least two, "
-                "or there is nothing to tell apart."
+                f"Source {source.name!r} has training images of {len(counts)} classes; it needs at least "
+                "two, or there is nothing to tell apart."
             )
         powered = {label: count ** (1 - recipe.data.class_balance) for label, count in counts.items()}
         total = sum(powered.values())
@@ -327,6 +357,8 @@ def _with_vocabulary(config: ModelConfig, tokenizer: str) -> ModelConfig:
     raw = config.model_dump(mode="json")
     tower = raw["towers"]["text"]
     if "vocab_size" not in tower:
-        raise ConfigError(f"A recipe that trains a tokenizer needs a text tower with vocab_size, got {tower['backend']!r}.")
+        raise ConfigError(
+            f"A recipe that trains a tokenizer needs a text tower with vocab_size, got {tower['backend']!r}."
+        )
     tower["vocab_size"] = size
     return ModelConfig.model_validate(raw)

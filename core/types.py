@@ -94,7 +94,10 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the batch with every tensor on ``device``."""
         return Batch(
-            {name: {key: tensor.to(device) for key, tensor in given.items()} for name, given in self.inputs.items()},
+            {
+                name: {key: tensor.to(device) for key, tensor in given.items()}
+                for name, given in self.inputs.items()
+            },
             None if self.labels is None else self.labels.to(device),
             self.ids,
             {key: tensor.to(device) for key, tensor in self.extras.items()},

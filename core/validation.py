@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .training_data import TrainingData
 
 
-def evaluate_zero_shot(model: ContrastiveModel, data: TrainingData, *, details: bool = False) -> dict[str, Any]:
+def evaluate_zero_shot(
+    model: ContrastiveModel, data: TrainingData, *, details: bool = False
+) -> dict[str, Any]:
     """Return how well text prompts alone classify the validation images.
 
     Args:
@@ -46,19 +48,27 @@ def evaluate_zero_shot(model: ContrastiveModel, data: TrainingData, *, details: 
         local = torch.tensor([own.index(int(target)) for target in targets])
         probabilities = head.scores(embeddings)
         predicted = probabilities.argmax(dim=1)
-        recalls = [float((predicted[local == index] == index).float().mean()) for index in local.unique().tolist()]
+        recalls = [
+            float((predicted[local == index] == index).float().mean()) for index in local.unique().tolist()
+        ]
         balanced.append(sum(recalls) / len(recalls))
         chance.append(1 / len(own))
         everywhere = ZeroShotHead(weights, names, scale=scale).scores(embeddings).argmax(dim=1)
         hits += int((everywhere == targets).sum())
         count += len(targets)
         if details:
-            full = classification_report(probabilities.numpy(), local.numpy(), [names[index] for index in own])
+            full = classification_report(
+                probabilities.numpy(), local.numpy(), [names[index] for index in own]
+            )
             report["sources"][source] = {**full.to_dict(), "images": len(targets)}
         else:
             accuracy = float((predicted == local).float().mean())
             report["sources"][source] = {"accuracy": accuracy, "balanced_accuracy": balanced[-1]}
-    report |= {"score": sum(balanced) / len(balanced), "chance": sum(chance) / len(chance), "across": hits / count}
+    report |= {
+        "score": sum(balanced) / len(balanced),
+        "chance": sum(chance) / len(chance),
+        "across": hits / count,
+    }
     return report
 
 

@@ -30,7 +30,9 @@ def render_card(folder: str | Path) -> str:
     recipe = parse_config(Recipe, read_yaml(folder / "recipe.yaml"), source="recipe.yaml")
     for word in ("licence", "description"):
         if not getattr(config, word):
-            raise ConfigError(f"{folder}: config.json has no {word}; a card needs one. Set model.{word} in the recipe.")
+            raise ConfigError(
+                f"{folder}: config.json has no {word}; a card needs one. Set model.{word} in the recipe."
+            )
     validation, run = metrics["validation"], metrics["run"]
     return TEMPLATE.read_text(encoding="utf-8").format(
         licence=config.licence.lower(),
@@ -79,7 +81,8 @@ def _data_rows(recipe: Recipe, metrics: dict[str, Any]) -> str:
 
 def _result_row(name: str, report: dict[str, Any]) -> str:
     cells = [
-        _interval(report[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "auc", "calibration_error")
+        _interval(report[key])
+        for key in ("accuracy", "balanced_accuracy", "macro_f1", "auc", "calibration_error")
     ]
     return f"| {name} | {' | '.join(cells)} | {report['images']:,} |"
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from verticlip.core.captions import CaptionPool, train_tokenizer
 from verticlip.core.config import ProcessorConfig, TextProcessing
 from verticlip.core.errors import ConfigError
@@ -11,7 +10,9 @@ from verticlip.core.prompts import PromptSet
 from verticlip.core.recipe import TokenizerConfig
 
 TEXT = TextProcessing(context_length=32)
-PROMPTS = PromptSet(name="p", classes={"glioma": ("glioma", "glial mass"), "none": ("no tumor",)}, templates=("an {}", "{}"))
+PROMPTS = PromptSet(
+    name="p", classes={"glioma": ("glioma", "glial mass"), "none": ("no tumor",)}, templates=("an {}", "{}")
+)
 
 
 def captions() -> list[str]:

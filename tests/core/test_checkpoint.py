@@ -6,7 +6,6 @@ import struct
 import pytest
 import torch
 from torch import nn
-
 from verticlip.core.checkpoint import load_strict, read_weights, save_weights
 from verticlip.core.errors import WeightsError
 

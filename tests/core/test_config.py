@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from verticlip.core.config import ModelConfig, ProcessorConfig, parse_config, read_config, read_yaml
 from verticlip.core.errors import ConfigError, LimitError
 from verticlip.core.limits import Limits

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from verticlip.core.errors import DependencyError, nearest, require
 from verticlip.core.limits import Limits
 

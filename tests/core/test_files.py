@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-
 from verticlip.core.files import atomic_path, read_json, sha256_of, write_json_atomic
 
 

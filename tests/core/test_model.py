@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from verticlip.core.config import ModelConfig, parse_config
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.model import ContrastiveModel

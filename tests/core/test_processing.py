@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
 from verticlip.core.config import AugmentConfig, ImageProcessing, ProcessorConfig, TextProcessing
 from verticlip.core.errors import ConfigError, InputError, LimitError
 from verticlip.core.limits import Limits

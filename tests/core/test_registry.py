@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 
 import pytest
-
 from verticlip.core import registry
 from verticlip.core.errors import ConfigError
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from verticlip.core.checkpoint import read_weights
 from verticlip.core.errors import ConfigError, DataError
 from verticlip.core.recipe import dump_recipe, load_recipe
@@ -70,7 +69,9 @@ def shapes(tmp_path_factory) -> Path:
         (folder / "photos" / name).mkdir(parents=True)
         for number in range(24):
             rows, columns = np.mgrid[:32, :32] - rng.integers(12, 20, 2)[:, None, None]
-            inside = np.hypot(rows, columns) < 9 if name == "circle" else np.maximum(abs(rows), abs(columns)) < 8
+            inside = (
+                np.hypot(rows, columns) < 9 if name == "circle" else np.maximum(abs(rows), abs(columns)) < 8
+            )
             picture = np.where(inside, 200, 40) + rng.integers(-20, 20, (32, 32))
             Image.fromarray(picture.astype(np.uint8)).save(folder / "photos" / name / f"{number}.png")
     return folder
@@ -88,7 +89,15 @@ def finished(shapes, tmp_path_factory):
 
 def test_a_run_learns_and_leaves_a_whole_folder(finished):
     names = {path.name for path in finished.folder.iterdir()}
-    assert {"recipe.yaml", "words.yaml", "manifest.jsonl", "metrics.jsonl", "curves.png", "run.json", "model"} <= names
+    assert {
+        "recipe.yaml",
+        "words.yaml",
+        "manifest.jsonl",
+        "metrics.jsonl",
+        "curves.png",
+        "run.json",
+        "model",
+    } <= names
     model = {path.name for path in finished.model.iterdir()}
     assert model == {
         "config.json", "metrics.json", "model.safetensors", "processor.json", "prompts.yaml", "recipe.yaml", "tokenizer.json",
@@ -152,7 +161,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been(shapes, finished, tmp_path):
     assert_same_weights(resumed.model, finished.model)
     drop = ("seconds",)
     rows = [
-        [{k: v for k, v in json.loads(line).items() if k not in drop} for line in path.read_text().splitlines()]
+        [
+            {k: v for k, v in json.loads(line).items() if k not in drop}
+            for line in path.read_text().splitlines()
+        ]
         for path in (out / "metrics.jsonl", finished.folder / "metrics.jsonl")
     ]
     assert rows[0] == rows[1]
@@ -163,7 +175,9 @@ def _steps(checkpoint: Path) -> int:
 
 
 @pytest.mark.parametrize("stop_after", [3, 8, 9])
-def test_resuming_inside_an_epoch_and_at_its_end_is_exact(shapes, finished, tmp_path, monkeypatch, stop_after):
+def test_resuming_inside_an_epoch_and_at_its_end_is_exact(
+    shapes, finished, tmp_path, monkeypatch, stop_after
+):
     """Stops by an exception after a number of steps, then continues: no process start, so it is quick."""
     from verticlip.core.objectives.pairwise import InfoNCE
 
@@ -203,26 +217,50 @@ def test_no_resume_starts_again(shapes, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(shapes, tmp_path, monkeypatch):
     from verticlip.core.objectives.pairwise import InfoNCE
 
-    monkeypatch.setattr(InfoNCE, "forward", lambda self, outputs, batch: {"loss": outputs.logit_scale * float("nan")})
-    with pytest.raises(DataError, match="The loss is nan at step 0. Lower optim.lr or look at these samples: shapes/"):
+    monkeypatch.setattr(
+        InfoNCE, "forward", lambda self, outputs, batch: {"loss": outputs.logit_scale * float("nan")}
+    )
+    with pytest.raises(
+        DataError, match="The loss is nan at step 0. Lower optim.lr or look at these samples: shapes/"
+    ):
         run(shapes, tmp_path / "nan")
     assert not (tmp_path / "nan" / "model").exists()
 
 
 def test_a_result_at_chance_fails(shapes, tmp_path):
     with pytest.raises(DataError, match="chance is 0.500 and the recipe asks for 0.49 more"):
-        run(shapes, tmp_path / "low", "optim.lr=1e-9", "optim.warmup_steps=0", "epochs=1", "evaluation.min_above_chance=0.49")
+        run(
+            shapes,
+            tmp_path / "low",
+            "optim.lr=1e-9",
+            "optim.warmup_steps=0",
+            "epochs=1",
+            "evaluation.min_above_chance=0.49",
+        )
     assert not (tmp_path / "low" / "model").exists()
 
 
 def test_early_stop(shapes, tmp_path):
-    options = ["evaluation.every_epochs=1", "evaluation.patience=1", "epochs=50", "optim.lr=1e-9", "checkpoint_steps=100"]
+    options = [
+        "evaluation.every_epochs=1",
+        "evaluation.patience=1",
+        "epochs=50",
+        "optim.lr=1e-9",
+        "checkpoint_steps=100",
+    ]
     result = run(shapes, tmp_path / "stop", *options, "evaluation.min_above_chance=0", "optim.ema_decay=null")
     assert result.steps < 50 * 4
 
 
 def test_a_frozen_tower_stays(shapes, tmp_path):
-    result = run(shapes, tmp_path / "f", "freeze=[text]", "epochs=1", "evaluation.min_above_chance=0", "optim.ema_decay=null")
+    result = run(
+        shapes,
+        tmp_path / "f",
+        "freeze=[text]",
+        "epochs=1",
+        "evaluation.min_above_chance=0",
+        "optim.ema_decay=null",
+    )
     torch.manual_seed(3)
     from verticlip.core.model import ContrastiveModel
 
@@ -246,7 +284,11 @@ def test_a_frozen_tower_stays(shapes, tmp_path):
         ("data.sources=[{name: a, path: nowhere}]", DataError, "nowhere does not exist"),
         ("data.sources=[{name: a, path: photos, reader: dicoms}]", ConfigError, "none of folder, csv, jsonl"),
         ("data.sources=[{name: a, path: photos, labels: {circle: disc}}]", ConfigError, "no class 'disc'"),
-        ("data.sources=[{name: a, path: photos, labels: {circles: circle}}]", ConfigError, "Did you mean 'circles'"),
+        (
+            "data.sources=[{name: a, path: photos, labels: {circles: circle}}]",
+            ConfigError,
+            "Did you mean 'circles'",
+        ),
         ("data.sources=[{name: a, path: ../photos}]", ConfigError, "leaves the folder"),
         ("model.towers.image.options={checkpoint_path: x}", ConfigError, "is refused"),
     ],
@@ -302,7 +344,8 @@ def test_modality_batches_name_the_source(shapes, tmp_path):
     recipe = loaded.recipe.with_([f"data.sources={json.dumps(sources)}"]).with_(["data.modality_share=0.9"])
     data = prepare_data(type(loaded)(recipe, loaded.prompts), tmp_path / "d")
     known = {
-        name: _token_rows(data.processor("text", [text, f"a picture of a {text}"])) for name, text in words.items()
+        name: _token_rows(data.processor("text", [text, f"a picture of a {text}"]))
+        for name, text in words.items()
     }
     named = 0
     for batch in data.loader:
