@@ -63,7 +63,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Return whether no value is NaN or infinite; the extremes tell, without a mask as large as the tensor."""
+    """Return whether no value is NaN or infinite; the extremes tell, without a mask of the tensor's size."""
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     low, high = tensor.aminmax()
