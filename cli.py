@@ -96,9 +96,6 @@ def options(
     """CLIP for verticals: classify, embed, train and evaluate."""
 
 
-# --- models ---------------------------------------------------------------------------------
-
-
 @models_app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models that can be loaded by name."""
@@ -152,9 +149,6 @@ def _spec_facts(spec: Any) -> dict[str, Any]:
         "extra",
     )
     return {key: getattr(spec, key) for key in keys}
-
-
-# --- classify and embed ---------------------------------------------------------------------
 
 
 @app.command()
@@ -254,9 +248,6 @@ def embed(
     _finish(report.failed, len(files))
 
 
-# --- train and evaluate ---------------------------------------------------------------------
-
-
 @train_app.command("run")
 def train_run(
     recipe: Annotated[str, typer.Argument(help="Recipe name or YAML file.")],
@@ -323,9 +314,6 @@ def evaluate_zero_shot(
         say(f"{failure.id}: {failure.error}")
     say(f"report and confusion matrix in {out}")
     _finish(len(result.failures), len(result.failures) + result.report.rows)
-
-
-# --- verify, doctor, demo -------------------------------------------------------------------
 
 
 @app.command()
@@ -407,9 +395,6 @@ def _drawn_head() -> Sample:
     for height, width, level in ((0.92, 0.76, 0.85), (0.84, 0.68, 0.40), (0.30, 0.20, 0.10)):
         image[(y / height) ** 2 + (x / width) ** 2 < 1] = level
     return Sample(image[None], "image", id="drawn head")
-
-
-# --- helpers --------------------------------------------------------------------------------
 
 
 def _split(labels: str | None) -> list[str] | None:

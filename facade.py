@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from .core.embed import EmbedReport, Encoder, embed_files, reason_of
 from .core.errors import ConfigError, InputError, nearest
 from .core.heads.zero_shot import ClassEmbeddingCache, ZeroShotHead
 from .core.images import load_image
-from .core.inference import encode_by_length, prepare_model
+from .core.inference import Precision, encode_by_length, prepare_model, write_marks
 from .core.limits import DEFAULT, Limits
 from .core.processing import Processor
 from .core.prompts import PromptSet
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .core.config import ModelConfig
     from .core.model import ContrastiveModel
 
-Precision = Literal["float32", "bfloat16"]
 _TEXTS_PER_CALL = 1024
 
 
@@ -99,8 +98,6 @@ class Model:
         ]
         return others[0] if others else "text"
 
-    # --- inputs ---
-
     def load(
         self, path: str | Path, *, modality: str | None = None, show_paths: bool = False, **options: Any
     ) -> Sample:
@@ -155,8 +152,6 @@ class Model:
             self.processor.finish_images(torch.stack(values)) if images else self.processor(modality, values)
         )
         return self._encode(modality, inputs, token_budget=token_budget)
-
-    # --- verbs ---
 
     def embed(
         self,
@@ -293,7 +288,7 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
         **options: Any,
     ) -> EmbedReport:
-        """Embed image files into the Parquet file ``out``; see :func:`verticlip.core.embed.embed_files`.
+        """Embed files of :attr:`primary` into one Parquet file; see :func:`verticlip.core.embed.embed_files`.
 
         Args:
             files: (id, path).
@@ -301,10 +296,10 @@ class Model:
         """
 
         def read(path: Path) -> _Prepared:
-            return self._prepare(path, "image", 0, options)
+            return self._prepare(path, self.primary, 0, options)
 
         def encode(prepared: list[_Prepared]) -> Tensor:
-            return self._vectors("image", prepared)
+            return self._vectors(self.primary, prepared)
 
         identity = {
             "model": self.id,
@@ -325,8 +320,6 @@ class Model:
             ConfigError: the folder holds another model and ``overwrite`` is False.
         """
         return save_model(folder, self.network, self.processor, self.prompts, overwrite=overwrite)
-
-    # --- parts of the verbs ---
 
     def prompts_for(
         self, labels: Sequence[str] | None, templates: PromptSet | Sequence[str] | None = None
@@ -350,9 +343,10 @@ class Model:
 
     def _head(self, prompts: PromptSet) -> ZeroShotHead:
         # Where each parameter lies and how often it was written: training on drops the cached classes.
-        mark = [(value.data_ptr(), value._version) for value in self.network.parameters()]
         key = self._classes.key(
-            model=f"{mark} {self.dtype}", processor=self.processor.fingerprint, prompts=prompts
+            model=f"{write_marks(self.network)} {self.dtype}",
+            processor=self.processor.fingerprint,
+            prompts=prompts,
         )
         bias = self.network.logit_bias
         return ZeroShotHead.from_prompts(

@@ -84,10 +84,6 @@ class TransformerTower(Tower):
         """Return ``states`` [..., W] after the tower's last norm, position by position."""
         return states
 
-    def project(self, pooled: Tensor) -> Tensor:
-        """Return [B, ``width``] from pooled states [B, W]."""
-        return pooled
-
     def parts(self) -> list[BlockParts]:
         """Return the weights of every block, first to last."""
         raise NotImplementedError

@@ -34,9 +34,6 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 
 
-# --- towers ---------------------------------------------------------------------------------
-
-
 class _Tower(Config):
     projection: Literal["none", "linear", "mlp"] = "linear"
     """From tower width to the joint dimension; ``none`` when the tower already ends there."""
@@ -44,36 +41,34 @@ class _Tower(Config):
     projection_bias: bool = False
 
 
-class VisionTransformerTower(_Tower):
+class _ClipTower(_Tower):
+    """What both towers in OpenAI CLIP layout have."""
+
+    projection: Literal["none", "linear", "mlp"] = "none"
+    width: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp_width: int = Field(ge=1)
+    quick_gelu: bool = False
+    output_dim: int | None = Field(default=None, ge=1)
+    """Columns of the projection matrix inside the tower; None leaves the pooled width as it is."""
+
+
+class VisionTransformerTower(_ClipTower):
     """Our Vision Transformer in OpenAI CLIP layout; parameter names as in open_clip's ``visual.*``."""
 
     backend: Literal["vit"]
-    projection: Literal["none", "linear", "mlp"] = "none"
     image_size: int = Field(ge=1)
     patch_size: int = Field(ge=1)
     channels: int = Field(default=3, ge=1)
-    width: int = Field(ge=1)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    mlp_width: int = Field(ge=1)
-    quick_gelu: bool = False
-    output_dim: int | None = Field(default=None, ge=1)
-    """Columns of the ``proj`` matrix inside the tower; None leaves the pooled width as it is."""
 
 
-class CausalTextTower(_Tower):
+class CausalTextTower(_ClipTower):
     """Our causal text transformer in OpenAI CLIP layout; parameter names as in open_clip's ``text.*``."""
 
     backend: Literal["clip_text"]
-    projection: Literal["none", "linear", "mlp"] = "none"
     context_length: int = Field(default=77, ge=1)
     vocab_size: int = Field(default=49408, ge=1)
-    width: int = Field(ge=1)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    mlp_width: int = Field(ge=1)
-    quick_gelu: bool = False
-    output_dim: int | None = Field(default=None, ge=1)
 
 
 class BertTower(_Tower):
@@ -150,9 +145,6 @@ class ModelConfig(Config):
     """SPDX identifier of the weights."""
     prompts: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")
     """Name of the prompt set stored beside the weights as ``prompts.yaml``."""
-
-
-# --- processing -----------------------------------------------------------------------------
 
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -241,9 +233,6 @@ class ProcessorConfig(Config):
     version: Literal[1] = 1
     image: ImageProcessing | None = None
     text: TextProcessing | None = None
-
-
-# --- reading --------------------------------------------------------------------------------
 
 
 def _strings(value: Any, where: str = "") -> Iterator[tuple[str, str]]:

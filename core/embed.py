@@ -123,7 +123,7 @@ def list_files(source: str | Path) -> list[tuple[str, Path]]:
 
     Raises:
         InputError: no such file or folder.
-        DataError: nothing in it, or a manifest that cannot be used.
+        DataError: nothing in it, or a manifest that cannot be used or names parts of files.
     """
     from .data.manifest import Manifest
 
@@ -139,6 +139,13 @@ def list_files(source: str | Path) -> list[tuple[str, Path]]:
     if source.suffix in (".csv", ".tsv", ".jsonl"):
         read = Manifest.from_jsonl if source.suffix == ".jsonl" else Manifest.from_csv
         manifest = read(source, check=None)
+        for record in manifest:
+            # Without this, every part of a file would get the vector of the whole file.
+            if record.locator is not None:
+                raise DataError(
+                    f"{source.name}: {record.id!r} is a part of a file (locator {record.locator!r}); whole "
+                    "files are embedded. Save each part as a file of its own."
+                )
         return [(record.id, manifest.file_of(record)) for record in manifest]
     return [(source.name, source)]
 

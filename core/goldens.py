@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from .errors import ConfigError, VerticlipError, nearest
+from .errors import VerticlipError
 from .objectives.base import Objective, build_objective, file_process_group
 from .objectives.caption import CoCa
 from .objectives.distill import Distill
@@ -48,21 +48,6 @@ NOT_REPLAYED = {
     }
 }
 """{case: {output: reason}} for outputs that are left out on purpose."""
-
-
-def replay(config: Config, inputs: Tensors, case_dir: Path) -> dict[str, Tensor]:
-    """Return the outputs of the case named by ``config["case"]``, computed by this package.
-
-    Raises:
-        ConfigError: no replay is known for the case.
-        VerticlipError: two paths that must agree (tile sides, modes) do not.
-    """
-    case = str(config["case"])
-    if case not in CASES:
-        raise ConfigError(
-            f"No replay for golden case {case!r}.{nearest(case, CASES)} Known: {', '.join(CASES)}."
-        )
-    return CASES[case](config, inputs, case_dir)
 
 
 def tolerance(case: str, name: str, expected: Tensor) -> float:

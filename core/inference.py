@@ -201,7 +201,7 @@ class PreparedTower(Tower):
 
     @torch.no_grad()
     def _pack(self) -> None:
-        self._packed_from = _fingerprint(self.source)
+        self._packed_from = write_marks(self.source)
         self._blocks = [_Block(parts, getattr(torch, self.precision)) for parts in self.source.parts()]
 
     def forward(self, inputs: Mapping[str, Tensor], *, tokens: bool = False) -> TowerOutput:
@@ -209,7 +209,7 @@ class PreparedTower(Tower):
         tower = self.source
         if not torch.is_inference_mode_enabled() or tower.training:
             return tower(inputs, tokens=tokens)
-        if self._packed_from != _fingerprint(tower):
+        if self._packed_from != write_marks(tower):
             self._pack()
         device = next(tower.parameters()).device.type
         with torch.autocast(device, enabled=False):
@@ -228,9 +228,11 @@ class PreparedTower(Tower):
         return TowerOutput(self.source.project(self.source.normalize(rows.to(kept))))
 
 
-def _fingerprint(tower: nn.Module) -> list[tuple[int, int]]:
-    """Return where each parameter lies and how often it was written to."""
-    return [(value.data_ptr(), 0 if value.is_inference() else value._version) for value in tower.parameters()]
+def write_marks(module: nn.Module) -> list[tuple[int, int]]:
+    """Return where each parameter lies and how often it was written to; equal means equal weights."""
+    return [
+        (value.data_ptr(), 0 if value.is_inference() else value._version) for value in module.parameters()
+    ]
 
 
 def prepare(tower: Tower, precision: Precision = "float32") -> Tower:

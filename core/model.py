@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .config import LN_100, ModelConfig, TowerConfig
 from .errors import ConfigError, InputError, nearest
+from .registry import room
 from .towers import Tower, build_tower
 from .types import Batch, Outputs, TokenOutput
 
@@ -123,15 +124,27 @@ class ContrastiveModel(nn.Module):
     ) -> TokenOutput:
         """Return the per-token states [B, N, W] of a tower, or [B, N, D] when ``project``.
 
+        Args:
+            modality: one of :attr:`modalities`.
+            inputs: as in :meth:`encode`.
+            project: send each token through what the pooled state goes through, without normalizing.
+
         Raises:
-            InputError: the tower keeps no tokens.
+            InputError: the tower keeps no tokens, or they cannot be projected.
         """
         output = self._run(modality, inputs, tokens=True).tokens
         if output is None:
             raise InputError(f"The {modality!r} tower of {self.config.name!r} gives no tokens.")
         if not project:
             return output
-        return TokenOutput(self.projections[modality](output.tokens), output.grid, output.mask)
+        states = cast("Tower", self.towers[modality]).project(output.tokens)
+        projection = self.config.towers[modality].projection
+        if projection == "none" and states.shape[-1] != self.config.embed_dim:
+            raise InputError(
+                f"The {modality!r} tower of {self.config.name!r} ends in a projection of its own that tokens "
+                "cannot take. Use project=False."
+            )
+        return TokenOutput(self.projections[modality](states), output.grid, output.mask)
 
     def forward(self, batch: Batch, *, tokens: tuple[str, ...] = ()) -> Outputs:
         """Return embeddings of every modality in ``batch`` and the tokens that were asked for."""
@@ -152,3 +165,23 @@ class ContrastiveModel(nn.Module):
         """Return ``scale * cosine (+ bias)`` [B1, B2] of two sets of unit embeddings."""
         logits = self.scale() * self.similarity(left, right)
         return logits if self.logit_bias is None else logits + self.logit_bias
+
+
+def build_model(config: ModelConfig) -> ContrastiveModel:
+    """Return the model that ``config`` describes, with random weights.
+
+    ``architecture`` is ``contrastive`` or a word that the domain declares: a function from a
+    :class:`ModelConfig` to a :class:`ContrastiveModel` with modules of its own.
+
+    Raises:
+        ConfigError: unknown domain or architecture, or towers that cannot be built.
+    """
+    home = room(config.domain) if config.domain else None
+    if config.architecture == "contrastive":
+        return ContrastiveModel(config)
+    if home is None:
+        raise ConfigError(
+            f"config.json: architecture {config.architecture!r} belongs to a domain and 'domain' is not set."
+            f"{nearest(config.architecture, ['contrastive'])}"
+        )
+    return home.function("architectures", config.architecture)(config)

@@ -20,7 +20,7 @@ from .config import AugmentConfig, ImageProcessing, ProcessorConfig, TextProcess
 from .errors import ConfigError, InputError, require
 from .files import write_json_atomic, write_text_atomic
 from .limits import DEFAULT, Limits
-from .types import Sample
+from .types import MODALITIES, Sample
 
 if TYPE_CHECKING:
     from PIL import Image as PILImage
@@ -74,7 +74,7 @@ class Processor:
     @property
     def modalities(self) -> tuple[str, ...]:
         """Modalities this processor can prepare."""
-        return tuple(name for name in ("image", "text") if getattr(self.config, name) is not None)
+        return tuple(name for name in MODALITIES if getattr(self.config, name, None) is not None)
 
     def __call__(
         self,
@@ -112,8 +112,6 @@ class Processor:
         )
         return self.finish_images(fitted, train=train, generator=generator)
 
-    # --- images ---
-
     def fit_image(self, item: ImageInput, *, name: str = "image") -> Tensor:
         """Return one image float32 [C, size, size] in [0, 1], before augmentation and normalization."""
         config = self._image_config()
@@ -149,8 +147,6 @@ class Processor:
             raise InputError("This model's processor has no 'image'.")
         return self.config.image
 
-    # --- texts ---
-
     def _texts(self, texts: list[str]) -> dict[str, Tensor]:
         config = cast("TextProcessing", self.config.text)
         rows = []
@@ -173,8 +169,6 @@ class Processor:
             input_ids[position, : len(ids)] = torch.tensor(ids)
             mask[position, : len(ids)] = 1
         return {"input_ids": input_ids, "attention_mask": mask}
-
-    # --- files ---
 
     def save(self, folder: str | Path) -> None:
         """Write ``processor.json`` and, if there is one, ``tokenizer.json`` into ``folder``."""

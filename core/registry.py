@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .errors import ConfigError, nearest
@@ -50,7 +51,6 @@ class ModelSpec:
     intended_use: str
     paper: str = ""
     extra: str = ""
-    tags: tuple[str, ...] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class RecipeSpec:
 class Room:
     """What one domain package declares about itself.
 
-    ``loaders``, ``readers``, ``architectures`` and ``goldens`` map a word to ``"module:function"``
-    inside the room; nothing is imported until :meth:`function` is called.
+    ``loaders``, ``readers`` and ``architectures`` map a word to ``"module:function"`` inside the room,
+    ``goldens`` to a module; nothing is imported until :meth:`function` or :meth:`module` is called.
     """
 
     name: str
@@ -81,10 +81,18 @@ class Room:
     goldens: Mapping[str, str]
 
     def function(self, kind: str, word: str) -> Callable[..., Any]:
-        """Import and return what the room declares under ``kind`` for ``word``.
+        """Import and return the function that the room declares under ``kind`` for ``word``.
 
         Raises:
             ConfigError: the room declares no such word; the nearest one is named.
+        """
+        return getattr(self.module(kind, word), getattr(self, kind)[word].partition(":")[2])
+
+    def module(self, kind: str, word: str) -> ModuleType:
+        """Import and return the module that the room declares under ``kind`` for ``word``.
+
+        Raises:
+            ConfigError: as :meth:`function`.
         """
         table: Mapping[str, str] = getattr(self, kind)
         if word not in table:
@@ -92,8 +100,8 @@ class Room:
                 f"Domain {self.name!r} has no {kind[:-1]} {word!r}; it has: "
                 f"{', '.join(sorted(table)) or 'none'}.{nearest(word, table)}"
             )
-        module, _, attribute = table[word].partition(":")
-        return getattr(importlib.import_module(f".domains.{self.name}.{module}", _PACKAGE), attribute)
+        module = table[word].partition(":")[0]
+        return importlib.import_module(f".domains.{self.name}.{module}", _PACKAGE)
 
 
 @functools.cache

@@ -36,6 +36,10 @@ class Tower(nn.Module):
         """Return the pooled state [B, W] and, when ``tokens``, the per-token states."""
         raise NotImplementedError
 
+    def project(self, states: Tensor) -> Tensor:
+        """Return [..., ``width``] from states [..., W] that have passed the last norm."""
+        return states
+
 
 class TimmAdapter(Tower):
     """An image backbone of timm: global pooling for the embedding, feature map as tokens."""
@@ -110,6 +114,14 @@ class OpenClipAdapter(Tower):
         return TowerOutput(pooled, TokenOutput(states) if tokens else None)
 
 
+_TRANSFORMERS_INPUTS = {
+    "clip_vision_model": ("pixels", "pixel_values"),
+    "siglip_vision_model": ("pixels", "pixel_values"),
+    "clap_audio_model": ("features", "input_features"),
+}
+"""{model type: (our input, the model's argument)}; the others take ``input_ids``."""
+
+
 class TransformersAdapter(Tower):
     """A model class of the installed transformers, built from plain config values."""
 
@@ -125,21 +137,13 @@ class TransformersAdapter(Tower):
                 f"transformers {config.model_type!r} does not take these options: {error}."
             ) from None
         self.pooling = config.pooling
-        self.is_text = config.model_type.endswith("text_model") or config.model_type in {"bert", "roberta"}
-        self.key = (
-            "input_ids"
-            if self.is_text
-            else "input_features"
-            if "audio" in config.model_type
-            else "pixel_values"
-        )
+        self.source, self.argument = _TRANSFORMERS_INPUTS.get(config.model_type, ("input_ids", "input_ids"))
         self.width = int(settings.hidden_size)
 
     def forward(self, inputs: Mapping[str, Tensor], *, tokens: bool = False) -> TowerOutput:
         """Return pooled [B, W] by the configured rule; tokens [B, N, W] with the attention mask."""
-        source = {"input_ids": "input_ids", "pixel_values": "pixels", "input_features": "features"}[self.key]
-        arguments: dict[str, Tensor] = {self.key: inputs[source]}
-        mask = inputs.get("attention_mask") if self.is_text else None
+        arguments: dict[str, Tensor] = {self.argument: inputs[self.source]}
+        mask = inputs.get("attention_mask") if self.source == "input_ids" else None
         if mask is not None:
             arguments["attention_mask"] = mask
         result = self.model(**arguments)

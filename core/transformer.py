@@ -93,9 +93,9 @@ class VisionTransformer(TransformerTower):
         """Return ``states`` after ``ln_post``."""
         return self.ln_post(states)
 
-    def project(self, pooled: Tensor) -> Tensor:
-        """Return the class token times ``proj``."""
-        return pooled if self.proj is None else pooled @ self.proj
+    def project(self, states: Tensor) -> Tensor:
+        """Return ``states`` times ``proj``."""
+        return states if self.proj is None else states @ self.proj
 
     def parts(self) -> list[BlockParts]:
         """Return the weights of every block, first to last."""
@@ -142,9 +142,9 @@ class CausalText(TransformerTower):
         """Return ``states`` after ``ln_final``."""
         return self.ln_final(states)
 
-    def project(self, pooled: Tensor) -> Tensor:
-        """Return the end-of-text state times ``text_projection``."""
-        return pooled if self.text_projection is None else pooled @ self.text_projection
+    def project(self, states: Tensor) -> Tensor:
+        """Return ``states`` times ``text_projection``."""
+        return states if self.text_projection is None else states @ self.text_projection
 
     def parts(self) -> list[BlockParts]:
         """Return the weights of every block, first to last."""

@@ -39,21 +39,22 @@ def evaluate_zero_shot(
     finally:
         model.train(was_training)
     scale = model.scale().item()
+    bias = None if model.logit_bias is None else model.logit_bias.item()
     names = data.prompts.class_names
     report: dict[str, Any] = {"sources": {}}
     balanced, chance, hits, count = [], [], 0, 0
     for source, (embeddings, targets) in embedded.items():
         own = data.source_classes(source)
-        head = ZeroShotHead(weights[own], [names[index] for index in own], scale=scale)
+        head = ZeroShotHead(weights[own], [names[index] for index in own], scale=scale, bias=bias)
         local = torch.tensor([own.index(int(target)) for target in targets])
         probabilities = head.scores(embeddings)
-        predicted = probabilities.argmax(dim=1)
+        predicted = head.logits(embeddings).argmax(dim=1)
         recalls = [
             float((predicted[local == index] == index).float().mean()) for index in local.unique().tolist()
         ]
         balanced.append(sum(recalls) / len(recalls))
         chance.append(1 / len(own))
-        everywhere = ZeroShotHead(weights, names, scale=scale).scores(embeddings).argmax(dim=1)
+        everywhere = ZeroShotHead(weights, names, scale=scale, bias=bias).logits(embeddings).argmax(dim=1)
         hits += int((everywhere == targets).sum())
         count += len(targets)
         if details:

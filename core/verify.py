@@ -8,14 +8,13 @@ A case is a folder with ``config.json`` (or ``case.json``), ``inputs.safetensors
   ``TOLERANCES``: {case: (relative to the largest expected value, absolute)},
 * optionally ``NOT_REPLAYED``: {case: {output: reason}} for outputs that are left out on purpose.
 
-The core's own modules are listed here; a domain names a function of its module under ``GOLDENS``.
+The core's own modules are listed here; a domain names its module under ``GOLDENS``.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -107,7 +106,7 @@ def _find(system: str, case: str) -> tuple[ModuleType, str]:
     if system == CORE:
         modules = [importlib.import_module(f".{name}", __package__) for name in _CORE_MODULES]
     else:
-        modules = [sys.modules[registry.room(known[system]).function("goldens", system).__module__]]
+        modules = [registry.room(known[system]).module("goldens", system)]
     homes = {name: module for module in modules for name in module.CASES}
     # A further case of the same kind carries a suffix: "windowing_b" is replayed as "windowing".
     matches = [

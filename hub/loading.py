@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core import registry
-from ..core.errors import ConfigError, VerticlipError, WeightsError, nearest
+from ..core.errors import ConfigError, VerticlipError, WeightsError
 from ..core.files import sha256_of
 from ..core.limits import DEFAULT, Limits
 
@@ -131,45 +131,26 @@ def _read_prompts(folder: Path, config: ModelConfig, limits: Limits) -> PromptSe
     return None
 
 
-# --- building -------------------------------------------------------------------------------
-
-
-def _builder(config: ModelConfig) -> Callable[[ModelConfig], ContrastiveModel]:
-    room = registry.room(config.domain) if config.domain else None
-    if config.architecture == "contrastive":
-        from ..core.model import ContrastiveModel
-
-        return ContrastiveModel
-    if room is None:
-        raise ConfigError(
-            f"{CONFIG}: architecture {config.architecture!r} belongs to a domain and 'domain' is not set."
-            f"{nearest(config.architecture, ['contrastive'])}"
-        )
-    return room.function("architectures", config.architecture)
-
-
 def _build(config: ModelConfig) -> ContrastiveModel:
     """Build without spending time or random numbers on values that the weights replace."""
     import torch
 
-    build = _builder(config)
+    from ..core.model import build_model
+
     # Construction draws initial weights; the caller's random state must not notice.
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                network = build(config)
+                network = build_model(config)
         except VerticlipError:
             raise
         except Exception:  # some libraries compute with real values while they build; any type can surface
-            return build(config)
+            return build_model(config)
         saved = network.state_dict()
         if all(name in saved for name, _ in network.named_buffers()):
             return network
         # Buffers that are not part of the weights have no value on the meta device.
-        return build(config)
-
-
-# --- places ---------------------------------------------------------------------------------
+        return build_model(config)
 
 
 def _local(folder: Path, name: str, revision: str | None) -> ResolvedModel:
@@ -219,9 +200,6 @@ def verify_files(folder: Path, hashes: Mapping[str, str], *, source: str) -> Non
                 f"{source}: {name} has SHA-256 {got}, expected {expected}. "
                 "The file was changed or damaged; delete it and fetch it again."
             )
-
-
-# --- the Hub --------------------------------------------------------------------------------
 
 
 def _from_hub(repo_id: str, revision: str | None) -> ResolvedModel:

@@ -124,3 +124,57 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     write_text_atomic(folder / "prompts.yaml", yaml.safe_dump(prompts, sort_keys=False))
     return folder
+
+
+SHAPES_PROMPTS = """
+name: shapes
+templates: ["{}", "a picture of a {}"]
+classes:
+  circle: [circle, disc]
+  square: [square, box]
+"""
+SHAPES_RECIPE = """
+name: shapes
+seed: 3
+prompts: words
+model:
+  name: test/shapes
+  embed_dim: 16
+  towers:
+    image: {backend: timm, architecture: resnet10t, options: {channels: [8, 8, 16, 16], stem_width: 8}}
+    text: {backend: bert, vocab_size: 99, width: 16, layers: 1, heads: 2, mlp_width: 32, max_positions: 16, dropout: 0.1}
+image: {size: 24, resize: squash}
+text: {context_length: 16}
+tokenizer: {vocab_size: 200}
+data:
+  sources: [{name: shapes, path: photos}]
+  validation: {fraction: 0.25, near_duplicate_bits: 0}
+augment: {flip_horizontal: 0.5, noise: 0.05}
+optim: {lr: 0.01, ema_decay: 0.8, warmup_steps: 2}
+batch_size: 8
+epochs: 20
+checkpoint_steps: 1
+evaluation: {every_epochs: 4, min_above_chance: 0.2}
+"""
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe, its prompt set and 48 pictures of circles and squares."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("shapes")
+    (folder / "recipe.yaml").write_text(SHAPES_RECIPE)
+    (folder / "words.yaml").write_text(SHAPES_PROMPTS)
+    rng = np.random.default_rng(0)
+    for name in ("circle", "square"):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(24):
+            rows, columns = np.mgrid[:32, :32] - rng.integers(12, 20, 2)[:, None, None]
+            inside = (
+                np.hypot(rows, columns) < 9 if name == "circle" else np.maximum(abs(rows), abs(columns)) < 8
+            )
+            picture = np.where(inside, 200, 40) + rng.integers(-20, 20, (32, 32))
+            Image.fromarray(picture.astype(np.uint8)).save(folder / "photos" / name / f"{number}.png")
+    return folder

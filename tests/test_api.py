@@ -34,9 +34,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-# --- embed ---
-
-
 def test_images_of_every_kind_give_the_same_vector(model, files) -> None:
     array = np.asarray(Image.open(files[0]))
     kinds = [
@@ -161,9 +158,6 @@ def test_bad_batch_sizes(model) -> None:
         model.embed(["red"], batch_size=0)
 
 
-# --- similarity ---
-
-
 def test_similarity_is_the_cosine(model, files) -> None:
     images, texts = model.embed(files), model.embed(["red", "blue"])
     cosines = model.similarity(images, texts)
@@ -180,9 +174,6 @@ def test_similarity_refuses_other_models_and_shapes(model, files) -> None:
         model.similarity(images, replace(images, revision="other"))
     with pytest.raises(InputError, match=r"Expected \[B1, D\] and \[B2, D\], got \[5, 12\] and \[5, 3\]"):
         model.similarity(images, torch.zeros(5, 3))
-
-
-# --- classify ---
 
 
 def test_predictions_carry_scores_and_origin(model, files) -> None:
@@ -308,9 +299,6 @@ def test_zero_shot_takes_a_model_or_its_name(model, model_folder: Path, files) -
     assert by_name[0].scores == pytest.approx(by_model[0].scores, abs=1e-6)
 
 
-# --- loading and saving ---
-
-
 def test_bfloat16_is_close_and_says_so(model, model_folder: Path, files) -> None:
     rounded = verticlip.from_pretrained(model_folder, device="cpu", dtype="bfloat16")
     assert (model.dtype, rounded.dtype) == ("float32", "bfloat16")
@@ -399,9 +387,6 @@ def test_damaged_weights_reach_the_user_as_one_error(model_folder: Path, tmp_pat
     (folder / "model.safetensors").write_bytes(b"short")
     with pytest.raises(WeightsError, match=r"model\.safetensors: not a whole safetensors file"):
         verticlip.from_pretrained(folder)
-
-
-# --- bulk and lists ---
 
 
 def test_bulk_embedding_gives_the_same_vectors(model, files, tmp_path: Path) -> None:

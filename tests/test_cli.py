@@ -57,9 +57,6 @@ def rows(out: str) -> list[dict]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-# --- general ---
-
-
 def test_version_and_help(run) -> None:
     from verticlip import __version__
 
@@ -121,9 +118,6 @@ def test_warnings_become_notes(run, monkeypatch, tmp_path: Path) -> None:
         assert run("verify", "core", tmp_path)[2] == "note: two lines\nerror: done\n"
 
 
-# --- models ---
-
-
 def test_models_list_and_info(run, model_folder: Path) -> None:
     status, out, _ = run("models", "list", "--json")
     assert status == 0
@@ -139,9 +133,6 @@ def test_models_list_and_info(run, model_folder: Path) -> None:
     status, _, err = run("models", "info", "medical/tinny")
     assert status == 1
     assert "Did you mean" in err
-
-
-# --- classify ---
 
 
 def test_classify_prints_one_line_per_file(run, images: Path, model_folder: Path) -> None:
@@ -202,9 +193,6 @@ def test_classify_refuses(run, images: Path, model_folder: Path, extra, match: s
     assert "Traceback" not in err
 
 
-# --- embed ---
-
-
 def test_embed_and_embed_again(run, with_bad: Path, model_folder: Path, tmp_path: Path) -> None:
     from pyarrow import parquet
 
@@ -245,9 +233,6 @@ def test_embed_without_failures(run, images: Path, model_folder: Path, tmp_path:
     status, _, err = run("embed", tmp_path / "none", "-m", model_folder, "--out", tmp_path / "other.parquet")
     assert status == 1
     assert "none: no such file or folder" in err
-
-
-# --- train and evaluate ---
 
 
 def test_train_run_passes_its_options(run, monkeypatch, tmp_path: Path) -> None:
@@ -348,9 +333,6 @@ def test_evaluate_without_one_usable_image(run, model_folder: Path, tmp_path: Pa
     )
     assert (status, out) == (1, "")
     assert "none of 1 images could be used. First: " in err
-
-
-# --- verify, doctor, demo ---
 
 
 @pytest.fixture

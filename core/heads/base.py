@@ -149,6 +149,16 @@ def pick(outputs: Outputs, modality: str) -> Tensor:
     return outputs.embeddings[modality]
 
 
+def apply_linear(embeddings: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return ``e W^T + b`` float32 [B, K] of embeddings [B, D], weight [K, D] and bias [K], where ``e`` is.
+
+    Raises:
+        InputError: not [B, D], or non-finite values.
+    """
+    embeddings = as_embeddings(embeddings, width=weight.shape[1])
+    return embeddings @ weight.T.to(embeddings.device) + bias.to(embeddings.device)
+
+
 Validation = tuple[Tensor, ArrayLike]
 """Embeddings [M, D] and targets [M] that a fit may choose its regularization by."""
 

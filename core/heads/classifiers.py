@@ -16,7 +16,16 @@ from ..config import Config
 from ..errors import InputError
 from ..metrics.ranking import top_k
 from ..types import Modality, Outputs
-from .base import Validation, as_embeddings, candidates, check_names, parse_head, pick, standardization
+from .base import (
+    Validation,
+    apply_linear,
+    as_embeddings,
+    candidates,
+    check_names,
+    parse_head,
+    pick,
+    standardization,
+)
 
 C_GRID = tuple(10.0**power for power in range(-5, 3))
 """Inverse regularization tried by :meth:`LinearProbe.fit`, on standardized features."""
@@ -123,8 +132,7 @@ class LinearProbe:
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Return ``e W^T + b`` float32 [B, K]."""
-        embeddings = as_embeddings(embeddings, width=self.weight.shape[1])
-        return embeddings @ self.weight.T.to(embeddings.device) + self.bias.to(embeddings.device)
+        return apply_linear(embeddings, self.weight, self.bias)
 
     def scores(self, embeddings: Tensor) -> Tensor:
         """Return probabilities float32 [B, K] for embeddings float [B, D]."""

@@ -14,7 +14,16 @@ from torch import Tensor
 from ..config import Config
 from ..errors import InputError
 from ..types import Modality, Outputs
-from .base import Validation, as_embeddings, candidates, check_names, parse_head, pick, standardization
+from .base import (
+    Validation,
+    apply_linear,
+    as_embeddings,
+    candidates,
+    check_names,
+    parse_head,
+    pick,
+    standardization,
+)
 
 ALPHA_GRID = tuple(10.0**power for power in range(-3, 6))
 """Ridge penalties tried by :meth:`RegressionHead.fit`, on standardized features."""
@@ -120,17 +129,15 @@ class RegressionHead:
             if validation is None:
                 return head
             wanted = _target_table(validation[1], len(validation[0]), len(target_names))
-            error = head._linear(validation[0]).cpu().numpy() - _transformed(wanted, transform)
+            error = apply_linear(validation[0], head.weight, head.bias).cpu().numpy() - _transformed(
+                wanted, transform
+            )
             tried.append((float(((error / width) ** 2).mean()), head))
         return min(tried, key=lambda pair: pair[0])[1]
 
-    def _linear(self, embeddings: Tensor) -> Tensor:
-        embeddings = as_embeddings(embeddings, width=self.weight.shape[1])
-        return embeddings @ self.weight.T.to(embeddings.device) + self.bias.to(embeddings.device)
-
     def scores(self, embeddings: Tensor) -> Tensor:
         """Return predictions float32 [B, M] in the unit of the targets."""
-        values = self._linear(embeddings)
+        values = apply_linear(embeddings, self.weight, self.bias)
         if self.transform == "log":
             return values.exp()
         return values.expm1() if self.transform == "log1p" else values

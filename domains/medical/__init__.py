@@ -15,7 +15,6 @@ MODELS = (
         licence="Apache-2.0",
         intended_use="Demonstration and tests. Not a medical device; not for diagnosis or triage.",
         extra="medical",
-        tags=("demo", "packaged"),
     ),
 )
 """Models users can name."""
@@ -31,5 +30,5 @@ LOADERS = {"image": "loaders.image:load_image", "volume": "loaders.volume:load_v
 READERS = {"medmnist_npz": "readers:read_medmnist_npz", "voc_boxes": "readers:read_voc_boxes"}
 """{dataset layout: "module:function"}."""
 
-GOLDENS = {"medical_loading": "goldens:replay"}
-"""{golden system: "module:function"}; what the module holds is said in ``core/verify.py``."""
+GOLDENS = {"medical_loading": "goldens"}
+"""{golden system: "module"}; what the module holds is said in ``core/verify.py``."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import ConfigError, InputError, nearest, require
+from ...core.errors import InputError, require
 from .loaders.color import look_up_palette, ybr_to_rgb
 from .loaders.series import load_series
 from .loaders.windows import Table, Window
@@ -180,20 +180,6 @@ def _write_series(folder: Path, config: Mapping[str, Any], arrays: Mapping[str, 
 
 CASES = {"windowing": replay_windowing, "series_volume": replay_series_volume}
 """Golden cases by name."""
-
-
-def replay(config: Mapping[str, Any], inputs: Mapping[str, Any], case_dir: Path) -> dict[str, np.ndarray]:
-    """Return the outputs of the case named by ``config["case"]``.
-
-    Raises:
-        ConfigError: no replay is known for the case.
-    """
-    case = str(config["case"])
-    if case not in CASES:
-        raise ConfigError(
-            f"No replay for golden case {case!r}; known: {', '.join(CASES)}.{nearest(case, CASES)}"
-        )
-    return CASES[case](config, inputs, case_dir)
 
 
 def tolerance(case: str, name: str, expected: Any) -> float:

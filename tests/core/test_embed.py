@@ -183,6 +183,11 @@ def test_lists_of_files(items, tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         list_files("nowhere")
+    (tmp_path / "parts.csv").write_text("id,path,locator\na,scan.dcm,frame 0\nb,scan.dcm,frame 1\n")
+    with pytest.raises(
+        DataError, match="parts.csv: 'a' is a part of a file .locator 'frame 0'.; whole files are"
+    ):
+        list_files(tmp_path / "parts.csv")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: the folder holds no files"):
         list_files(tmp_path / "empty")

@@ -78,6 +78,28 @@ def test_encode_matches_forward_and_tokens_can_be_projected():
     assert model.encode_tokens("text", given["text"], project=True).tokens.shape == (3, 6, 8)
 
 
+def test_projected_tokens_end_in_the_joint_space():
+    text = {"backend": "clip_text", "context_length": 6, "vocab_size": 50, "width": 16, "layers": 1, "heads": 2,
+            "mlp_width": 32, "output_dim": 8}  # fmt: skip
+    model = build(towers={"text": text})
+    given = {"input_ids": torch.tensor([[1, 5, 49], [1, 49, 0]])}
+    tokens = model.encode_tokens("text", given, project=True).tokens
+    assert tokens.shape == (2, 3, 8)
+    # The state at the end token is the one that is pooled.
+    torch.testing.assert_close(tokens[[0, 1], [2, 1]], model.encode("text", given, normalize=False))
+
+
+def test_tokens_that_cannot_be_projected_are_an_error():
+    options = {"layers": 1, "width": 64, "image_size": 16, "patch_size": 8}
+    model = build(
+        towers={"image": {"backend": "open_clip", "kind": "vision", "output_dim": 8, "options": options}}
+    )
+    with pytest.raises(
+        InputError, match="a projection of its own that tokens cannot take. Use project=False"
+    ):
+        model.encode_tokens("image", {"pixels": torch.rand(1, 3, 16, 16)}, project=True)
+
+
 def test_unknown_modality_and_width_mismatch():
     with pytest.raises(InputError, match="no 'imge' tower; it takes: image, text. Did you mean 'image'"):
         build().encode("imge", {})

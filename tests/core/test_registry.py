@@ -10,9 +10,11 @@ from verticlip.core.errors import ConfigError
 def test_every_declared_word_leads_to_a_function():
     for name in registry.ROOMS:
         room = registry.room(name)
-        for kind in ("loaders", "readers", "architectures", "goldens"):
+        for kind in ("loaders", "readers", "architectures"):
             for word in getattr(room, kind):
                 assert callable(room.function(kind, word)), (name, kind, word)
+        for word in room.goldens:
+            assert room.module("goldens", word).CASES, (name, word)
         for recipe in room.recipes.values():
             assert recipe.path.is_file()
 

@@ -18,37 +18,6 @@ from verticlip.core.recipe import dump_recipe, load_recipe
 from verticlip.core.train import train
 from verticlip.core.training_data import prepare_data
 
-PROMPTS = """
-name: shapes
-templates: ["{}", "a picture of a {}"]
-classes:
-  circle: [circle, disc]
-  square: [square, box]
-"""
-RECIPE = """
-name: shapes
-seed: 3
-prompts: words
-model:
-  name: test/shapes
-  embed_dim: 16
-  towers:
-    image: {backend: timm, architecture: resnet10t, options: {channels: [8, 8, 16, 16], stem_width: 8}}
-    text: {backend: bert, vocab_size: 99, width: 16, layers: 1, heads: 2, mlp_width: 32, max_positions: 16, dropout: 0.1}
-image: {size: 24, resize: squash}
-text: {context_length: 16}
-tokenizer: {vocab_size: 200}
-data:
-  sources: [{name: shapes, path: photos}]
-  validation: {fraction: 0.25, near_duplicate_bits: 0}
-augment: {flip_horizontal: 0.5, noise: 0.05}
-optim: {lr: 0.01, ema_decay: 0.8, warmup_steps: 2}
-batch_size: 8
-epochs: 20
-checkpoint_steps: 1
-evaluation: {every_epochs: 4, min_above_chance: 0.2}
-"""
-
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -56,25 +25,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory) -> Path:
-    """A folder with a recipe, its prompt set and 48 pictures of circles and squares."""
-    folder = tmp_path_factory.mktemp("shapes")
-    (folder / "recipe.yaml").write_text(RECIPE)
-    (folder / "words.yaml").write_text(PROMPTS)
-    rng = np.random.default_rng(0)
-    for name in ("circle", "square"):
-        (folder / "photos" / name).mkdir(parents=True)
-        for number in range(24):
-            rows, columns = np.mgrid[:32, :32] - rng.integers(12, 20, 2)[:, None, None]
-            inside = (
-                np.hypot(rows, columns) < 9 if name == "circle" else np.maximum(abs(rows), abs(columns)) < 8
-            )
-            picture = np.where(inside, 200, 40) + rng.integers(-20, 20, (32, 32))
-            Image.fromarray(picture.astype(np.uint8)).save(folder / "photos" / name / f"{number}.png")
-    return folder
 
 
 def run(shapes: Path, out: Path, *overrides: str, **options):
@@ -302,7 +252,9 @@ def test_bad_recipes_fail_before_anything_is_written(shapes, tmp_path, override,
 def test_unknown_recipes_and_missing_prompts(shapes, tmp_path):
     with pytest.raises(ConfigError, match="No recipe called 'medical/tinny'. Did you mean 'medical/tiny'"):
         train("medical/tinny", shapes, tmp_path)
-    (tmp_path / "r.yaml").write_text(RECIPE.replace("prompts: words", "prompts: other"))
+    (tmp_path / "r.yaml").write_text(
+        (shapes / "recipe.yaml").read_text().replace("prompts: words", "prompts: other")
+    )
     with pytest.raises(ConfigError, match=r"prompt set 'other' not found; looked for other.yaml in"):
         train(tmp_path / "r.yaml", shapes, tmp_path / "out")
     with pytest.raises(DataError, match="no such data folder"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -24,13 +23,11 @@ def system(monkeypatch) -> ModuleType:
         module.seen.append((config["case"], sorted(inputs), case_dir))
         return {"y": inputs["x"] * 2}
 
-    replay.__module__ = "toy_goldens"
     module.CASES = {"double": replay, "double.more": replay}
     module.TOLERANCES = {"double": (1e-3, 0.0), "double.more": (0.0, 0.5)}
-    monkeypatch.setitem(sys.modules, "toy_goldens", module)
     medical = registry.room("medical")
-    monkeypatch.setitem(medical.goldens, "toy", "unused:unused")
-    monkeypatch.setattr(registry.Room, "function", lambda self, kind, word: replay)
+    monkeypatch.setitem(medical.goldens, "toy", "unused")
+    monkeypatch.setattr(registry.Room, "module", lambda self, kind, word: module)
     return module
 
 

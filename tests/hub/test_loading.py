@@ -39,9 +39,6 @@ def edit_weights(folder: Path, change) -> None:
     save_file(state, folder / "model.safetensors")
 
 
-# --- folders ---
-
-
 def test_a_folder_loads_in_evaluation_mode_with_equal_values(folder: Path) -> None:
     network, processor, prompts = load(folder)
     stored = load_file(folder / "model.safetensors")
@@ -119,9 +116,6 @@ def test_parameters_are_built_without_values_first(folder: Path, monkeypatch) ->
     assert seen == [True, True]
 
 
-# --- names ---
-
-
 @pytest.mark.parametrize(
     ("name", "match"),
     [
@@ -155,9 +149,6 @@ def test_a_folder_without_a_required_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(WeightsError, match=f"no {name}. A model folder needs"):
         loading.resolve(folder)
-
-
-# --- registered models ---
 
 
 def register(monkeypatch, **changes) -> None:
@@ -220,9 +211,6 @@ def test_a_registry_entry_without_any_weights(monkeypatch) -> None:
     register(monkeypatch)
     with pytest.raises(ConfigError, match="names no packaged weights and no pinned repository"):
         loading.resolve("medical/test")
-
-
-# --- damaged or unsafe folders ---
 
 
 def drop(state) -> None:
@@ -310,9 +298,6 @@ def test_a_missing_or_damaged_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match=r"asks for tokenizer.json, which is missing"):
         load(folder)
-
-
-# --- the Hub, against a small server of its own ---
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -1,0 +1,28 @@
+"""Package namespaces whose names are imported on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+
+def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
+    """Return the module-level ``__getattr__`` of ``package``.
+
+    Args:
+        package: full name of the package.
+        homes: {public name: module below ``package`` that defines it}.
+
+    Example:
+        >>> lazy_names("verticlip.core", {"ConfigError": "errors"})("ConfigError").__name__
+        'ConfigError'
+    """
+
+    def __getattr__(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(
+                f"module {package!r} has no attribute {name!r}; it has: {', '.join(sorted(homes))}"
+            )
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    return __getattr__

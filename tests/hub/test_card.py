@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+import verticlip
+from verticlip.core.errors import ConfigError
+from verticlip.hub.card import render_card
+
+
+@pytest.fixture(scope="module")
+def trained(shapes, tmp_path_factory):
+    """The model folder of a short run with everything a card needs."""
+    overrides = [
+        "epochs=2",
+        "evaluation.min_above_chance=0",
+        "model.licence=MIT",
+        "model.description=Two shapes, for tests.",
+    ]
+    out = tmp_path_factory.mktemp("runs") / "card"
+    return verticlip.train(shapes / "recipe.yaml", shapes, out, overrides=overrides).model
+
+
+def test_training_writes_a_card_with_the_recorded_numbers(trained):
+    card = (trained / "README.md").read_text()
+    metrics = json.loads((trained / "metrics.json").read_text())
+    accuracy = metrics["validation"]["sources"]["shapes"]["accuracy"]
+    assert f"{accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f})" in card
+    assert "license: mit" in card
+    assert f"digest `{metrics['recipe']}`" in card
+    assert f"{metrics['run']['parameters']:,} parameters" in card
+    counts = metrics["source_splits"]["shapes"]
+    assert f"| shapes | - | - | {counts['train']} | {counts['val']} |" in card
+    assert not re.search(r"\{\w+\}", card), "a placeholder was left"
+
+
+def test_a_trained_folder_loads_and_answers(trained, shapes):
+    model = verticlip.from_pretrained(trained)
+    answers = model.classify(sorted((shapes / "photos" / "circle").glob("*.png"))[:3])
+    assert set(answers[0].scores) == {"circle", "square"}
+    assert answers[0].revision.startswith("sha256:")
+
+
+@pytest.mark.parametrize("word", ["licence", "description"])
+def test_a_card_without_licence_or_description_is_refused(trained, tmp_path, word):
+    folder = shutil.copytree(trained, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, word: ""}))
+    with pytest.raises(ConfigError, match=f"has no {word}; a card needs one"):
+        render_card(folder)
+
+
+def test_cards_of_packaged_models_show_their_stored_metrics():
+    from verticlip.core import registry
+
+    for spec in registry.models().values():
+        if spec.weights.packaged:
+            folder = registry.room(spec.domain).folder / spec.weights.packaged
+            assert (folder / "README.md").read_text() == render_card(folder)
