@@ -6,7 +6,9 @@ Data goes to standard output, talk to standard error. Exit status: 0 done, 1 fai
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -20,6 +22,7 @@ from .console import number, plain, print_json, print_table, say
 from .core.errors import ConfigError, VerticlipError
 
 if TYPE_CHECKING:
+    from .core.answers import Failure
     from .core.prompts import PromptSet
     from .core.types import Sample
     from .facade import Model
@@ -65,6 +68,11 @@ def main() -> None:
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger(__package__).setLevel(logging.INFO)
     warnings.showwarning = lambda message, *_, **__: say(f"note: {' '.join(str(message).split())}")
+    # Pillow warns at half of its limit; the package's own ceiling decides.
+    warnings.filterwarnings("ignore", message=r"Image size .* exceeds limit")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name need not be UTF-8; escaped, it is still valid JSON and reads back as the same name.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(args=[argument for argument in arguments if argument != "--debug"])
     except Exception as error:  # the edge of the program
@@ -72,10 +80,21 @@ def main() -> None:
             traceback.print_exc()
         elif isinstance(error, VerticlipError):
             say(f"error: {' '.join(str(error).split())}")
+        elif isinstance(error, OSError) and error.errno is not None:
+            say(f"error: {_os_reason(error)}")
         else:
             # The text of other libraries' errors may quote file content; only the type is safe to show.
             say(f"error: unexpected {type(error).__name__}. Run the command again with --debug to see where.")
         sys.exit(1)
+
+
+def _os_reason(error: OSError) -> str:
+    """Return what the system refused, without the text of the library that asked."""
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    return (
+        f"{place}{os.strerror(error.errno or 0)}. Check that the folder exists, may be written to and "
+        "has space left, or choose another."
+    )
 
 
 def _show_version(value: bool) -> None:
@@ -205,7 +224,7 @@ def _classify(
                 )
         else:
             failed += 1
-            say(f"{answer.id}: {answer.error}")
+            say(_failure_line(answer))
     _finish(failed, len(items))
 
 
@@ -311,7 +330,7 @@ def evaluate_zero_shot(
         names = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "calibration_error")
         print_table(("metric", "value"), [(name, str(getattr(result.report, name))) for name in names])
     for failure in result.failures:
-        say(f"{failure.id}: {failure.error}")
+        say(_failure_line(failure))
     say(f"report and confusion matrix in {out}")
     _finish(len(result.failures), len(result.failures) + result.report.rows)
 
@@ -409,6 +428,10 @@ def _prompts(path: Path | None) -> PromptSet | None:
     return PromptSet.load(path)
 
 
+_NOT_OPTIONS = ("path", "options", "transform", "limits", "modality")
+"""Arguments of a loader that no text can stand for, or that the program gives itself."""
+
+
 def _load_options(pairs: list[str] | None) -> dict[str, Any]:
     """Return loader options; messages name the paths, because the user typed them."""
     import yaml
@@ -418,8 +441,21 @@ def _load_options(pairs: list[str] | None) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
             raise ConfigError(f"--load {pair!r} is not KEY=VALUE, for example window=lung.")
-        options[key] = yaml.safe_load(value)
+        if key in _NOT_OPTIONS:
+            raise ConfigError(f"--load {key} is not a loader option. Give one such as window=lung.")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(
+                f"--load {pair!r}: the value cannot be read. Write a word, a number or a list like [40, 80]."
+            ) from None
     return options
+
+
+def _failure_line(failure: Failure) -> str:
+    """Return the input and the reason on one line; most reasons name the input already."""
+    named = failure.error.startswith(" ".join(failure.id.split()))
+    return " ".join((failure.error if named else f"{failure.id}: {failure.error}").split())
 
 
 def _model(name: str, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> Model:

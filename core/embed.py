@@ -187,6 +187,8 @@ class _Run:
             stored = json.loads((parquet.read_schema(self.out).metadata or {}).get(_METADATA, b"{}"))
         except (pyarrow.ArrowInvalid, OSError, ValueError):
             stored = {}
+        if not stored:
+            raise ConfigError(f"{self.out} exists and is no result of this program. Choose another --out.")
         self._refuse_other(
             stored, f"{self.out} exists and", f"Delete it or choose another --out than {self.out.name}."
         )
@@ -235,6 +237,7 @@ class _Run:
         chunk = self.items[index * self.part_size : (index + 1) * self.part_size]
         for identifier, path, pending in _read_ahead(pool, self.encoder.read, chunk, ahead):
             try:
+                _check_id(identifier)
                 batch.append((identifier, path, pending.result()))
             except Exception as error:  # the edge of the batch: one bad file must not stop the others
                 failures.append(_failure(identifier, path, reason_of(error)))
@@ -242,7 +245,8 @@ class _Run:
                 flush()
         if batch:
             flush()
-        lines = "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures)
+        # ASCII, because a name that is not UTF-8 can only be written as an escape.
+        lines = "".join(json.dumps(failure) + "\n" for failure in failures)
         write_text_atomic(self._part_failures(index), lines)
         self._write_table(self.part(index), ids, vectors)
 
@@ -309,6 +313,14 @@ def _read_ahead(
         if len(waiting) > ahead:
             yield waiting.popleft()
     yield from waiting
+
+
+def _check_id(identifier: str) -> None:
+    """Raise ``InputError`` when Parquet, whose text is UTF-8, cannot hold ``identifier``."""
+    try:
+        identifier.encode()
+    except UnicodeEncodeError:
+        raise InputError("the name is not UTF-8. Rename the file.") from None
 
 
 def _failure(identifier: str, path: Path, reason: str) -> dict[str, str]:

@@ -44,7 +44,9 @@ def write_text_atomic(path: str | Path, text: str) -> None:
 
 def write_json_atomic(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys through a temporary name."""
-    write_text_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    # A file name need not be UTF-8; its stray bytes become JSON escapes.
+    write_text_atomic(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def read_json(path: str | Path, *, limits: Limits = DEFAULT) -> Any:

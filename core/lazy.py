@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
 
-def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
+def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """Return the module-level ``__getattr__`` of ``package``.
 
     Args:
@@ -18,7 +19,7 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object
         'ConfigError'
     """
 
-    def __getattr__(name: str) -> object:
+    def __getattr__(name: str) -> Any:
         if name not in homes:
             raise AttributeError(
                 f"module {package!r} has no attribute {name!r}; it has: {', '.join(sorted(homes))}"

@@ -6,6 +6,7 @@ A header, not the decoded data, is compared with a ceiling: a 300 kB file that w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,9 +58,10 @@ class Limits:
         """
         ceiling = getattr(self, name)
         if value > ceiling:
+            value = math.ceil(value)
             raise LimitError(
                 f"{what} {value:,} is over the limit of {ceiling:,}. "
-                f"If this input is trusted, pass limits=Limits({name}={int(value)})."
+                f"If this input is trusted, pass limits=Limits({name}={value})."
             )
 
 

@@ -64,6 +64,7 @@ class ContrastiveModel(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale))
         bias = config.logit_bias
         self.logit_bias = nn.Parameter(torch.tensor(bias)) if bias is not None else None
+        self._frozen: set[str] = set()
         # Inference-only stand-ins for towers; kept out of the module tree so that they are never saved.
         self._fast: dict[str, Callable[..., TowerOutput]] = {}
 
@@ -90,6 +91,27 @@ class ContrastiveModel(nn.Module):
     def clamp_scale_(self) -> None:
         """Keep the log scale within [0, ln 100]; call after each optimizer step."""
         self.logit_scale.clamp_(0.0, LN_100)
+
+    def freeze(self, modality: str) -> None:
+        """Keep a tower and its projection as they are: no gradients, no dropout, no running statistics.
+
+        Raises:
+            ConfigError: the model has no such tower.
+        """
+        if modality not in self.towers:
+            raise ConfigError(f"freeze: the model has no {modality!r}; it has {', '.join(self.modalities)}.")
+        self._frozen.add(modality)
+        self.towers[modality].requires_grad_(False)
+        self.projections[modality].requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ContrastiveModel:
+        """Set training mode, except for frozen towers: batch norm would go on learning in them."""
+        super().train(mode)
+        for modality in self._frozen:
+            self.towers[modality].eval()
+            self.projections[modality].eval()
+        return self
 
     def use_fast_towers(self, towers: Mapping[str, Callable[..., TowerOutput]]) -> None:
         """Answer inference calls with these stand-ins; training and saving keep the real towers."""
@@ -138,13 +160,13 @@ class ContrastiveModel(nn.Module):
         if not project:
             return output
         states = cast("Tower", self.towers[modality]).project(output.tokens)
-        projection = self.config.towers[modality].projection
-        if projection == "none" and states.shape[-1] != self.config.embed_dim:
+        projection = self.projections[modality]
+        if isinstance(projection, nn.Identity) and states.shape[-1] != self.config.embed_dim:
             raise InputError(
                 f"The {modality!r} tower of {self.config.name!r} ends in a projection of its own that tokens "
                 "cannot take. Use project=False."
             )
-        return TokenOutput(self.projections[modality](states), output.grid, output.mask)
+        return TokenOutput(projection(states), output.grid, output.mask)
 
     def forward(self, batch: Batch, *, tokens: tuple[str, ...] = ()) -> Outputs:
         """Return embeddings of every modality in ``batch`` and the tokens that were asked for."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     ImageInput = Sample | PILImage.Image | np.ndarray | Tensor
 
 TOKENIZER_FILE = "tokenizer.json"
-CONFIG_FILE = "processor.json"
+PROCESSOR_FILE = "processor.json"
 
 
 class Processor:
@@ -123,7 +123,7 @@ class Processor:
         if config.stretch is not None:
             pixels = _stretch(pixels, *config.stretch)
         # 8-bit images are resized as 8 bits: twice as fast, and what the references do.
-        return _set_channels(_unit(_resize(pixels, config)), config.channels)
+        return _set_channels(_unit(_resize(pixels, config, limits=self.limits, name=name)), config.channels)
 
     def finish_images(
         self, fitted: Tensor, *, train: bool = False, generator: torch.Generator | None = None
@@ -173,7 +173,7 @@ class Processor:
     def save(self, folder: str | Path) -> None:
         """Write ``processor.json`` and, if there is one, ``tokenizer.json`` into ``folder``."""
         folder = Path(folder)
-        write_json_atomic(folder / CONFIG_FILE, self.config.model_dump(mode="json"))
+        write_json_atomic(folder / PROCESSOR_FILE, self.config.model_dump(mode="json"))
         if self._tokenizer_json is not None:
             write_text_atomic(folder / TOKENIZER_FILE, self._tokenizer_json)
 
@@ -185,12 +185,15 @@ class Processor:
             ConfigError: a file is missing, damaged or has unknown keys.
         """
         folder = Path(folder)
-        config = read_config(ProcessorConfig, folder / CONFIG_FILE, limits=limits)
+        config = read_config(ProcessorConfig, folder / PROCESSOR_FILE, limits=limits)
         path = folder / TOKENIZER_FILE
         text = None
         if path.is_file():
             limits.check("config_bytes", path.stat().st_size, what=f"{path.name}: bytes")
-            text = path.read_text(encoding="utf-8")
+            try:
+                text = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                raise ConfigError(f"{path}: not UTF-8 text, so no tokenizer file. Fetch it again.") from None
         return cls(config, text, limits=limits)
 
 
@@ -287,8 +290,12 @@ def _stretch(pixels: Tensor, low: float, high: float) -> Tensor:
     return ((pixels - floor) / (ceiling - floor)).clamp(0.0, 1.0) if ceiling > floor else pixels
 
 
-def _resize(pixels: Tensor, config: ImageProcessing) -> Tensor:
-    """Antialiased resize of [C, H, W] to a square of ``config.size``."""
+def _resize(pixels: Tensor, config: ImageProcessing, *, limits: Limits, name: str) -> Tensor:
+    """Antialiased resize of [C, H, W] to a square of ``config.size``.
+
+    Raises:
+        LimitError: a strip so thin that its long side, enlarged with the short one, is over ``limits``.
+    """
     height, width = pixels.shape[1:]
     size = config.size
     if config.resize == "squash":
@@ -303,6 +310,7 @@ def _resize(pixels: Tensor, config: ImageProcessing) -> Tensor:
     # Side lengths and crop offsets follow torchvision, which the published weights were trained with.
     short, long = min(height, width), max(height, width)
     long_side = int(size * long / short)
+    limits.check("pixels", size * long_side, what=f"{name}: pixels after resizing {height} x {width}")
     new = (size, long_side) if height <= width else (long_side, size)
     pixels = _interpolate(pixels, *new, config.interpolation)
     top, left = round((new[0] - size) / 2), round((new[1] - size) / 2)

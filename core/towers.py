@@ -114,12 +114,16 @@ class OpenClipAdapter(Tower):
         return TowerOutput(pooled, TokenOutput(states) if tokens else None)
 
 
-_TRANSFORMERS_INPUTS = {
-    "clip_vision_model": ("pixels", "pixel_values"),
-    "siglip_vision_model": ("pixels", "pixel_values"),
-    "clap_audio_model": ("features", "input_features"),
+_TRANSFORMERS = {
+    "bert": ("BertModel", "input_ids", "input_ids"),
+    "roberta": ("RobertaModel", "input_ids", "input_ids"),
+    "clip_text_model": ("CLIPTextModel", "input_ids", "input_ids"),
+    "clip_vision_model": ("CLIPVisionModel", "pixels", "pixel_values"),
+    "siglip_text_model": ("SiglipTextModel", "input_ids", "input_ids"),
+    "siglip_vision_model": ("SiglipVisionModel", "pixels", "pixel_values"),
+    "clap_audio_model": ("ClapAudioModel", "features", "input_features"),
 }
-"""{model type: (our input, the model's argument)}; the others take ``input_ids``."""
+"""{model type: (class, our input, the argument it goes to)}."""
 
 
 class TransformersAdapter(Tower):
@@ -129,15 +133,16 @@ class TransformersAdapter(Tower):
         super().__init__()
         import transformers
 
+        name, self.source, self.argument = _TRANSFORMERS[config.model_type]
         try:
             settings = transformers.AutoConfig.for_model(config.model_type, **_no_loading(config.options))
-            self.model = transformers.AutoModel.from_config(settings, trust_remote_code=False)
+            # By class: AutoModel does not know the towers that are half of another model.
+            self.model: Any = getattr(transformers, name)(settings)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"transformers {config.model_type!r} does not take these options: {error}."
             ) from None
         self.pooling = config.pooling
-        self.source, self.argument = _TRANSFORMERS_INPUTS.get(config.model_type, ("input_ids", "input_ids"))
         self.width = int(settings.hidden_size)
 
     def forward(self, inputs: Mapping[str, Tensor], *, tokens: bool = False) -> TowerOutput:
@@ -148,6 +153,8 @@ class TransformersAdapter(Tower):
             arguments["attention_mask"] = mask
         result = self.model(**arguments)
         states = result.last_hidden_state
+        if states.ndim == 4:  # a feature map [B, W, rows, columns]
+            states = states.flatten(2).transpose(1, 2)
         if self.pooling == "pooler":
             pooled = result.pooler_output
         elif self.pooling == "cls":

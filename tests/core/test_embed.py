@@ -149,7 +149,7 @@ def test_another_model_does_not_continue_the_parts(items, tmp_path: Path) -> Non
 def test_foreign_files_are_not_overwritten(items, tmp_path: Path) -> None:
     out = tmp_path / "notes.txt"
     out.write_text("mine")
-    with pytest.raises(ConfigError, match="exists and has model None"):
+    with pytest.raises(ConfigError, match="exists and is no result of this program"):
         embed_files(encoder(), items, out)
     assert out.read_text() == "mine"
     (tmp_path / "out.parquet.parts").mkdir()
@@ -227,3 +227,12 @@ def test_kill_and_rerun_end_in_the_same_bytes(items, tmp_path: Path) -> None:
     embed_files(same, items, whole, batch_size=2, part_size=4)
     assert out.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inputs", "out.parquet", "whole.parquet"]
+
+
+def test_a_name_that_is_not_utf8_is_set_aside(items, tmp_path: Path) -> None:
+    name = os.fsdecode(b"na\xefve.txt")
+    (tmp_path / "inputs" / name).write_text("1")
+    report = embed_files(encoder(), list_files(tmp_path / "inputs"), tmp_path / "out.parquet")
+    assert (report.embedded, report.failed) == (23, 1)
+    failure = json.loads(report.failures.read_text())
+    assert (failure["id"], failure["reason"]) == (name, "the name is not UTF-8. Rename the file.")

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
-from verticlip.core.config import ModelConfig, parse_config
+from verticlip.core.config import ModelConfig, TransformersTower, parse_config
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.model import ContrastiveModel
 from verticlip.core.types import Batch
@@ -148,6 +149,26 @@ def test_open_clip_adapter_gives_its_own_outputs(kind):
     expected = tower.model(arguments["pixels" if kind == "vision" else "input_ids"])[0]
     torch.testing.assert_close(model.encode("image", arguments, normalize=False), expected)
     assert model.encode_tokens("image", arguments).tokens.shape[0] == 2
+
+
+@pytest.mark.parametrize("model_type", get_args(TransformersTower.model_fields["model_type"].annotation))
+def test_every_transformers_model_can_be_a_tower(model_type):
+    options = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    arguments = {"input_ids": torch.tensor([[2, 5, 3], [2, 6, 3]])}
+    if "vision" in model_type:
+        options |= {"image_size": 16, "patch_size": 8}
+        arguments = {"pixels": torch.rand(2, 3, 16, 16)}
+    elif "audio" in model_type:
+        options = {"hidden_size": 16, "patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [1, 2],
+                   "num_mel_bins": 16, "spec_size": 32, "patch_size": 4, "patch_stride": [4, 4], "window_size": 4}  # fmt: skip
+        arguments = {"features": torch.rand(2, 1, 64, 16)}
+    else:
+        options |= {"vocab_size": 60}
+    tower = {"backend": "transformers", "model_type": model_type, "options": options, "pooling": "pooler"}
+    model = build(towers={"image": tower})
+    assert model.encode("image", arguments).shape == (2, 8)
+    tokens = model.encode_tokens("image", arguments).tokens
+    assert (tokens.ndim, tokens.shape[0], tokens.shape[-1]) == (3, 2, 16)
 
 
 def test_transformers_adapter_pools_only_real_tokens():

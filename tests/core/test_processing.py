@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from verticlip.core.config import AugmentConfig, ImageProcessing, ProcessorConfig, TextProcessing
 from verticlip.core.errors import ConfigError, InputError, LimitError
+from verticlip.core.files import write_json_atomic
 from verticlip.core.limits import Limits
 from verticlip.core.processing import Processor, to_pixels
 from verticlip.core.types import Sample
@@ -226,3 +227,16 @@ def test_standardized_images_have_their_own_mean():
     pixels = image_processor(standardize=0.05)("image", [noise(20, 20), torch.full((1, 9, 9), 0.3)])["pixels"]
     torch.testing.assert_close(pixels.mean((1, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
     assert pixels[1].abs().max() < 1e-4
+
+
+def test_a_strip_too_thin_to_enlarge_is_refused():
+    processor = image_processor(size=64, resize="shortest")
+    with pytest.raises(LimitError, match=r"pixels after resizing 1 x 60000 245,760,000 is over the limit"):
+        processor("image", [torch.zeros(1, 1, 60_000, dtype=torch.uint8)])
+
+
+def test_a_tokenizer_file_that_is_no_text(tmp_path):
+    write_json_atomic(tmp_path / "processor.json", {"text": {"context_length": 8}})
+    (tmp_path / "tokenizer.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: not UTF-8 text"):
+        Processor.load(tmp_path)

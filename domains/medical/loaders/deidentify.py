@@ -154,7 +154,7 @@ def _write(dataset: Dataset, out: Path, label: str) -> None:
     try:
         with atomic_path(out) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
-    except MedicalImageError:
+    except (MedicalImageError, OSError):
         raise
     except Exception as error:  # pydicom refuses to write some damaged elements with many types
         raise CorruptFile(f"{label}: an element cannot be written. Repair the file first.") from error

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ....core.errors import nearest
 from ....core.limits import Limits
 from .color import apply_icc, apply_palette
 from .dicom_file import DicomFile, open_dicom
@@ -20,6 +21,7 @@ from .header import Header, allowed_meta
 from .pixels import PixelInfo, decode_frames, read_pixel_info
 from .records import ImageOptions, Meta, choose_frames
 from .windows import (
+    FUNCTIONS,
     Range,
     Table,
     ValueMap,
@@ -315,6 +317,14 @@ def _one_header_window(source: Header, header: Header, index: int, prefer_lut: b
     if not has_window:
         return None
     function = source.get("VOILUTFunction") or "LINEAR"
+    if function not in FUNCTIONS:
+        # Only a slip is quoted: a damaged header may hold anything here, a name included.
+        hint = nearest(function, FUNCTIONS)
+        shown = f" {function!r}" if hint else ""
+        raise WindowError(
+            f"{header.label}: VOILUTFunction{shown} of the header is none of {', '.join(FUNCTIONS)}.{hint} "
+            "Repair the header, or pass window=(center, width)."
+        )
     try:
         return Window(centers[index], widths[index], function, source=f"header {index}")
     except WindowError as error:

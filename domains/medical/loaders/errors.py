@@ -148,14 +148,20 @@ def check_input_file(path: str | os.PathLike[str], *, limits: Limits, label: str
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingInput(
-            f"{label}: no such file. Pass show_paths=True to see the path in messages."
-        ) from None
+        hint = (
+            "Check the path." if label == str(path) else "Pass show_paths=True to see the path in messages."
+        )
+        raise MissingInput(f"{label}: no such file. {hint}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise MedicalImageError(f"{label}: cannot be opened ({reason}). Check the path.") from None
     if stat.S_ISDIR(status.st_mode):
         raise DirectoryInput(
             f"{label}: is a folder, one file was expected. For slices use load_series(folder)."
         )
     if not stat.S_ISREG(status.st_mode):
         raise MedicalImageError(f"{label}: is not a regular file. Copy its content to a file first.")
+    if not os.access(path, os.R_OK):
+        raise MedicalImageError(f"{label}: may not be read. Ask for read permission, or copy the file.")
     check_limit(limits, "file_bytes", status.st_size, what=f"{label}: file bytes")
     return status.st_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,8 +71,10 @@ def load_raster(path: str | os.PathLike[str], options: ImageOptions, *, limits: 
             f"{label}: starts like an image but is not a readable PNG, JPEG or TIFF."
         ) from error
     except Image.DecompressionBombError as error:
+        declared = int(re.findall(r"\d+", str(error))[0])
+        check_limit(limits, "pixels", declared, what=f"{label}: pixels")
         raise OverLimit(
-            f"{label}: declares more pixels than Pillow's own limit. Split or shrink the image."
+            f"{label}: {declared:,} pixels are more than Pillow decodes. Split or shrink the image."
         ) from error
     except Exception as error:  # Pillow's plugins raise many types on damaged input
         raise CorruptFile(

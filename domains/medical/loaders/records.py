@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -68,6 +69,7 @@ class ImageOptions:
     show_paths: bool = False
 
     def __post_init__(self) -> None:
+        self._check_types()
         for step in self.skip:
             if step not in STEPS:
                 raise ConfigError(
@@ -81,6 +83,21 @@ class ImageOptions:
             raise ConfigError("Give frame= (one image) or frames= (a stack of frames), not both.")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise ConfigError(f"size must be (height, width) of at least 1, got {self.size!r}.")
+
+    def _check_types(self) -> None:
+        for name in ("frame", "index"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise ConfigError(f"{name} must be a whole number or None, got {value!r}.")
+        for name in ("prefer_lut", "force", "strict", "icc", "show_paths"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+        for name in ("box", "size"):
+            value = getattr(self, name)
+            if value is not None and not (_is_list(value) and all(isinstance(v, Real) for v in value)):
+                raise ConfigError(f"{name} must be a list of numbers, got {value!r}.")
+        if not _is_list(self.skip):
+            raise ConfigError(f"skip must be a list of steps such as ['window'], got {self.skip!r}.")
 
     def with_(self, **changes: Any) -> ImageOptions:
         """Return a copy with some fields changed; unknown names raise ``ConfigError``."""
@@ -177,6 +194,10 @@ class MedicalVolume(Sample):
         return f"MedicalVolume(pixels={list(self.pixels.shape)}, spacing_mm={spacing}, space={self.space})"
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+
+
 def choose_frames(options: ImageOptions, count: int, label: str) -> Sequence[int]:
     """Return the frame numbers that the options ask for in a file of ``count`` frames.
 
@@ -198,7 +219,12 @@ def choose_frames(options: ImageOptions, count: int, label: str) -> Sequence[int
             raise FrameError(f"{label}: frames must be 'all', a slice or numbers, got {options.frames!r}.")
         chosen = range(count)
     else:
-        chosen = [int(index) for index in options.frames or ()]
+        try:
+            chosen = [int(index) for index in options.frames or ()]
+        except (TypeError, ValueError):
+            raise FrameError(
+                f"{label}: frames must be 'all', a slice or numbers, got {options.frames!r}."
+            ) from None
     if not chosen or not all(0 <= index < count for index in chosen):
         raise FrameError(f"{label}: frames outside the file asked for; it has {count} (0 to {count - 1}).")
     return chosen

@@ -227,7 +227,11 @@ def explicit_maps(choice: Any, values: np.ndarray, valid: np.ndarray | None = No
             raise WindowError(
                 f"A window is (center, width) or (center, width, function), got {len(choice)} values."
             )
-        return [Window(float(choice[0]), float(choice[1]), *choice[2:])]
+        try:
+            center, width = (float(value) for value in choice[:2])
+        except (TypeError, ValueError):
+            raise WindowError(f"A window is (center, width) in numbers, got {list(choice)!r:.80}.") from None
+        return [Window(center, width, *choice[2:])]
     if not isinstance(choice, str):
         raise WindowError(f"A window is a name, (center, width) or None, got {type(choice).__name__}.")
     if choice == "multi":

@@ -220,3 +220,10 @@ def test_risky_pixels_are_reported(make, tmp_path):
     warnings = " ".join(deidentify(source, tmp_path / "b.dcm").warnings)
     assert "BurnedInAnnotation is YES" in warnings
     assert "modality US" in warnings
+
+
+def test_a_target_that_cannot_be_written_is_not_called_corrupt(make, tmp_path):
+    path = make.image(tmp_path / "a.dcm", np.zeros((4, 4), np.uint16))
+    (tmp_path / "file").write_text("")
+    with pytest.raises((FileExistsError, NotADirectoryError)):
+        deidentify(path, tmp_path / "file" / "b.dcm")

@@ -257,6 +257,13 @@ def test_an_unknown_function_is_named(make, tmp_path):
         load_image(path, window="header")
 
 
+def test_a_function_that_is_no_slip_is_not_quoted(make, tmp_path):
+    path = make.image(tmp_path / "a.dcm", RAMP, WindowCenter=2, WindowWidth=3, VOILUTFunction="ZAPHOD")
+    with pytest.raises(WindowError, match="VOILUTFunction of the header is none of LINEAR") as caught:
+        load_image(path, window="header")
+    assert "ZAPHOD" not in str(caught.value)
+
+
 def test_multi_stacks_three_windows(wheel_file):
     path = wheel_file("CT_small.dcm")
     stacked = load_image(path, window="multi").pixels

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from verticlip.core.errors import ConfigError
 from verticlip.core.limits import Limits
 from verticlip.domains.medical.io import load_image
 from verticlip.domains.medical.loaders import errors
@@ -152,7 +153,9 @@ def bomb():
 def test_a_png_bomb_is_refused_by_its_header(tmp_path, private):
     path = tmp_path / "Zaphodius.png"
     path.write_bytes(bomb())
-    with pytest.raises(errors.OverLimit) as caught:
+    with pytest.raises(
+        errors.OverLimit, match="pixels 900,000,000 is over the limit of 178,956,970"
+    ) as caught:
         load_image(path)
     private(caught.value)
 
@@ -214,3 +217,35 @@ def test_an_icc_profile_is_used_only_on_request(tmp_path):
     broken = save(tmp_path / "b.png", Image.fromarray(values), icc_profile=b"no profile")
     with pytest.raises(errors.MedicalImageError, match="ICC profile cannot be used"):
         load_image(broken, icc=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"frame": "a"}, "frame must be a whole number or None, got 'a'"),
+        ({"frames": ["a"]}, "frames must be 'all', a slice or numbers"),
+        ({"size": 3}, "size must be a list of numbers, got 3"),
+        ({"box": "abcd"}, "box must be a list of numbers, got 'abcd'"),
+        ({"skip": "window"}, "skip must be a list of steps"),
+        ({"force": "maybe"}, "force must be true or false, got 'maybe'"),
+        ({"window": ["a", "b"]}, "A window is .center, width. in numbers, got"),
+    ],
+)
+def test_options_of_the_wrong_type(tmp_path, option, message):
+    path = save(tmp_path / "a.png", Image.fromarray(np.zeros((3, 4), np.uint8)))
+    with pytest.raises((errors.MedicalImageError, ConfigError), match=message):
+        load_image(path, **option)
+
+
+def test_a_path_the_system_refuses(tmp_path, private):
+    with pytest.raises(errors.MedicalImageError, match="cannot be opened") as caught:
+        load_image(tmp_path / ("x" * 300))
+    private(caught.value)
+
+
+def test_a_file_without_read_permission(tmp_path, private, monkeypatch):
+    path = save(tmp_path / "a.png", Image.fromarray(np.zeros((3, 4), np.uint8)))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(errors.MedicalImageError, match="may not be read") as caught:
+        load_image(path)
+    private(caught.value)

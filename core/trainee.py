@@ -1,0 +1,208 @@
+"""The Lightning side of a run: one module, three callbacks. Imported once Lightning is known to be there."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from .checkpoint import save_weights
+from .errors import DataError
+from .files import atomic_path
+from .model import ContrastiveModel
+from .recipe import OptimConfig
+from .train import MODEL_FILE, Run
+from .types import Batch
+from .validation import evaluate_zero_shot
+
+_log = logging.getLogger(__name__)
+
+
+class Trainee(lightning.LightningModule):
+    """Model, objective and weight average; one optimizer."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.model = run.model
+        self.objective = run.objective
+        self.average = _averaged(run.model, run.recipe.optim.ema_decay)
+        # Not attributes of the module tree: data and recipe are no state of the training.
+        self._recipe, self._steps = run.recipe, run.recipe.epochs * len(run.data.loader)
+
+    @property
+    def averaged(self) -> ContrastiveModel:
+        """The weights that are evaluated and saved."""
+        return self.model if self.average is None else self.average.module
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Return the batch on ``device``; Lightning itself does not move frozen records."""
+        return batch.to(device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Make dropout draws a function of the step, so that a resumed run repeats them."""
+        torch.manual_seed((self._recipe.seed * 1_000_003 + self.global_step) % 2**63)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch.
+
+        Raises:
+            DataError: it is not finite.
+        """
+        outputs = self.model(batch, tokens=self.objective.needs.tokens)
+        loss = self.objective(outputs, batch)["loss"]
+        if not torch.isfinite(loss):
+            raise DataError(
+                f"The loss is {float(loss)} at step {self.global_step}. Lower optim.lr or look at "
+                f"these samples: {', '.join(batch.ids[:5])}."
+            )
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Return optimizer and schedule of the recipe."""
+        return make_optimizer(self.model, self._recipe.optim, self._steps)
+
+
+def _averaged(model: ContrastiveModel, decay: float | None) -> Any:
+    """Return an exponential average of ``model`` whose decay warms up, or None."""
+    if decay is None:
+        return None
+    from torch.optim.swa_utils import AveragedModel
+
+    def update(averages: Any, values: Any, count: Tensor | int) -> None:
+        # Early steps would otherwise keep the random start alive for 1 / (1 - decay) steps.
+        keep = min(decay, (1 + float(count)) / (10 + float(count)))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value.to(average.dtype), 1 - keep)
+            else:
+                average.copy_(value)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+def make_optimizer(model: ContrastiveModel, config: OptimConfig, total_steps: int) -> dict[str, Any]:
+    """Return optimizer and per-step schedule; scale, bias and vectors get no weight decay."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer: torch.optim.Optimizer
+    if config.name == "sgd":
+        optimizer = torch.optim.SGD(
+            groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
+        )
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+
+    def factor(step: int) -> float:
+        if step < config.warmup_steps:
+            return (step + 1) / config.warmup_steps
+        if config.schedule == "constant":
+            return 1.0
+        done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Settle(lightning.Callback):
+    """Finish a step before anything looks at it: Lightning calls callbacks before the module's own hook."""
+
+    def on_train_batch_end(
+        self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Clamp the scale and update the weight average."""
+        trainee.model.clamp_scale_()
+        if trainee.average is not None:
+            trainee.average.update_parameters(trainee.model)
+
+
+class Evaluate(lightning.Callback):
+    """Judge the averaged weights at step 0 and after every n-th epoch; keep the best; stop early."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.best, self.stale = -math.inf, 0
+        self.loss_sum, self.loss_count = 0.0, 0
+        before = run.history()
+        self.started = time.monotonic() - (before[-1]["seconds"] if before else 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to judge as if it had not been interrupted."""
+        return {name: getattr(self, name) for name in ("best", "stale", "loss_sum", "loss_count")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the values of :meth:`state_dict`."""
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+    def on_train_start(self, trainer: lightning.Trainer, trainee: Any) -> None:
+        """Judge the untrained model: the baseline of the run."""
+        if trainer.global_step == 0:
+            self._evaluate(trainer, trainee)
+
+    def on_train_batch_end(
+        self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add to the mean loss since the last evaluation; single batches differ too much to plot."""
+        self.loss_sum += float(outputs["loss"])
+        self.loss_count += 1
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, trainee: Any) -> None:
+        """Judge after every n-th epoch and after the last."""
+        done, recipe = trainer.current_epoch + 1, self.run.recipe
+        if done == recipe.epochs or done % recipe.evaluation.every_epochs == 0:
+            self._evaluate(trainer, trainee)
+
+    def _evaluate(self, trainer: lightning.Trainer, trainee: Any) -> None:
+        report = evaluate_zero_shot(trainee.averaged, self.run.data)
+        row = {
+            "step": trainer.global_step,
+            "epoch": trainer.current_epoch,
+            "train_loss": self.loss_sum / self.loss_count if self.loss_count else None,
+            "seconds": round(time.monotonic() - self.started, 1),
+            **report,
+        }
+        self.loss_sum, self.loss_count = 0.0, 0
+        self.run.record(row)
+        _log.info("step %d: score %.4f", row["step"], report["score"])
+        # Equal scores go to the later model: it has seen more.
+        if report["score"] >= self.best:
+            self.best, self.stale = report["score"], 0
+            save_weights(trainee.averaged, self.run.out / "best" / MODEL_FILE)
+        else:
+            self.stale += 1
+        patience = self.run.recipe.evaluation.patience
+        if patience is not None and self.stale >= patience:
+            trainer.should_stop = True
+
+
+class KeepState(lightning.Callback):
+    """Write the state to resume from, every n steps and after each epoch, atomically."""
+
+    def __init__(self, run: Run) -> None:
+        self.path, self.every = run.checkpoint, run.recipe.checkpoint_steps
+
+    def on_train_batch_end(
+        self, trainer: Any, trainee: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save every n steps."""
+        if trainer.global_step % self.every == 0:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, trainee: Any) -> None:
+        """Save after the epoch was judged."""
+        self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        with atomic_path(self.path) as temporary:
+            # weights_only here means "leave out the optimizer", not the safe loader of torch.
+            trainer.save_checkpoint(temporary, weights_only=False)
