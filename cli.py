@@ -387,20 +387,29 @@ def doctor(as_json: Json = False) -> None:
 
 
 _DEMO_MODEL = "medical/tiny"
-_DEMO_FILES = ("J2K_pixelrep_mismatch.dcm", "693_J2KI.dcm", "MR_small.dcm")
+_DEMO_FILES = {
+    "J2K_pixelrep_mismatch.dcm": "head CT, JPEG 2000, signed",
+    "693_J2KI.dcm": "head CT, JPEG 2000, lossy",
+    "MR_small.dcm": "MR, uncompressed",
+}
 _DEMO_LABELS = ("brain scan", "chest X-ray", "blood smear microscopy")
 
 
 @app.command()
 def demo(as_json: Json = False) -> None:
     """Classify the DICOM files that come with pydicom and a drawn head, with medical/tiny."""
+    from dataclasses import replace
+
     from .core.errors import require
 
     data = require("pydicom.data", extra="demo")
-    paths = [data.get_testdata_file(name, download=False) for name in _DEMO_FILES]
-    items: list[Path | Sample] = [Path(path) for path in paths if path]
-    say(f"{_DEMO_MODEL} is a demonstration, not a medical device.")
-    _classify(_model(_DEMO_MODEL), [*items, _drawn_head()], list(_DEMO_LABELS), as_json=as_json)
+    model = _model(_DEMO_MODEL)
+    say(f"{_DEMO_MODEL} is a demonstration, not a medical device. Which of these kinds is closest?")
+    paths = {name: data.get_testdata_file(name, download=False) for name in _DEMO_FILES}
+    items: list[Path | Sample] = [
+        replace(model.load(path), id=f"{name} ({_DEMO_FILES[name]})") for name, path in paths.items() if path
+    ]
+    _classify(model, [*items, _drawn_head()], list(_DEMO_LABELS), as_json=as_json)
 
 
 def _drawn_head() -> Sample:
