@@ -88,6 +88,8 @@ def evaluate_folder(
     manifest = _of_split(Manifest.from_folder(data, check=check_readable, limits=model.limits), split)
     prompts = model.prompts_for(labels if labels is not None else manifest.class_names, templates)
     targets = match_folders(manifest.class_names, prompts)
+    # An unusable output folder should show before the work, not after it.
+    Path(out).mkdir(parents=True, exist_ok=True)
     failures = [Failure(problem.path, problem.reason) for problem in manifest.problems]
     rows, truth = [], []
     files = [manifest.file_of(record) for record in manifest]

@@ -277,9 +277,8 @@ def parse_config(cls: type[C], raw: Any, *, source: str) -> C:
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])
-            raise ConfigError(
-                f"{source}: unknown key {where!r}.{nearest(key, _known_keys(cls, first['loc'][:-1]))}{more}"
-            ) from None
+            hint = nearest(key, _known_keys(cls, first["loc"][:-1])) or " Remove it."
+            raise ConfigError(f"{source}: unknown key {where!r}.{hint}{more}") from None
         raise ConfigError(
             f"{source}: {where}: {first['msg']} (got {first.get('input')!r:.120}){more}"
         ) from None
