@@ -125,6 +125,11 @@ class Run:
         return self.out / "checkpoints" / "last.ckpt"
 
     @property
+    def best(self) -> Path:
+        """Weights with the best validation score so far; gone once the run is finished."""
+        return self.out / "best" / MODEL_FILE
+
+    @property
     def is_finished(self) -> bool:
         """Whether the selected model was written."""
         return (self.out / "model" / "metrics.json").is_file()
@@ -217,9 +222,8 @@ class Run:
     def write_model(self, trainee: Any, *, steps: int) -> None:
         """Write ``model/`` through a temporary folder, so that it is whole or absent."""
         model = trainee.averaged
-        best = self.out / "best" / MODEL_FILE
-        if self.recipe.evaluation.select == "best" and best.is_file():
-            load_strict(model, read_weights(best), source=str(best))
+        if self.recipe.evaluation.select == "best" and self.best.is_file():
+            load_strict(model, read_weights(self.best), source=str(self.best))
         model.eval()
         building = self.out / "model.tmp"
         shutil.rmtree(building, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
@@ -16,9 +16,11 @@ from .errors import DataError
 from .files import atomic_path
 from .model import ContrastiveModel
 from .recipe import OptimConfig
-from .train import MODEL_FILE, Run
 from .types import Batch
 from .validation import evaluate_zero_shot
+
+if TYPE_CHECKING:
+    from .train import Run
 
 _log = logging.getLogger(__name__)
 
@@ -177,7 +179,7 @@ class Evaluate(lightning.Callback):
         # Equal scores go to the later model: it has seen more.
         if report["score"] >= self.best:
             self.best, self.stale = report["score"], 0
-            save_weights(trainee.averaged, self.run.out / "best" / MODEL_FILE)
+            save_weights(trainee.averaged, self.run.best)
         else:
             self.stale += 1
         patience = self.run.recipe.evaluation.patience
