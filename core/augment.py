@@ -106,10 +106,15 @@ def _tones(images: Tensor, config: AugmentConfig, draw: _Draw) -> Tensor:
 
 
 def _tone_curve(draw: _Draw, strength: float, *, knots: int = 5) -> Tensor:
-    """Return tables [B, 256] of piecewise linear curves around the identity, black staying dark."""
+    """Return tables [B, 256] of piecewise linear curves around the identity, black staying dark.
+
+    Each image draws its own strength up to ``strength``; from about 0.5 a curve may fall as well as
+    rise, as between MR sequences.
+    """
     base = torch.linspace(0, 1, knots).expand(draw.count, knots)
-    jitter = torch.rand(draw.count, knots, generator=draw.generator) * 2 - 1
-    points = (base + jitter * strength * (base * 0.7 + 0.3)).clamp(0, 1)
+    own = draw.uniform(0.0, strength).view(-1, 1)
+    jitter = own * (torch.rand(draw.count, knots, generator=draw.generator) * 2 - 1)
+    points = (base + jitter * (base * 0.7 + 0.3)).clamp(0, 1)
     points = torch.cat([points[:, :1] * 0.3, points[:, 1:]], dim=1)
     return F.interpolate(points[:, None], size=_LEVELS, mode="linear", align_corners=True)[:, 0]
 

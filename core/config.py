@@ -170,6 +170,7 @@ class AugmentConfig(Config):
     tone_curve: Probability = 0.0
     """Grey images: a random smooth tone curve."""
     tone_strength: float = Field(default=0.25, ge=0.0, le=1.0)
+    """Largest strength of the curve: 0.25 changes exposure, 1 reaches the contrast of other sequences."""
     brightness: float = Field(default=0.0, ge=0.0, le=2.0)
     """Largest log gain; contrast (about the image mean) and gamma likewise."""
     contrast: float = Field(default=0.0, ge=0.0, le=2.0)
