@@ -315,12 +315,15 @@ def _drop_unreadable(manifest: Manifest, failures: dict[str, str]) -> Manifest:
 
 
 def split_sources(manifest: Manifest, recipe: Recipe, images: ImageStore) -> Manifest:
-    """Return the manifest with ``train`` or ``val`` on every record and no group in both."""
+    """Return the manifest with a split on every record; ``val`` is made where a source has none."""
     config = recipe.data.validation
     records: list[Record] = []
     for source in recipe.data.sources:
         own = replace(manifest, records=tuple(r for r in manifest.records if r.source == source.name))
-        if not any(record.split for record in own):
+        if not any(record.split == "val" for record in own):
+            # A test part keeps its place, for the leakage check; it is not for choosing a model.
+            records += [record for record in own if record.split == "test"]
+            own = replace(own, records=tuple(r for r in own.records if r.split != "test"))
             if config.near_duplicate_bits is not None:
                 own = group_near_duplicates(
                     own,

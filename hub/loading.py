@@ -73,6 +73,8 @@ def resolve(name_or_path: str | Path, revision: str | None = None) -> ResolvedMo
         WeightsError: a file is missing, cannot be fetched, or is not the one that was registered.
     """
     name = str(name_or_path)
+    if not name.strip():
+        raise ConfigError("The model name is empty. Give a registered name, a folder or 'org/name'.")
     if "://" in name:
         raise ConfigError(f"{name!r} is a URL. Give a model name, a folder or a Hub repository 'org/name'.")
     if isinstance(name_or_path, str) and name in registry.models():

@@ -273,6 +273,26 @@ def test_unreadable_images_are_left_out_until_there_are_too_many(shapes, tmp_pat
         prepare_data(load_recipe(tmp_path / "d" / "recipe.yaml"), tmp_path / "d")
 
 
+def test_a_source_without_validation_images_gets_some_and_its_test_part_is_left_alone(shapes, tmp_path):
+    import shutil
+
+    for part in ("circle", "square"):
+        for number, path in enumerate(sorted((shapes / "photos" / part).iterdir())):
+            where = tmp_path / "photos" / ("test" if number < 4 else "train") / part
+            where.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, where)
+    for name in ("recipe.yaml", "words.yaml"):
+        shutil.copy(shapes / name, tmp_path)
+    data = prepare_data(load_recipe(tmp_path / "recipe.yaml"), tmp_path)
+    found = {
+        split: {record.path for record in data.manifest if record.split == split}
+        for split in data.manifest.splits
+    }
+    assert {name: len(paths) for name, paths in found.items()} == {"test": 8, "train": 30, "val": 10}
+    assert all("/test/" in path for path in found["test"])
+    assert all(record.split == "train" for record in data.loader.records)
+
+
 def test_packaged_recipes_are_valid():
     loaded = load_recipe("medical/tiny")
     assert loaded.recipe.name == "medical/tiny"

@@ -122,6 +122,7 @@ def test_parameters_are_built_without_values_first(folder: Path, monkeypatch) ->
         ("medical/tinny", r"No model called 'medical/tinny'\. Did you mean 'medical/tiny'"),
         ("tiny", r"No model called 'tiny'.*Hub repository"),
         ("https://example.org/model", "is a URL"),
+        (" ", "The model name is empty"),
         ("./nowhere", r"\./nowhere: does not exist; expected a folder with config.json"),
         ("org/../name", "No model called"),
         ("a/b/c", "No model called"),

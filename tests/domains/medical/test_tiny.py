@@ -37,6 +37,14 @@ def test_metrics_meet_what_the_recipe_was_made_for(folder):
     assert sources["blood_cells"]["accuracy"]["value"] >= 0.97
 
 
+def test_the_weights_are_those_of_the_recipe_in_the_repository(folder):
+    from verticlip.core.recipe import dump_recipe, load_recipe
+
+    recipe = load_recipe("medical/tiny").recipe
+    assert json.loads((folder / "metrics.json").read_text())["recipe"] == recipe.digest
+    assert (folder / "recipe.yaml").read_text() == dump_recipe(recipe)
+
+
 def test_labels_as_people_write_them_mean_the_classes(model):
     usual = model.prompts_for(["glioma", "no tumor", "red blood cell", "pneumonia"])
     folders = model.prompts_for(["glioma_tumor", "no_tumor", "RBC", "Pneumonia"])
