@@ -16,7 +16,7 @@ MODELS = (
             revision=None,
             files={
                 "config.json": "3b7a354f7de7ad1593b4e8232dace9776c8cfb958b50481d6e4293b2a3622ef5",
-                "model.safetensors": "b62f63d8c5e6c60066f90f3bf5abfdb41b6f4d72404d0656daaf8ce7c20630d1",
+                "model.safetensors": "b497129c6f4163e80460d654de9b16253e49c400beac6ca91cec36ac2f6cb402",
                 "processor.json": "591599c6f720573f2a58b942a07176d1afbc28a757d6e9d6329099c4da545190",
                 "prompts.yaml": "f14195dc286d0e739cd222cc87d0d657b15a4e9dda30b8c2993d9c5d1581201c",
                 "tokenizer.json": "05b81f7aa032419f707160602f3d679c94214535549dc7cf81920d45e3914882",
