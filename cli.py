@@ -136,12 +136,13 @@ def model_info(name: str, as_json: Json = False) -> None:
     """Show what a model is, what it takes and what it may be used for."""
     from .core import registry
     from .core.config import ModelConfig, read_config
-    from .hub.loading import CONFIG, resolve
+    from .core.files import CONFIG_FILE
+    from .hub.loading import resolve
 
     known = registry.models().get(name)
     facts: dict[str, Any] = _spec_facts(known) if known else {"name": name}
     source = resolve(name)
-    config = read_config(ModelConfig, source.folder / CONFIG)
+    config = read_config(ModelConfig, source.folder / CONFIG_FILE)
     facts |= {
         "revision": source.revision,
         "modalities": list(config.towers),

@@ -14,6 +14,10 @@ from typing import Any
 from .errors import ConfigError
 from .limits import DEFAULT, Limits
 
+CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE = "config.json", "processor.json", "model.safetensors"
+TOKENIZER_FILE, PROMPTS_FILE = "tokenizer.json", "prompts.yaml"
+"""What a model folder holds; the last two only where the model has them."""
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:

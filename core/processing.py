@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from .augment import augment
 from .config import AugmentConfig, ImageProcessing, ProcessorConfig, TextProcessing, read_config
 from .errors import ConfigError, InputError, require
-from .files import write_json_atomic, write_text_atomic
+from .files import PROCESSOR_FILE, TOKENIZER_FILE, write_json_atomic, write_text_atomic
 from .limits import DEFAULT, Limits
 from .types import MODALITIES, Sample
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from PIL import Image as PILImage
 
     ImageInput = Sample | PILImage.Image | np.ndarray | Tensor
-
-TOKENIZER_FILE = "tokenizer.json"
-PROCESSOR_FILE = "processor.json"
 
 
 class Processor:

@@ -78,7 +78,7 @@ class DataConfig(Config):
 
 
 class TokenizerConfig(Config):
-    """A tokenizer trained on the captions of the recipe."""
+    """A tokenizer made for the captions of the recipe."""
 
     kind: Literal["wordpiece"] = "wordpiece"
     vocab_size: int = Field(default=1024, ge=64, le=100_000)
@@ -164,16 +164,25 @@ class Recipe(Config):
             path, equals, value = assignment.partition("=")
             if not equals:
                 raise ConfigError(f"{assignment!r} is not key=value, for example optim.lr=1e-4.")
-            target: Any = raw
             *parents, last = path.strip().split(".")
-            for parent in (*parents, last):
-                if not isinstance(target, dict) or (parent not in target):
-                    known = list(target) if isinstance(target, dict) else []
-                    raise ConfigError(f"The recipe has no setting {path.strip()!r}.{nearest(parent, known)}")
-                if parent is not last:
-                    target = target[parent]
-            target[last] = yaml.safe_load(value)
+            target = raw
+            for key in parents:
+                target = _inside(target, key, path)[key]
+            try:
+                _inside(target, last, path)[last] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise ConfigError(
+                    f"{assignment!r}: {value!r} is not a YAML value. Quote or correct it."
+                ) from None
         return parse_config(Recipe, raw, source=f"{self.name} with {', '.join(assignments)}")
+
+
+def _inside(settings: Any, key: str, path: str) -> dict[str, Any]:
+    """Return ``settings`` if it is a mapping with ``key``; else say which setting of the recipe is near."""
+    if not isinstance(settings, dict) or key not in settings:
+        known = list(settings) if isinstance(settings, dict) else []
+        raise ConfigError(f"The recipe has no setting {path.strip()!r}.{nearest(key, known)}")
+    return settings
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import torch
 
 from .checkpoint import load_strict, read_weights, save_weights
 from .errors import ConfigError, DataError, require
-from .files import read_json, write_json_atomic, write_text_atomic
+from .files import CONFIG_FILE, PROMPTS_FILE, WEIGHTS_FILE, read_json, write_json_atomic, write_text_atomic
 from .model import build_model
 from .objectives.base import build_objective
 from .plots import save_curves
@@ -35,8 +35,6 @@ from .validation import evaluate_zero_shot
 
 if TYPE_CHECKING:
     import lightning
-
-MODEL_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class Run:
         self.data: TrainingData = prepare_data(loaded, data)
         self.processor = self.data.processor
         torch.manual_seed(self.recipe.seed)
-        # Convolutions on CPU run about a fifth faster in this layout; other layers do not care.
+        # The layout CPU convolutions work in; other layers do not care.
         self.model = build_model(self.data.model_config).to(memory_format=torch.channels_last)
         missing = set(self.objective.needs.modalities) - set(self.model.modalities)
         if missing:
@@ -127,7 +125,7 @@ class Run:
     @property
     def best(self) -> Path:
         """Weights with the best validation score so far; gone once the run is finished."""
-        return self.out / "best" / MODEL_FILE
+        return self.out / "best" / WEIGHTS_FILE
 
     @property
     def is_finished(self) -> bool:
@@ -152,20 +150,20 @@ class Run:
                         f"{identity[word]}). "
                         "Choose another --out, or start again with --no-resume."
                     )
-            return
-        if self.out.exists() and any(self.out.iterdir()):
+        elif self.out.exists() and any(self.out.iterdir()):
             if not path.is_file():
                 raise ConfigError(f"{self.out} is not empty and not a run folder. Choose another --out.")
             for name in ("checkpoints", "best", "model"):
                 shutil.rmtree(self.out / name, ignore_errors=True)
             for name in ("metrics.jsonl", "curves.png"):
                 (self.out / name).unlink(missing_ok=True)
+        # First: a run killed among these files is still known as this run, and writes them again.
+        write_json_atomic(path, identity)
         write_text_atomic(self.out / "recipe.yaml", dump_recipe(self.recipe))
         write_text_atomic(
             self.out / f"{self.recipe.prompts}.yaml", loaded.prompts.read_text(encoding="utf-8")
         )
         self.data.manifest.save(self.out / "manifest.jsonl")
-        write_json_atomic(path, identity)
 
     def fit(self, *, progress: bool) -> TrainResult:
         """Run or continue the training and write the selected model."""
@@ -228,14 +226,14 @@ class Run:
         building = self.out / "model.tmp"
         shutil.rmtree(building, ignore_errors=True)
         dtype = torch.float16 if self.recipe.save_dtype == "float16" else None
-        save_weights(model, building / MODEL_FILE, dtype=dtype)
+        save_weights(model, building / WEIGHTS_FILE, dtype=dtype)
         # Judge what users will load: the weights as rounded on disk.
-        load_strict(model, read_weights(building / MODEL_FILE), source=MODEL_FILE)
+        load_strict(model, read_weights(building / WEIGHTS_FILE), source=WEIGHTS_FILE)
         report = evaluate_zero_shot(model, self.data, details=True)
         self._refuse_chance(report)
-        write_json_atomic(building / "config.json", self.data.model_config.model_dump(mode="json"))
+        write_json_atomic(building / CONFIG_FILE, self.data.model_config.model_dump(mode="json"))
         self.processor.save(building)
-        shutil.copyfile(self.out / f"{self.recipe.prompts}.yaml", building / "prompts.yaml")
+        shutil.copyfile(self.out / f"{self.recipe.prompts}.yaml", building / PROMPTS_FILE)
         shutil.copyfile(self.out / "recipe.yaml", building / "recipe.yaml")
         facts = {
             "recipe": self.recipe.digest,

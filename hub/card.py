@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.config import ModelConfig, ProcessorConfig, parse_config, read_config, read_yaml
 from ..core.errors import ConfigError
-from ..core.files import read_json, write_text_atomic
+from ..core.files import CONFIG_FILE, PROCESSOR_FILE, read_json, write_text_atomic
 from ..core.recipe import Recipe
 
 TEMPLATE = Path(__file__).parent / "templates" / "card.md"
@@ -24,8 +24,8 @@ def render_card(folder: str | Path) -> str:
         ConfigError: a file is missing, or the licence or description is: a card without them is refused.
     """
     folder = Path(folder)
-    config = read_config(ModelConfig, folder / "config.json")
-    processor = read_config(ProcessorConfig, folder / "processor.json")
+    config = read_config(ModelConfig, folder / CONFIG_FILE)
+    processor = read_config(ProcessorConfig, folder / PROCESSOR_FILE)
     metrics = read_json(folder / "metrics.json")
     recipe = parse_config(Recipe, read_yaml(folder / "recipe.yaml"), source="recipe.yaml")
     for word in ("licence", "description"):

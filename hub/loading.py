@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 
 from ..core import registry
 from ..core.errors import ConfigError, VerticlipError, WeightsError
-from ..core.files import sha256_of
+from ..core.files import (
+    CONFIG_FILE,
+    PROCESSOR_FILE,
+    PROMPTS_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    sha256_of,
+)
 from ..core.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
@@ -25,10 +32,8 @@ if TYPE_CHECKING:
     from ..core.processing import Processor
     from ..core.prompts import PromptSet
 
-CONFIG, PROCESSOR, WEIGHTS = "config.json", "processor.json", "model.safetensors"
-TOKENIZER, PROMPTS = "tokenizer.json", "prompts.yaml"
-REQUIRED_FILES = (CONFIG, PROCESSOR, WEIGHTS)
-OPTIONAL_FILES = (TOKENIZER, PROMPTS)
+REQUIRED_FILES = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE)
+OPTIONAL_FILES = (TOKENIZER_FILE, PROMPTS_FILE)
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -55,8 +60,8 @@ class ResolvedModel:
         """Commit on the Hub, else ``sha256:`` and 16 digits of the weights' hash; read on first use."""
         if self.commit:
             return self.commit
-        known = self.spec.weights.files.get(WEIGHTS) if self.spec else None
-        return f"sha256:{(known or sha256_of(self.folder / WEIGHTS))[:16]}"
+        known = self.spec.weights.files.get(WEIGHTS_FILE) if self.spec else None
+        return f"sha256:{(known or sha256_of(self.folder / WEIGHTS_FILE))[:16]}"
 
 
 def resolve(name_or_path: str | Path, revision: str | None = None) -> ResolvedModel:
@@ -105,30 +110,30 @@ def load_model(
     from ..core.processing import Processor
 
     folder = resolved.folder
-    config = read_config(ModelConfig, folder / CONFIG, limits=limits)
+    config = read_config(ModelConfig, folder / CONFIG_FILE, limits=limits)
     processor = Processor.load(folder, limits=limits)
     for modality in config.towers:
         if modality in ("image", "text") and modality not in processor.modalities:
             raise ConfigError(
-                f"{resolved.id}: {CONFIG} has a tower for {modality!r} and {PROCESSOR} does not prepare it. "
-                "The two files belong to different models."
+                f"{resolved.id}: {CONFIG_FILE} has a tower for {modality!r} and {PROCESSOR_FILE} does "
+                "not prepare it. The two files belong to different models."
             )
     prompts = _read_prompts(folder, config, limits)
-    state = read_weights(folder / WEIGHTS)
+    state = read_weights(folder / WEIGHTS_FILE)
     network = _build(config)
-    load_strict(network, state, source=f"{resolved.id}: {WEIGHTS}")
+    load_strict(network, state, source=f"{resolved.id}: {WEIGHTS_FILE}")
     return network.eval(), processor, prompts
 
 
 def _read_prompts(folder: Path, config: ModelConfig, limits: Limits) -> PromptSet | None:
     from ..core.prompts import PromptSet
 
-    path = folder / PROMPTS
+    path = folder / PROMPTS_FILE
     if path.is_file():
         return PromptSet.load(path, limits=limits)
     if config.prompts is not None:
         raise ConfigError(
-            f"{folder}: {CONFIG} names prompt set {config.prompts!r} and there is no {PROMPTS}."
+            f"{folder}: {CONFIG_FILE} names prompt set {config.prompts!r} and there is no {PROMPTS_FILE}."
         )
     return None
 
@@ -205,12 +210,12 @@ def verify_files(folder: Path, hashes: Mapping[str, str], *, source: str) -> Non
 
 
 def _from_hub(repo_id: str, revision: str | None) -> ResolvedModel:
-    folder = _download(repo_id, CONFIG, revision or "main").parent
+    folder = _download(repo_id, CONFIG_FILE, revision or "main").parent
     # The cache keeps each commit in a folder of that name; every other file is taken from the same commit.
     commit = folder.name
     if not _COMMIT.fullmatch(commit):
         raise WeightsError(f"{repo_id}: the Hub named no commit for revision {revision or 'main'!r}.")
-    for name in (PROCESSOR, WEIGHTS):
+    for name in (PROCESSOR_FILE, WEIGHTS_FILE):
         _download(repo_id, name, commit)
     for name in OPTIONAL_FILES:
         _download_if_published(repo_id, name, commit)
@@ -255,7 +260,7 @@ def _download(repo_id: str, name: str, revision: str, *, optional: bool = False)
     except errors.RemoteEntryNotFoundError:
         if optional:
             raise
-        hint = " Only safetensors weights are loaded." if name == WEIGHTS else ""
+        hint = " Only safetensors weights are loaded." if name == WEIGHTS_FILE else ""
         raise WeightsError(f"{repo_id}: {name} is not in the repository at {revision!r}.{hint}") from None
     except (errors.HfHubHTTPError, OSError) as error:
         raise WeightsError(

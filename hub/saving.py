@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError, VerticlipError
-from ..core.files import write_json_atomic, write_text_atomic
-from .loading import CONFIG, PROMPTS, WEIGHTS, ResolvedModel, load_model
+from ..core.files import CONFIG_FILE, PROMPTS_FILE, WEIGHTS_FILE, write_json_atomic, write_text_atomic
+from .loading import ResolvedModel, load_model
 
 if TYPE_CHECKING:
     from ..core.model import ContrastiveModel
@@ -34,19 +34,19 @@ def save_model(
     from ..core.checkpoint import save_weights
 
     folder = Path(folder)
-    weights = folder / WEIGHTS
+    weights = folder / WEIGHTS_FILE
     if weights.exists() and not _is_stored(folder, network, processor, prompts):
         if not overwrite:
             raise ConfigError(f"{folder} holds another model. Choose another folder or pass overwrite=True.")
         # Old weights beside a new config would load when their shapes happen to agree.
         weights.unlink()
-    write_json_atomic(folder / CONFIG, network.config.model_dump(mode="json"))
+    write_json_atomic(folder / CONFIG_FILE, network.config.model_dump(mode="json"))
     processor.save(folder)
     if prompts is not None:
         import yaml
 
         content = prompts.model_dump(mode="json")
-        write_text_atomic(folder / PROMPTS, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        write_text_atomic(folder / PROMPTS_FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     save_weights(network, weights)
     return folder
 

@@ -158,6 +158,25 @@ def test_a_folder_of_another_run_is_not_mixed(shapes, finished, tmp_path):
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep"
 
 
+def test_a_run_killed_while_it_claims_its_folder_can_go_on(shapes, tmp_path, monkeypatch):
+    from verticlip.core import train as module
+
+    write = module.write_text_atomic
+
+    def killed(path, text):
+        if path.name == "words.yaml":
+            raise KeyboardInterrupt
+        write(path, text)
+
+    monkeypatch.setattr(module, "write_text_atomic", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(shapes, tmp_path / "k")
+    monkeypatch.undo()
+    torch.set_num_threads(1)
+    result = run(shapes, tmp_path / "k", resume=True)
+    assert (result.model / "recipe.yaml").is_file()
+
+
 def test_no_resume_starts_again(shapes, tmp_path):
     first = run(shapes, tmp_path / "c", "epochs=1", "evaluation.min_above_chance=0")
     second = run(shapes, tmp_path / "c", "epochs=2", "evaluation.min_above_chance=0", resume=False)
@@ -227,6 +246,8 @@ def test_an_unknown_tower_cannot_be_frozen(shapes, tmp_path):
     [
         ("optim.lrr=1", ConfigError, "no setting 'optim.lrr'. Did you mean 'lr'"),
         ("epochs", ConfigError, "is not key=value"),
+        ("optim.lr=[", ConfigError, "'\\[' is not a YAML value"),
+        ("optim.lr.high=1", ConfigError, "no setting 'optim.lr.high'"),
         ("epochs=0", ConfigError, "greater than or equal to 1"),
         ("objective.name=infonse", ConfigError, "infonse"),
         ("data.sources=[{name: a, path: nowhere}]", DataError, "nowhere does not exist"),
