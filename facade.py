@@ -122,7 +122,17 @@ class Model:
             loader = load_image
         else:
             raise ConfigError(f"A model without a domain reads image files only, not {modality!r}.")
-        return loader(Path(path), limits=self.limits, show_paths=show_paths, **options)
+        return loader(
+            Path(path),
+            limits=self.limits,
+            show_paths=show_paths,
+            **{**self._own_options(modality), **options},
+        )
+
+    def _own_options(self, modality: str) -> Mapping[str, Any]:
+        """Return the loader options that were stored with the weights."""
+        image = self.processor.config.image
+        return image.load if modality == "image" and image is not None else {}
 
     def _prepare(self, item: Any, modality: str, position: int, options: Mapping[str, Any]) -> _Prepared:
         """Return any accepted item as what :meth:`_vectors` takes, with the id and meta of its result."""

@@ -145,6 +145,8 @@ class ModelConfig(Config):
     """SPDX identifier of the weights."""
     prompts: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")
     """Name of the prompt set stored beside the weights as ``prompts.yaml``."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of a domain's architecture, checked by the architecture itself."""
 
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -193,8 +195,12 @@ class ImageProcessing(Config):
 
     size: int = Field(ge=1, le=4096)
     resize: Literal["shortest", "longest", "squash"] = "shortest"
-    """``shortest``: short side to ``size`` then centre crop; ``longest``: pad to square; ``squash``."""
+    """``shortest``: short side to ``short_side`` then centre crop; ``longest``: pad to square; ``squash``."""
+    short_side: int | None = Field(default=None, ge=1, le=4096)
+    """With ``shortest``: short side before the centre crop of ``size``; None is ``size``."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resampler: Literal["torch", "pillow"] = "torch"
+    """``pillow`` rounds to 8 bits and resizes with Pillow, as most published weights were trained."""
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
@@ -205,6 +211,8 @@ class ImageProcessing(Config):
     """Map these percentiles of each image to 0 and 1 before normalization; None keeps values."""
     standardize: float | None = Field(default=None, gt=0)
     """Take each image's own mean and deviation (plus this much) instead of ``mean`` and ``std``."""
+    load: dict[str, Scalar | list[int] | list[float]] = Field(default_factory=dict)
+    """Options for the domain's loader that belong to these weights; the caller's own win."""
 
     @model_validator(mode="after")
     def _channels_agree(self) -> ImageProcessing:
@@ -214,6 +222,8 @@ class ImageProcessing(Config):
             )
         if any(value <= 0 for value in self.std):
             raise ValueError(f"std must be positive, got {self.std}")
+        if self.short_side is not None and (self.resize != "shortest" or self.short_side < self.size):
+            raise ValueError(f"short_side {self.short_side} needs resize 'shortest' and a size no larger")
         return self
 
 
@@ -224,6 +234,12 @@ class TextProcessing(Config):
     context_length: int = Field(ge=1, le=8192)
     pad_id: int = Field(default=0, ge=0)
     clean: Literal["none", "whitespace"] = "whitespace"
+    """``whitespace`` also mends encodings and HTML escapes, as open_clip does."""
+    strip_end: str = ""
+    """Characters taken off the right end of every text."""
+    allow_empty: bool = False
+    allow_special: tuple[str, ...] | None = None
+    """Special tokens a text may contain; None does not look for any."""
     overlong: Literal["error", "truncate"] = "error"
     padding: Literal["longest", "context"] = "longest"
 

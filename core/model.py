@@ -126,6 +126,17 @@ class ContrastiveModel(nn.Module):
         fast = self._fast.get(modality) if torch.is_inference_mode_enabled() and not self.training else None
         return (fast or self.towers[modality])(inputs, tokens=tokens)
 
+    def embed(
+        self, modality: str, inputs: Mapping[str, Tensor], *, tokens: bool = False
+    ) -> tuple[Tensor, TokenOutput | None]:
+        """Return raw embeddings float32 [B, D] and, when ``tokens``, the states they came from.
+
+        What a domain's architecture overrides when pooled state times projection is not its rule.
+        """
+        output = self._run(modality, inputs, tokens=tokens)
+        # The norm is taken in float32: bfloat16 embeddings would be off by up to 0.4 %.
+        return self.projections[modality](output.pooled).float(), output.tokens
+
     def encode(self, modality: str, inputs: Mapping[str, Tensor], *, normalize: bool = True) -> Tensor:
         """Return embeddings float32 [B, D], unit length unless ``normalize=False``.
 
@@ -136,9 +147,7 @@ class ContrastiveModel(nn.Module):
         Raises:
             InputError: the model has no such tower.
         """
-        pooled = self._run(modality, inputs, tokens=False).pooled
-        # The norm is taken in float32: bfloat16 embeddings would be off by up to 0.4 %.
-        embedding = self.projections[modality](pooled).float()
+        embedding, _ = self.embed(modality, inputs)
         return F.normalize(embedding, dim=-1) if normalize else embedding
 
     def encode_tokens(
@@ -168,15 +177,21 @@ class ContrastiveModel(nn.Module):
             )
         return TokenOutput(projection(states), output.grid, output.mask)
 
-    def forward(self, batch: Batch, *, tokens: tuple[str, ...] = ()) -> Outputs:
-        """Return embeddings of every modality in ``batch`` and the tokens that were asked for."""
+    def forward(self, batch: Batch, *, tokens: tuple[str, ...] = (), extras: tuple[str, ...] = ()) -> Outputs:
+        """Return embeddings of every modality in ``batch`` and the tokens that were asked for.
+
+        Args:
+            batch: tower inputs by modality.
+            tokens: modalities whose token states are kept.
+            extras: names that a domain's architecture adds to ``Outputs.extras``; this one has none.
+        """
         embeddings: dict[str, Tensor] = {}
         kept: dict[str, TokenOutput] = {}
         for modality, inputs in batch.inputs.items():
-            output = self._run(modality, inputs, tokens=modality in tokens)
-            embeddings[modality] = F.normalize(self.projections[modality](output.pooled).float(), dim=-1)
-            if modality in tokens and output.tokens is not None:
-                kept[modality] = output.tokens
+            embedding, states = self.embed(modality, inputs, tokens=modality in tokens)
+            embeddings[modality] = F.normalize(embedding, dim=-1)
+            if modality in tokens and states is not None:
+                kept[modality] = states
         return Outputs(embeddings, self.scale(), self.logit_bias, kept)
 
     def similarity(self, left: Tensor, right: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ from .files import PROCESSOR_FILE, TOKENIZER_FILE, write_json_atomic, write_text
 from .limits import DEFAULT, Limits
 from .types import MODALITIES, Sample
 
+BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
 if TYPE_CHECKING:
     from PIL import Image as PILImage
 
@@ -55,13 +57,20 @@ class Processor:
         self.limits = limits
         self._tokenizer_json = tokenizer_json
         self._encode = _build_tokenizer(config.text, tokenizer_json) if config.text else None
+        self._special_tokens: tuple[str, ...] = ()
+        if config.text is not None and config.text.allow_special is not None and tokenizer_json:
+            # Special by their place in the file, or by what BERT's vocabulary calls them.
+            added = json.loads(tokenizer_json).get("added_tokens") or []
+            self._special_tokens = tuple(
+                dict.fromkeys([*(token["content"] for token in added), *BERT_SPECIAL_TOKENS])
+            )
 
     @property
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of config and tokenizer; equal means equal tensors."""
-        content = json.dumps(self.config.model_dump(mode="json"), sort_keys=True) + (
-            self._tokenizer_json or ""
-        )
+        # Settings at their defaults do not count, so that a setting added later changes nothing.
+        settings = self.config.model_dump(mode="json", exclude_defaults=True)
+        content = json.dumps(settings, sort_keys=True) + (self._tokenizer_json or "")
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def with_augmentation(self, config: AugmentConfig) -> Processor:
@@ -103,7 +112,10 @@ class Processor:
         if not items:
             raise InputError(f"No {modality} to process: the list is empty.")
         if modality == "text":
-            return self._texts([_text_of(item, position) for position, item in enumerate(items)])
+            empty = cast("TextProcessing", self.config.text).allow_empty
+            return self._texts(
+                [_text_of(item, position, allow_empty=empty) for position, item in enumerate(items)]
+            )
         fitted = torch.stack(
             [self.fit_image(item, name=f"image {position}") for position, item in enumerate(items)]
         )
@@ -149,7 +161,7 @@ class Processor:
         rows = []
         for text in texts:
             self.limits.check("text_chars", len(text), what="text: characters")
-            ids = cast("Any", self._encode)(_clean(text) if config.clean == "whitespace" else text)
+            ids = cast("Any", self._encode)(self.clean_text(text))
             if len(ids) > config.context_length:
                 if config.overlong == "error":
                     raise InputError(
@@ -166,6 +178,26 @@ class Processor:
             input_ids[position, : len(ids)] = torch.tensor(ids)
             mask[position, : len(ids)] = 1
         return {"input_ids": input_ids, "attention_mask": mask}
+
+    def clean_text(self, text: str) -> str:
+        """Return ``text`` as the tokenizer sees it.
+
+        Raises:
+            InputError: a special token of the tokenizer that ``allow_special`` does not have.
+        """
+        config = cast("TextProcessing", self.config.text)
+        if config.clean == "whitespace":
+            text = _clean(text)
+        if config.strip_end:
+            text = text.rstrip(config.strip_end)
+        if config.allow_special is not None:
+            for word in self._special_tokens:
+                if word in text and word not in config.allow_special:
+                    raise InputError(
+                        f"The text {text[:60]!r} contains {word!r}, which stands for something else to this "
+                        "model. Leave it out."
+                    )
+        return text
 
     def save(self, folder: str | Path) -> None:
         """Write ``processor.json`` and, if there is one, ``tokenizer.json`` into ``folder``."""
@@ -295,28 +327,38 @@ def _resize(pixels: Tensor, config: ImageProcessing, *, limits: Limits, name: st
     """
     height, width = pixels.shape[1:]
     size = config.size
+    if config.resampler == "pillow":
+        pixels = pixels if pixels.dtype == torch.uint8 else (pixels * 255).round().to(torch.uint8)
     if config.resize == "squash":
-        return _interpolate(pixels, size, size, config.interpolation)
+        return _interpolate(pixels, size, size, config)
     if config.resize == "longest":
         ratio = size / max(height, width)
-        pixels = _interpolate(
-            pixels, max(1, round(height * ratio)), max(1, round(width * ratio)), config.interpolation
-        )
+        pixels = _interpolate(pixels, max(1, round(height * ratio)), max(1, round(width * ratio)), config)
         down, right = size - pixels.shape[1], size - pixels.shape[2]
         return F.pad(pixels, (right // 2, right - right // 2, down // 2, down - down // 2))
     # Side lengths and crop offsets follow torchvision, which the published weights were trained with.
     short, long = min(height, width), max(height, width)
-    long_side = int(size * long / short)
-    limits.check("pixels", size * long_side, what=f"{name}: pixels after resizing {height} x {width}")
-    new = (size, long_side) if height <= width else (long_side, size)
-    pixels = _interpolate(pixels, *new, config.interpolation)
+    short_side = config.short_side or size
+    long_side = int(short_side * long / short)
+    limits.check("pixels", short_side * long_side, what=f"{name}: pixels after resizing {height} x {width}")
+    new = (short_side, long_side) if height <= width else (long_side, short_side)
+    pixels = _interpolate(pixels, *new, config)
     top, left = round((new[0] - size) / 2), round((new[1] - size) / 2)
     return pixels[:, top : top + size, left : left + size]
 
 
-def _interpolate(pixels: Tensor, height: int, width: int, mode: str) -> Tensor:
+def _interpolate(pixels: Tensor, height: int, width: int, config: ImageProcessing) -> Tensor:
     if pixels.shape[1:] == (height, width):
         return pixels
+    mode = config.interpolation
+    if config.resampler == "pillow":
+        from PIL import Image
+
+        rows = pixels.permute(1, 2, 0).numpy()
+        image = Image.fromarray(rows[..., 0] if rows.shape[2] == 1 else np.ascontiguousarray(rows))
+        return _array_tensor(
+            np.asarray(image.resize((width, height), Image.Resampling[mode.upper()])), "image"
+        )
     resized = F.interpolate(pixels[None], (height, width), mode=mode, antialias=True, align_corners=False)[0]
     return resized if resized.dtype == torch.uint8 else resized.clamp(0.0, 1.0)
 
@@ -331,17 +373,22 @@ def _set_channels(pixels: Tensor, channels: int) -> Tensor:
     return (pixels * weights).sum(dim=0, keepdim=True)
 
 
-def _text_of(item: Any, position: int) -> str:
+def _text_of(item: Any, position: int, *, allow_empty: bool = False) -> str:
     text = item.value if isinstance(item, Sample) else item
     if not isinstance(text, str):
         raise InputError(f"text {position}: {type(text).__name__} is not a string.")
-    if not text.strip():
+    if not allow_empty and not text.strip():
         raise InputError(f"text {position} is empty. Remove it or write something.")
     return text
 
 
 def _clean(text: str) -> str:
-    """Undo HTML escapes and collapse white space, as the published text towers were trained."""
+    """Mend encodings, undo HTML escapes and collapse white space, as the published towers were trained."""
+    if not text.isascii() or not text.isprintable():
+        # Printable ASCII is nothing that ftfy would mend, and its import takes a moment.
+        import ftfy
+
+        text = ftfy.fix_text(text)
     return re.sub(r"\s+", " ", html.unescape(html.unescape(text))).strip()
 
 

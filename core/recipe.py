@@ -150,7 +150,8 @@ class Recipe(Config):
     @property
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of the resolved recipe."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        # Settings at their defaults do not count, so that a setting added later changes nothing.
+        content = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def with_(self, assignments: Sequence[str]) -> Recipe:

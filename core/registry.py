@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +38,43 @@ class WeightsRef:
 
 
 @dataclass(frozen=True)
+class PublishedFile:
+    """One file of somebody else's repository.
+
+    Attributes:
+        role: what the converter calls it: ``weights``, ``image``, ``text``, ``vocab`` ...
+        repo_id: Hub repository, ``org/name``.
+        name: path inside the repository.
+        revision: commit, tag or branch; None is ``main``.
+        sha256: 64 hex digits, or None where nobody published one: then the first download is
+            recorded, and every later one has to be the same file.
+    """
+
+    role: str
+    repo_id: str
+    name: str
+    revision: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Weights in their authors' own format, converted on this machine on first use.
+
+    Attributes:
+        files: what is fetched.
+        converter: word in the room's ``CONVERTERS``.
+        options: handed to the converter: what the files do not say themselves.
+        gated: where to ask for access, or "" for files that anyone may fetch.
+    """
+
+    files: tuple[PublishedFile, ...]
+    converter: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    gated: str = ""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A model users can name: where it comes from, what it takes, what it may be used for."""
 
@@ -46,7 +83,7 @@ class ModelSpec:
     summary: str
     modalities: tuple[str, ...]
     embed_dim: int
-    weights: WeightsRef
+    weights: WeightsRef | PublishedWeights
     licence: str
     intended_use: str
     paper: str = ""
@@ -67,8 +104,13 @@ class RecipeSpec:
 class Room:
     """What one domain package declares about itself.
 
-    ``loaders``, ``readers`` and ``architectures`` map a word to ``"module:function"`` inside the room,
-    ``goldens`` to a module; nothing is imported until :meth:`function` or :meth:`module` is called.
+    ``goldens`` maps a word to a module inside the room, the other tables a word to
+    ``"module:function"``; nothing is imported until :meth:`function` or :meth:`module` is called.
+
+    Attributes:
+        converters: from a published checkpoint to our own format; see ``core/conversion.py``.
+        objectives: training losses of the domain, as classes; see ``core/objectives/base.py``.
+        commands: ``"module:typer app"`` of the domain's own commands, or "".
     """
 
     name: str
@@ -79,6 +121,9 @@ class Room:
     readers: Mapping[str, str]
     architectures: Mapping[str, str]
     goldens: Mapping[str, str]
+    converters: Mapping[str, str] = field(default_factory=dict)
+    objectives: Mapping[str, str] = field(default_factory=dict)
+    commands: str = ""
 
     def function(self, kind: str, word: str) -> Callable[..., Any]:
         """Import and return the function that the room declares under ``kind`` for ``word``.
@@ -128,6 +173,9 @@ def room(name: str) -> Room:
         readers=getattr(module, "READERS", {}),
         architectures=getattr(module, "ARCHITECTURES", {}),
         goldens=getattr(module, "GOLDENS", {}),
+        converters=getattr(module, "CONVERTERS", {}),
+        objectives=getattr(module, "OBJECTIVES", {}),
+        commands=getattr(module, "COMMANDS", ""),
     )
 
 

@@ -101,7 +101,9 @@ class Run:
 
     def __init__(self, loaded: LoadedRecipe, data: Path, out: Path, *, resume: bool) -> None:
         self.recipe, self.out = loaded.recipe, out
-        self.objective = build_objective(self.recipe.objective.name, self.recipe.objective.options)
+        self.objective = build_objective(
+            self.recipe.objective.name, self.recipe.objective.options, domain=self.recipe.domain
+        )
         self.data: TrainingData = prepare_data(loaded, data)
         self.processor = self.data.processor
         torch.manual_seed(self.recipe.seed)

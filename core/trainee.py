@@ -55,7 +55,8 @@ class Trainee(lightning.LightningModule):
         Raises:
             DataError: it is not finite.
         """
-        outputs = self.model(batch, tokens=self.objective.needs.tokens)
+        needs = self.objective.needs
+        outputs = self.model(batch, tokens=needs.tokens, extras=needs.output_extras)
         loss = self.objective(outputs, batch)["loss"]
         if not torch.isfinite(loss):
             raise DataError(

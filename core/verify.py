@@ -6,7 +6,8 @@ A case is a folder with ``config.json`` (or ``case.json``), ``inputs.safetensors
 * ``CASES``: {case: ``replay(config, inputs, case_dir) -> {output: tensor}``},
 * ``tolerance(case, output, expected) -> float``: largest absolute difference allowed; or
   ``TOLERANCES``: {case: (relative to the largest expected value, absolute)},
-* optionally ``NOT_REPLAYED``: {case: {output: reason}} for outputs that are left out on purpose.
+* optionally ``NOT_REPLAYED``: {case: {output: reason}} for outputs that are left out on purpose,
+* optionally ``ANY_CASE``: the name in ``CASES`` that replays every case of another name.
 
 The core's own modules are listed here; a domain names its module under ``GOLDENS``.
 """
@@ -112,6 +113,8 @@ def _find(system: str, case: str) -> tuple[ModuleType, str]:
     matches = [
         name for name in homes if case == name or case.startswith((f"{name}.", f"{name}_", f"{name}-"))
     ]
+    if not matches and hasattr(modules[0], "ANY_CASE"):
+        return modules[0], modules[0].ANY_CASE
     if not matches:
         raise ConfigError(
             f"System {system!r} has no case {case!r}.{nearest(case, homes)} Known: {', '.join(homes)}."

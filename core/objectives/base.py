@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from ..errors import ConfigError, InputError, nearest
+from ..registry import room
 from ..types import Batch, Outputs
 
 Exchange = Literal["bidir", "shift", "reduce", "gather"]
@@ -133,8 +134,12 @@ def list_objectives() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
-def build_objective(name: str, options: Mapping[str, Any] | None = None) -> Objective:
+def build_objective(
+    name: str, options: Mapping[str, Any] | None = None, *, domain: str | None = None
+) -> Objective:
     """Return the objective registered as ``name``, built from a recipe's options.
+
+    A name that the core does not have is looked up among the objectives of ``domain``.
 
     The options are the constructor's keyword arguments: unknown ones are refused and values are
     checked against its annotations.
@@ -146,10 +151,11 @@ def build_objective(name: str, options: Mapping[str, Any] | None = None) -> Obje
     Raises:
         ConfigError: unknown name or option (the nearest known one is shown), or a bad value.
     """
-    known = list_objectives()
+    home = room(domain) if domain else None
+    known = (*list_objectives(), *(home.objectives if home else ()))
     if name not in known:
         raise ConfigError(f"Unknown objective {name!r}; known: {', '.join(known)}.{nearest(name, known)}")
-    cls = _REGISTRY[name]
+    cls: Any = home.function("objectives", name) if home and name in home.objectives else _REGISTRY[name]
     hints = get_type_hints(cls.__init__)
     parameters = [item for item in inspect.signature(cls).parameters.values() if item.name in hints]
     names = [parameter.name for parameter in parameters]

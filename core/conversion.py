@@ -1,0 +1,260 @@
+"""From a published checkpoint to our own model folder: read safely, rename, check, report.
+
+A converter is a function of a room's ``CONVERTERS``::
+
+    convert(name, files: {role: Path}, options) -> Converted
+
+``name`` is the registry name of the model, ``files`` what its ``PublishedWeights`` list, ``options``
+theirs. It reads with :func:`read_checkpoint`, derives sizes from the shapes it finds, and renames.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import ModelConfig, ProcessorConfig
+from .errors import ConfigError, InputError, WeightsError
+
+
+@dataclass(frozen=True)
+class TowerReport:
+    """What became of one tower's tensors: counts of loaded ones, names of all others."""
+
+    loaded: int = 0
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """{part: what became of its tensors}; parts are towers, heads and ``scalars``."""
+
+    towers: Mapping[str, TowerReport] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor found its place and no place stayed empty."""
+        return not any(tower.missing or tower.unexpected for tower in self.towers.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            name: {
+                "loaded": tower.loaded,
+                "missing": list(tower.missing),
+                "unexpected": list(tower.unexpected),
+                "dropped": list(tower.dropped),
+            }
+            for name, tower in self.towers.items()
+        }
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A model in our own terms.
+
+    Attributes:
+        config: architecture. processor: preprocessing that belongs to it.
+        tokenizer_json: content of ``tokenizer.json``, or None.
+        state: {our parameter name: tensor}, unchanged in value and dtype.
+        report: what became of every tensor of the source.
+    """
+
+    config: ModelConfig
+    processor: ProcessorConfig
+    tokenizer_json: str | None
+    state: Mapping[str, Tensor]
+    report: LoadReport
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Return {name: tensor} of a safetensors file or a pickled PyTorch checkpoint.
+
+    Pickles go through ``torch.load(weights_only=True)``, memory-mapped; the numpy scalars that
+    optimizer states hold are allowed, nothing else is. A training checkpoint is reduced to its
+    ``state_dict``; the prefix ``module.`` of distributed runs is taken off.
+
+    Raises:
+        WeightsError: missing, damaged, not a state dict, or holding objects that are not tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file. Give the checkpoint that its authors published.")
+    with path.open("rb") as handle:
+        start = handle.read(16)
+    if start[8:9] == b"{":
+        from .checkpoint import read_weights
+
+        return _without_prefix(read_weights(path))
+    return _without_prefix(_state_of(_unpickle(path, zipped=start.startswith(b"PK")), path))
+
+
+def _unpickle(path: Path, *, zipped: bool) -> Any:
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except Exception as error:  # torch raises many types for a damaged or hostile pickle
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"{path.name}: not a checkpoint that can be read without running its code ({reason}). "
+            "Fetch it again from its authors' page."
+        ) from error
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a pickled learning rate may consist of, under the names of numpy 1 and 2."""
+    scalar = np.float64(0).__reduce__()[0]
+    return [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        type(np.dtype("float64")),
+        type(np.dtype("float32")),
+        codecs.encode,
+    ]
+
+
+def _state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
+    state = loaded
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not state:
+        raise WeightsError(f"{path.name}: holds {type(loaded).__name__}, not a state dict. Use another file.")
+    strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise WeightsError(
+            f"{path.name}: {strangers[0]!r} is {type(state[strangers[0]]).__name__}, not a tensor. "
+            "This is not the checkpoint of a model."
+        )
+    return {str(name): value for name, value in state.items()}
+
+
+def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if all(name.startswith("module.") for name in state):
+        return {name.removeprefix("module."): value for name, value in state.items()}
+    return dict(state)
+
+
+Rename = Callable[[str], "tuple[str, str | None] | None"]
+"""From a source name to (part, our name), (part, None) for a tensor that is left out on purpose, or
+None for a name that this system does not have."""
+
+
+def rename_state(
+    state: Mapping[str, Tensor], rename: Rename, wanted: Iterable[str], part_of: Callable[[str], str]
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Return the renamed tensors and what became of each.
+
+    Args:
+        state: tensors by source name.
+        rename: see :data:`Rename`.
+        wanted: our parameter names: those of the model that the weights are for.
+        part_of: from our name to the part of the report it belongs to.
+    """
+    renamed: dict[str, Tensor] = {}
+    loaded: dict[str, int] = {}
+    lists: dict[str, dict[str, list[str]]] = {"missing": {}, "unexpected": {}, "dropped": {}}
+    wanted = set(wanted)
+    for name, tensor in state.items():
+        found = rename(name)
+        if found is None or (found[1] is not None and found[1] not in wanted):
+            lists["unexpected"].setdefault(found[0] if found else "other", []).append(name)
+        elif found[1] is None:
+            lists["dropped"].setdefault(found[0], []).append(name)
+        else:
+            renamed[found[1]] = tensor
+            loaded[found[0]] = loaded.get(found[0], 0) + 1
+    for name in sorted(wanted - set(renamed)):
+        lists["missing"].setdefault(part_of(name), []).append(name)
+    parts = dict.fromkeys([*loaded, *(part for table in lists.values() for part in table)])
+    towers = {
+        part: TowerReport(
+            loaded.get(part, 0),
+            *(tuple(lists[kind].get(part, ())) for kind in ("missing", "unexpected", "dropped")),
+        )
+        for part in parts
+    }
+    return renamed, LoadReport(towers)
+
+
+def refuse_incomplete(report: LoadReport, *, source: str, system: str) -> None:
+    """Raise ``WeightsError`` unless ``report`` is complete; the first names of each kind are shown."""
+    if report.complete:
+        return
+    said = []
+    for part, tower in report.towers.items():
+        for word in ("missing", "unexpected"):
+            names = getattr(tower, word)
+            if names:
+                more = ", ..." if len(names) > 3 else ""
+                said.append(f"{part}: {len(names)} {word} ({', '.join(names[:3])}{more})")
+    raise WeightsError(f"{source} is not a whole checkpoint of {system}: {'; '.join(said)}.")
+
+
+def wordpiece_tokenizer(vocab: str | Path, *, lowercase: bool = True) -> str:
+    """Return ``tokenizer.json`` that splits text as BERT's own tokenizer does with this vocabulary.
+
+    Args:
+        vocab: ``vocab.txt``, one piece per line.
+        lowercase: as the uncased models.
+
+    Raises:
+        InputError: not UTF-8, or without [PAD], [UNK], [CLS] or [SEP].
+    """
+    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    path = Path(vocab)
+    try:
+        pieces = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name}: not a vocabulary file ({type(error).__name__}).") from error
+    if pieces and not pieces[-1]:
+        pieces.pop()
+    vocabulary = {piece.rstrip("\r"): index for index, piece in enumerate(pieces)}
+    specials = [piece for piece in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if piece in vocabulary]
+    if not {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} <= set(specials):
+        raise InputError(f"{path.name}: has no [PAD], [UNK], [CLS] and [SEP]; not a BERT vocabulary.")
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+    )
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
+    return tokenizer.to_str()
+
+
+def dimension(state: Mapping[str, Tensor], name: str, axis: int, *, source: str) -> int:
+    """Return one side of a tensor that a converter derives a size from.
+
+    Raises:
+        WeightsError: the tensor is not there or has fewer axes: another system's checkpoint.
+    """
+    if name not in state or state[name].ndim <= axis:
+        raise WeightsError(f"{source}: has no tensor {name!r} of that kind. It belongs to another system.")
+    return int(state[name].shape[axis])
+
+
+def count_blocks(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Return how many numbered blocks ``<prefix><number>.`` the tensors have.
+
+    Raises:
+        ConfigError: the numbers have a hole.
+    """
+    numbers = {
+        int(rest.split(".", 1)[0])
+        for rest in (name.removeprefix(prefix) for name in state if name.startswith(prefix))
+        if rest.split(".", 1)[0].isdigit()
+    }
+    if numbers != set(range(len(numbers))):
+        raise ConfigError(f"Blocks under {prefix!r} are numbered {sorted(numbers)}: some are missing.")
+    return len(numbers)
