@@ -390,14 +390,14 @@ class Model:
         def run(part: Mapping[str, Tensor]) -> Tensor:
             return self.network.encode(modality, part)
 
-        with torch.inference_mode(), self._precision(modality):
+        with torch.inference_mode(), self.precision(modality):
             by_length = modality == "text" and "attention_mask" in moved
             vectors = encode_by_length(run, moved, budget=token_budget) if by_length else run(moved)
         # A clone made outside inference mode may take part in autograd, as callers expect of a tensor.
         return vectors.float().cpu().clone()
 
-    def _precision(self, modality: str) -> contextlib.AbstractContextManager[Any]:
-        """Return the context for towers that have no bfloat16 path of their own."""
+    def precision(self, modality: str) -> contextlib.AbstractContextManager[Any]:
+        """Return the context to call the network in: autocast for towers without a bfloat16 path."""
         if self.dtype == "float32" or isinstance(self.network.towers[modality], TransformerTower):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
