@@ -14,8 +14,9 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import registry
 from .config import Config, read_config
-from .errors import ConfigError, InputError
+from .errors import ConfigError, InputError, nearest
 from .limits import DEFAULT, Limits
 
 PLAIN_TEMPLATES = ("a photo of a {}.",)
@@ -327,3 +328,47 @@ def select_templates(scores: Tensor, threshold: float) -> Tensor:
     centre = torch.quantile(ordered, 0.5)
     deviation = torch.quantile((ordered - centre).abs(), 0.5)
     return (ordered - centre > threshold * deviation).nonzero()[:, 0]
+
+
+def prompt_set(name: str | Path, *, limits: Limits = DEFAULT) -> PromptSet:
+    """Return a shipped prompt set by name, or the one in a YAML or JSON file.
+
+    Args:
+        name: ``chexpert-5x200``, ``medical/chexpert-5x200``, or a path that ends in .yaml, .yml or .json.
+
+    Raises:
+        ConfigError: no such set; the nearest name is given. Else as :meth:`PromptSet.load`.
+
+    Example:
+        >>> prompt_set("rsna_pneumonia").class_names
+        ('Normal', 'Pneumonia')
+    """
+    path = Path(name)
+    if path.suffix.lower() in (".yaml", ".yml", ".json"):
+        return PromptSet.load(path, limits=limits)
+    domain, _, short = str(name).rpartition("/")
+    rooms = [registry.room(word) for word in registry.ROOMS if domain in ("", word)]
+    for home in rooms:
+        if spec := home.prompts.get(short):
+            if spec.parts:
+                return _joined(spec, limits)
+            return PromptSet.load(home.folder / "prompts" / f"{short}.yaml", limits=limits)
+    known = [known for home in rooms for known in home.prompts]
+    raise ConfigError(
+        f"No prompt set called {str(name)!r}.{nearest(short, known)} `verticlip evaluate prompts` lists "
+        "them; a file has to end in .yaml, .yml or .json."
+    )
+
+
+def _joined(spec: registry.PromptSpec, limits: Limits) -> PromptSet:
+    """Return one set of the classes of several; a class is called "part: class", as names repeat."""
+    parts = {before: prompt_set(name, limits=limits) for before, name in spec.parts.items()}
+    texts = {
+        f"{before}: {name}": tuple(part.texts(name))
+        for before, part in parts.items()
+        for name in part.class_names
+    }
+    version = "+".join(part.version for part in parts.values())
+    return PromptSet(
+        name=spec.name, version=version, classes={name: (name,) for name in texts}, prompts=texts
+    )

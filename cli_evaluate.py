@@ -1,0 +1,280 @@
+"""``verticlip evaluate``: measure a model on a labelled folder, a public evaluation set, or pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .cli_options import load_model
+from .core.commandline import (
+    BatchSize,
+    Device,
+    Dtype,
+    Json,
+    Load,
+    ModelName,
+    Prompts,
+    Revision,
+    failure_line,
+    finish,
+    load_options,
+    progress_line,
+    read_prompts,
+    split_labels,
+)
+from .core.console import print_json, print_table, say
+from .core.errors import ConfigError
+
+app = typer.Typer(help="Measure a model.", no_args_is_help=True)
+
+
+@app.command("zero-shot")
+def evaluate_zero_shot(
+    model: ModelName,
+    data: Annotated[Path, typer.Option(help="One folder per class, or one per split with those inside.")],
+    labels: Annotated[str | None, typer.Option(help="Comma-separated; default: the folder names.")] = None,
+    prompts: Prompts = None,
+    split: Annotated[str | None, typer.Option(help="Which split, when the folder has splits.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.json and confusion.png.")] = Path("evaluation"),
+    load: Load = None,
+    batch_size: BatchSize = 8,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure how well text prompts alone classify labelled images."""
+    from .evaluation import evaluate_folder
+
+    loaded = load_model(model, revision, device, dtype)
+    result = evaluate_folder(
+        loaded,
+        data,
+        out,
+        labels=split_labels(labels),
+        templates=read_prompts(prompts),
+        split=split,
+        batch_size=batch_size,
+        **load_options(load),
+    )
+    if as_json:
+        print_json([result.to_dict()])
+    else:
+        names = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "calibration_error")
+        print_table(("metric", "value"), [(name, str(getattr(result.report, name))) for name in names])
+    for failure in result.failures:
+        say(failure_line(failure))
+    say(f"report and confusion matrix in {out}")
+    finish(len(result.failures), len(result.failures) + result.report.rows)
+
+
+DataRoot = Annotated[Path, typer.Option("--data", help="Folder with the set, or with a folder of its name.")]
+Ensemble = Annotated[
+    str, typer.Option(help="unit: average normalized prompts; raw: before normalizing, as BioViL does.")
+]
+
+
+@app.command("sets")
+def list_sets(as_json: Json = False) -> None:
+    """List the public evaluation sets, their classes and the files that are looked for."""
+    rows = []
+    for module in _modules("sets"):
+        for one in map(module.evaluation_set, module.names()):
+            rows.append(
+                {
+                    "set": one.name,
+                    "modality": one.modality,
+                    "classes": list(one.classes),
+                    "metrics": one.metrics,
+                    "averaged": one.averaged,
+                    "expects": one.expects(),
+                    "source": one.source,
+                    "caution": one.caution,
+                }
+            )
+    if as_json:
+        print_json(rows)
+        return
+    shown = [(r["set"], r["modality"], str(len(r["classes"])), r["metrics"], r["source"]) for r in rows]
+    print_table(("set", "modality", "classes", "metrics", "source"), shown)
+    say("The files that each set expects: verticlip evaluate sets --json")
+
+
+@app.command("set")
+def evaluate_one_set(
+    name: Annotated[str, typer.Argument(help="A set of `verticlip evaluate sets`.")],
+    data: DataRoot,
+    model: ModelName,
+    prompts: Prompts = None,
+    bank: Annotated[
+        Path | None, typer.Option(help="JSON export of a reference prompt bank, instead of --prompts.")
+    ] = None,
+    ensemble: Ensemble = "unit",
+    out: Annotated[Path, typer.Option(help="Folder for report.json and confusion.png.")] = Path("evaluation"),
+    load: Load = None,
+    batch_size: BatchSize = 8,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a model on a public evaluation set."""
+    if prompts is not None and bank is not None:
+        raise ConfigError("Give --prompts or --bank, not both.")
+    module = _module_with_set(name)
+    chosen = read_prompts(prompts) if bank is None else module.read_prompt_bank(bank, name)
+    # What is missing on disk should show before a model is loaded.
+    module.read_set(name, data)
+    result = module.evaluate_set(
+        load_model(model, revision, device, dtype),
+        name,
+        data,
+        out=out,
+        prompts=chosen,
+        ensemble=ensemble,
+        batch_size=batch_size,
+        progress=progress_line(),
+        **load_options(load),
+    )
+    if as_json:
+        print_json([result.to_dict()])
+    else:
+        print_table(("metric", "value"), [(key, str(value)) for key, value in result.metrics.items()])
+    for note in result.notes:
+        say(f"note: {note}")
+    for failure in result.failures:
+        say(failure_line(failure))
+    say(f"{result.images} images; report in {out}")
+    finish(len(result.failures), len(result.failures) + result.images)
+
+
+@app.command("all")
+def evaluate_all_sets(
+    data: Annotated[Path, typer.Option(help="Folder with one folder per set, called as the set.")],
+    model: ModelName,
+    sets: Annotated[str | None, typer.Option(help="Comma-separated; default: the 21 of the average.")] = None,
+    ensemble: Ensemble = "unit",
+    out: Annotated[Path, typer.Option(help="Folder for table.json and one folder per set.")] = Path(
+        "evaluation"
+    ),
+    load: Load = None,
+    batch_size: BatchSize = 8,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a model on every public evaluation set whose files are there."""
+    wanted = split_labels(sets)
+    module = _module_with_set(wanted[0]) if wanted else _modules("sets")[0]
+    table = module.evaluate_all(
+        load_model(model, revision, device, dtype),
+        data,
+        sets=wanted,
+        out=out,
+        ensemble=ensemble,
+        batch_size=batch_size,
+        progress=progress_line(),
+        **load_options(load),
+    )
+    if as_json:
+        print_json([table.to_dict()])
+    else:
+        metrics = ("accuracy", "auc", "f1", "precision", "recall")
+        rows = []
+        for name, one in table.results.items():
+            percent = one.percent()
+            cells = [f"{percent[metric]:.2f}" if metric in percent else "" for metric in metrics]
+            rows.append((name, one.modality, str(one.images), *cells))
+        rows.append((f"average of {len(rows)} sets", "", "", f"{table.average():.2f}", "", "", "", ""))
+        print_table(("set", "modality", "images", *metrics), rows)
+    for name, reason in table.missing.items():
+        say(f"{name} was not measured. {reason}")
+    failed = [failure for one in table.results.values() for failure in one.failures]
+    for failure in failed:
+        say(failure_line(failure))
+    say(f"table and reports in {out}")
+    finish(len(failed), len(failed) + sum(one.images for one in table.results.values()))
+
+
+@app.command("prompts")
+def show_prompts(
+    name: Annotated[str | None, typer.Argument(help="A set to show; without it, all are listed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the shipped prompt sets, or show what one of them says about each class."""
+    if name is None:
+        from .core import registry
+
+        specs = [spec for word in registry.ROOMS for spec in registry.room(word).prompts.values()]
+        if as_json:
+            print_json({"name": s.name, "modality": s.modality, "summary": s.summary} for s in specs)
+        else:
+            print_table(("name", "modality", "summary"), [(s.name, s.modality, s.summary) for s in specs])
+        return
+    from .core.prompts import prompt_set
+
+    prompts = prompt_set(name)
+    if as_json:
+        print_json({"class": key, "prompts": prompts.texts(key)} for key in prompts.class_names)
+    else:
+        rows = [(key, text) for key in prompts.class_names for text in prompts.texts(key)]
+        print_table(("class", "prompt"), rows)
+
+
+@app.command("retrieval")
+def evaluate_pairs(
+    pairs: Annotated[Path, typer.Option(help="CSV or JSON lines with an image and a text column.")],
+    images: Annotated[Path, typer.Option(help="Folder that the image paths are relative to.")],
+    model: ModelName,
+    duplicates: Annotated[
+        str, typer.Option(help="merge: equal texts are one text; separate: every row for itself.")
+    ] = "merge",
+    long_text: Annotated[
+        str, typer.Option(help="error, or score reports by their sentences: max or mean.")
+    ] = "error",
+    out: Annotated[Path, typer.Option(help="Folder for retrieval.json.")] = Path("evaluation"),
+    load: Load = None,
+    batch_size: BatchSize = 8,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure how well images find their texts, and texts their images."""
+    module = _modules("retrieval")[0]
+    read = module.read_pairs(pairs, images)
+    result = module.evaluate_retrieval(
+        load_model(model, revision, device, dtype),
+        read,
+        duplicates=duplicates,
+        long_text=long_text,
+        batch_size=batch_size,
+        progress=progress_line(),
+        **load_options(load),
+    )
+    path = module.write_result(result, out)
+    if as_json:
+        print_json([result.to_dict()])
+    else:
+        header = ("metric", "image to text", "text to image")
+        print_table(header, [(name, str(a or "-"), str(b or "-")) for name, a, b in result.rows()])
+    for failure in result.failures:
+        say(failure_line(failure))
+    say(f"{result.images} images, {result.texts} texts; report in {path}")
+    finish(len(result.failures), len(result.failures) + result.images)
+
+
+def _modules(word: str) -> list[Any]:
+    """Return the modules of the domains that measure ``word``."""
+    from .core import registry
+
+    rooms = [registry.room(name) for name in registry.ROOMS]
+    return [home.module("evaluations", word) for home in rooms if word in home.evaluations]
+
+
+def _module_with_set(name: str) -> Any:
+    modules = _modules("sets")
+    return next((module for module in modules if name in module.names()), modules[0])

@@ -1,0 +1,346 @@
+"""Zero-shot results on public evaluation sets, by the protocol of the published tables.
+
+Each prompt of a class is encoded and normalized, the prompts are averaged, and the mean is normalized;
+an image belongs to the class with the largest cosine. Nothing is scaled and nothing is trained.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....core.answers import Failure
+from ....core.embed_each import Progress, embed_images
+from ....core.errors import DataError
+from ....core.files import write_json_atomic
+from ....core.limits import DEFAULT, Limits
+from ....core.metrics.bootstrap import Estimate
+from ....core.metrics.classification import confusion_matrix
+from ....core.plots import save_confusion_matrix
+from ....core.prompts import PromptSet, prompt_set
+from .evaluation_catalogue import SETS, EvaluationSet, evaluation_set, names
+from .evaluation_layouts import Folders, LabelledRow
+from .evaluation_protocol import (
+    Ensemble,
+    class_vectors,
+    in_set_order,
+    part_accuracies,
+    read_prompt_bank,
+    set_metrics,
+)
+
+if TYPE_CHECKING:
+    from ....core.handle import ModelHandle
+
+__all__ = [
+    "SETS",
+    "EvaluationSet",
+    "SetResult",
+    "SetTable",
+    "evaluate_all",
+    "evaluate_set",
+    "evaluation_set",
+    "names",
+    "read_prompt_bank",
+    "read_set",
+]
+
+_FIGURE_CLASSES = 40
+"""A confusion matrix of more classes cannot be read as a picture."""
+
+
+@dataclass(frozen=True)
+class SetResult:
+    """A model on one set.
+
+    Attributes:
+        name, modality, class_names: of the set.
+        metrics: ``accuracy``; for binary sets ``auc``, ``f1``, ``precision`` and ``recall`` of the second
+            class; for RadImageNet the accuracy of each kind of image. Fractions with 95 % intervals, over
+            patients where the set names them. The AUC is that of the difference of the two cosines;
+            precision and F1 are 0 where nothing was called positive.
+        confusion: counts, row = target, column = prediction.
+        layout: which files were read.
+        notes: what to know before comparing the numbers.
+        failures: images that could not be used; they are not in the metrics.
+        origin: model, revision and processor, prompt set and its fingerprint, ensemble.
+    """
+
+    name: str
+    modality: str
+    class_names: tuple[str, ...]
+    images: int
+    metrics: Mapping[str, Estimate]
+    confusion: tuple[tuple[int, ...], ...]
+    layout: str
+    notes: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    origin: Mapping[str, str]
+
+    def percent(self) -> dict[str, float]:
+        """Return the metrics times 100, as published tables print them."""
+        return {name: 100 * estimate.value for name, estimate in self.metrics.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            **self.origin,
+            "task": "evaluation-set",
+            "set": self.name,
+            "modality": self.modality,
+            "images": self.images,
+            "class_names": list(self.class_names),
+            "metrics": {name: value.to_dict() for name, value in self.metrics.items()},
+            "percent": self.percent(),
+            "confusion": [list(row) for row in self.confusion],
+            "layout": self.layout,
+            "notes": list(self.notes),
+            "failed": [failure.to_dict() for failure in self.failures],
+        }
+
+
+@dataclass(frozen=True)
+class SetTable:
+    """A model on several sets.
+
+    Attributes:
+        results: {set: result}.
+        missing: {set: why it was not measured}.
+    """
+
+    results: Mapping[str, SetResult]
+    missing: Mapping[str, str]
+
+    def average(self, binary: Literal["accuracy", "auc"] = "accuracy") -> float | None:
+        """Return the mean over the measured sets, in percent; None without any.
+
+        Args:
+            binary: which metric binary sets count with. The published average does not say;
+                multi-class sets always count with accuracy.
+        """
+        values = [
+            100 * one.metrics[binary if binary in one.metrics else "accuracy"].value
+            for one in self.results.values()
+        ]
+        return float(np.mean(values)) if values else None
+
+    def by_modality(self) -> dict[str, float]:
+        """Return {modality: mean accuracy in percent}."""
+        groups: dict[str, list[float]] = {}
+        for one in self.results.values():
+            groups.setdefault(one.modality, []).append(one.percent()["accuracy"])
+        return {modality: float(np.mean(values)) for modality, values in groups.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "task": "evaluation-sets",
+            "sets": {name: result.to_dict() for name, result in self.results.items()},
+            "missing": dict(self.missing),
+            "average_percent": {"accuracy": self.average(), "auc_where_binary": self.average("auc")},
+            "by_modality_percent": self.by_modality(),
+        }
+
+
+def read_set(name: str, root: str | Path, *, limits: Limits = DEFAULT) -> tuple[list[LabelledRow], str]:
+    """Return (rows, layout) of a set below ``root``, which may also hold it in a folder of its name.
+
+    Raises:
+        ConfigError: no such set. DataError: none of the layouts is there, or a table is damaged.
+    """
+    found = _find(evaluation_set(name), Path(root), limits, shared=False)
+    if found is None:
+        raise DataError(_missing(evaluation_set(name), Path(root)))
+    return found
+
+
+def evaluate_set(
+    model: ModelHandle,
+    name: str,
+    root: str | Path,
+    *,
+    out: str | Path | None = None,
+    prompts: PromptSet | None = None,
+    ensemble: Ensemble = "unit",
+    batch_size: int = 8,
+    **options: Any,
+) -> SetResult:
+    """Measure a model on a public set.
+
+    Args:
+        model: with an image and a text tower.
+        name: one of :func:`names`, for example ``chexpert-5x200``.
+        root: folder with the set's files, or one that holds them in a folder called ``name``.
+        out: folder for ``report.json`` and ``confusion.png``; None writes nothing.
+        prompts: one class per class of the set, in any order; None takes the shipped ones.
+        ensemble: how the prompts of a class become one vector.
+        batch_size: images per call of the network.
+        options: of the domain's loader; ``progress`` is told (done, all).
+
+    Raises:
+        ConfigError: no such set, or prompts for other classes.
+        DataError: no files of the set; the message names those that are looked for.
+
+    Example:
+        >>> result = evaluate_set(model, "rsna_pneumonia", "data/rsna")  # doctest: +SKIP
+        >>> result.percent()  # doctest: +SKIP
+
+    Reference: Khattak et al. 2024, "UniMed-CLIP", zero-shot evaluation.
+    """
+    found = _find(evaluation_set(name), Path(root), model.limits, shared=False)
+    if found is None:
+        raise DataError(_missing(evaluation_set(name), Path(root)))
+    chosen = prompts if prompts is not None else prompt_set(name)
+    return _measure(model, evaluation_set(name), found, chosen, ensemble, batch_size, out, **options)
+
+
+def evaluate_all(
+    model: ModelHandle,
+    root: str | Path,
+    *,
+    sets: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    ensemble: Ensemble = "unit",
+    batch_size: int = 8,
+    **options: Any,
+) -> SetTable:
+    """Measure a model on every set whose files are below ``root``.
+
+    Args:
+        root: holds the sets in folders of their names, or the files of their tables directly.
+        sets: which; None takes the 21 of the published average.
+        out: folder for one folder per set and ``table.json``.
+        options: of the domain's loader; ``progress`` is told (done, all) for each set.
+
+    Returns:
+        Results and, for sets without files or with damaged ones, why they are missing.
+
+    Raises:
+        DataError: no set has files.
+    """
+    wanted = sets if sets is not None else [one.name for one in SETS.values() if one.averaged]
+    results: dict[str, SetResult] = {}
+    missing: dict[str, str] = {}
+    for one in map(evaluation_set, wanted):
+        place = None if out is None else Path(out) / one.name
+        try:
+            found = _find(one, Path(root), model.limits, shared=True)
+            if found is None:
+                missing[one.name] = _missing(one, Path(root))
+                continue
+            results[one.name] = _measure(
+                model, one, found, prompt_set(one.name), ensemble, batch_size, place, **options
+            )
+        except DataError as error:
+            missing[one.name] = str(error)
+    if not results:
+        raise DataError(
+            f"{root}: no set could be measured. {next(iter(missing.values()), 'None was asked for.')}"
+        )
+    table = SetTable(results, missing)
+    if out is not None:
+        write_json_atomic(Path(out) / "table.json", table.to_dict())
+    return table
+
+
+def _find(
+    one: EvaluationSet, root: Path, limits: Limits, *, shared: bool
+) -> tuple[list[LabelledRow], str] | None:
+    """Return rows and layout; ``shared`` says that the root holds other sets too."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder. Pass the folder that holds {one.name}.")
+    # Segmentation masks that lie beside the images (BUSI) are no images of a set.
+    folders = Folders({name: name for name in one.classes}, leave_out="_mask")
+    for place in (root / one.name, root):
+        if not place.is_dir():
+            continue
+        # Folders called "benign" or "normal" in a shared root may belong to another set.
+        layouts = one.layouts if shared and place == root else (*one.layouts, folders)
+        for layout in layouts:
+            if rows := layout.read(place, one.classes, limits):
+                return _with_groups(rows, one), layout.expects()
+    return None
+
+
+def _missing(one: EvaluationSet, root: Path) -> str:
+    return f"{root}: no files of {one.name}. Expected {one.expects()}. {one.source}"
+
+
+def _with_groups(rows: list[LabelledRow], one: EvaluationSet) -> list[LabelledRow]:
+    if one.group:
+        for row in rows:
+            match = re.search(one.group, row["id"])
+            row["group"] = match[1] if match else row["id"]
+    return rows
+
+
+def _measure(
+    model: ModelHandle,
+    one: EvaluationSet,
+    found: tuple[list[LabelledRow], str],
+    prompts: PromptSet,
+    ensemble: Ensemble,
+    batch_size: int,
+    out: str | Path | None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> SetResult:
+    rows, layout = found
+    ordered = in_set_order(prompts, one)
+    if out is not None:
+        # An unusable output folder should show before the work, not after it.
+        Path(out).mkdir(parents=True, exist_ok=True)
+    classes = class_vectors(model, ordered, ensemble)
+    files, ids = [Path(row["path"]) for row in rows], [row["id"] for row in rows]
+    embedded = embed_images(model, files, ids=ids, batch_size=batch_size, progress=progress, **options)
+    if not embedded.kept:
+        raise DataError(
+            f"{one.name}: none of {len(rows)} images could be used. First: {embedded.failures[0].error}"
+        )
+    used = [rows[position] for position in embedded.kept]
+    targets = np.array([one.classes.index(row["label"]) for row in used])
+    cosines = (embedded.vectors.double() @ classes.double().T).numpy()
+    groups = [row["group"] for row in used] if one.group else None
+    metrics = set_metrics(cosines, targets, groups, binary=one.metrics == "binary")
+    metrics |= part_accuracies(cosines, targets, one)
+    origin = {
+        "model": model.id,
+        "revision": model.revision,
+        "processor": model.processor.fingerprint,
+        "prompt_set": f"{prompts.name} {prompts.version}",
+        "prompts": ordered.fingerprint,
+        "ensemble": ensemble,
+    }
+    table = confusion_matrix(cosines.argmax(axis=1), targets, len(one.classes))
+    result = SetResult(
+        one.name, one.modality, one.classes, len(used), metrics, tuple(map(tuple, table.tolist())), layout,
+        _notes(one, used, targets), embedded.failures, origin,
+    )  # fmt: skip
+    if out is not None:
+        _write(result, Path(out), table)
+    return result
+
+
+def _notes(one: EvaluationSet, rows: Sequence[LabelledRow], targets: NDArray[np.int64]) -> tuple[str, ...]:
+    notes = [one.caution] if one.caution else []
+    if one.images is not None and len(rows) != one.images:
+        notes.append(f"{len(rows):,} images; the published set has {one.images:,}.")
+    absent = [name for index, name in enumerate(one.classes) if index not in set(targets.tolist())]
+    if absent:
+        shown = ", ".join(absent[:10]) + (" ..." if len(absent) > 10 else "")
+        notes.append(f"{len(absent)} of {len(one.classes)} classes have no image: {shown}.")
+    return tuple(notes)
+
+
+def _write(result: SetResult, out: Path, table: NDArray[np.int64]) -> None:
+    if len(result.class_names) <= _FIGURE_CLASSES:
+        title = f"{result.origin['model']} on {result.name}"
+        save_confusion_matrix(table, result.class_names, out / "confusion.png", title=title)
+    write_json_atomic(out / "report.json", result.to_dict())
