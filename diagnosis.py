@@ -78,12 +78,16 @@ def _extras() -> dict[str, Any]:
 
 
 def _models() -> dict[str, Any]:
-    """Return the state of the weights that ship in the package."""
+    """Return the state of packaged and published weights; nothing is fetched."""
     from .hub.loading import resolve
+    from .hub.published import published_facts
 
     states = {}
     for name, spec in registry.models().items():
-        if spec.weights.packaged is not None:
+        if isinstance(spec.weights, registry.PublishedWeights):
+            folder = published_facts(spec)["converted"]
+            states[name] = f"converted, {folder}" if folder else "not fetched; the first load converts it"
+        elif spec.weights.packaged is not None:
             try:
                 states[name] = f"ready, {resolve(name).revision}"
             except VerticlipError as error:
@@ -95,7 +99,13 @@ def _cache() -> dict[str, Any]:
     from huggingface_hub import CacheNotFound, scan_cache_dir
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
-    facts: dict[str, Any] = {"folder": HF_HUB_CACHE, "offline": bool(HF_HUB_OFFLINE)}
+    from .hub.trust import cache_folder
+
+    facts: dict[str, Any] = {
+        "folder": HF_HUB_CACHE,
+        "offline": bool(HF_HUB_OFFLINE),
+        "converted": str(cache_folder()),
+    }
     try:
         found = scan_cache_dir()
     except CacheNotFound:

@@ -30,7 +30,7 @@ def save_weights(module: nn.Module, path: str | Path, *, dtype: torch.dtype | No
         value = tensor.detach().cpu()
         if dtype is not None and value.is_floating_point():
             value = value.to(dtype)
-        if not _is_finite(value):
+        if not is_finite(value):
             raise WeightsError(
                 f"{Path(path).name}: tensor {key!r} has non-finite values; nothing was written."
             )
@@ -57,12 +57,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path.name}: not a whole safetensors file ({error}). Fetch it again.") from error
     for key, tensor in state.items():
-        if not _is_finite(tensor):
+        if not is_finite(tensor):
             raise WeightsError(f"{path.name}: tensor {key!r} has NaN or infinite values. Use another copy.")
     return state
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Return whether no value is NaN or infinite; the extremes tell, without a mask of the tensor's size."""
     if not tensor.is_floating_point() or not tensor.numel():
         return True

@@ -14,14 +14,19 @@ import codecs
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .checkpoint import is_finite, read_weights
 from .config import ModelConfig, ProcessorConfig
-from .errors import ConfigError, InputError, WeightsError
+from .errors import ConfigError, InputError, VerticlipError, WeightsError
+from .files import atomic_path
+
+if TYPE_CHECKING:
+    from .model import ContrastiveModel
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,54 @@ class Converted:
     report: LoadReport
 
 
+def build_empty(config: ModelConfig) -> ContrastiveModel:
+    """Return the model that ``config`` describes without spending time or random numbers on its values.
+
+    Parameters lie on the ``meta`` device wherever that works; :func:`core.checkpoint.load_strict`
+    fills them.
+    """
+    from .model import build_model
+
+    # Construction draws initial weights; the caller's random state must not notice.
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                network = build_model(config)
+        except VerticlipError:
+            raise
+        except Exception:  # some libraries compute with real values while they build; any type can surface
+            return build_model(config)
+        saved = network.state_dict()
+        if all(name in saved for name, _ in network.named_buffers()):
+            return network
+        # Buffers that are not part of the weights have no value on the meta device.
+        return build_model(config)
+
+
+def write_state(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write tensors as safetensors through a temporary name, values and dtypes as they are.
+
+    Memory-mapped tensors are written from where they lie: a model is never held twice.
+
+    Raises:
+        WeightsError: a tensor is not finite; nothing is written.
+    """
+    from safetensors.torch import save_file
+
+    written: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in state.items():
+        if not is_finite(tensor):
+            raise WeightsError(f"Tensor {name!r} has NaN or infinite values; nothing was written.")
+        value = tensor.detach().contiguous()
+        # safetensors refuses tensors that share memory, as tied ones do.
+        start = value.data_ptr()
+        written[name] = value.clone() if start in storages else value
+        storages.add(start)
+    with atomic_path(path) as temporary:
+        save_file(written, temporary, metadata={"format": "pt"})
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Return {name: tensor} of a safetensors file or a pickled PyTorch checkpoint.
 
@@ -92,8 +145,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     with path.open("rb") as handle:
         start = handle.read(16)
     if start[8:9] == b"{":
-        from .checkpoint import read_weights
-
         return _without_prefix(read_weights(path))
     return _without_prefix(_state_of(_unpickle(path, zipped=start.startswith(b"PK")), path))
 

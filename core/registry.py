@@ -48,6 +48,7 @@ class PublishedFile:
         revision: commit, tag or branch; None is ``main``.
         sha256: 64 hex digits, or None where nobody published one: then the first download is
             recorded, and every later one has to be the same file.
+        size: what its page says, for people: ``"4.97 GB"``.
     """
 
     role: str
@@ -55,6 +56,7 @@ class PublishedFile:
     name: str
     revision: str | None = None
     sha256: str | None = None
+    size: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,23 @@ class RecipeSpec:
 
 
 @dataclass(frozen=True)
+class PromptSpec:
+    """A prompt set users can name; the file is ``prompts/<name>.yaml`` inside the room.
+
+    Attributes:
+        name: short, without the domain, for example ``chexpert-5x200``.
+        modality: kind of image it describes, for example ``X-ray``.
+        summary: what it tells apart, on one line.
+        parts: {what stands before each class: name of another set}; such a set has no file and joins these.
+    """
+
+    name: str
+    modality: str
+    summary: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Room:
     """What one domain package declares about itself.
 
@@ -109,8 +128,13 @@ class Room:
 
     Attributes:
         converters: from a published checkpoint to our own format; see ``core/conversion.py``.
+        collates: what becomes of captions and extras of a batch; see ``core/pair_data.py``.
         objectives: training losses of the domain, as classes; see ``core/objectives/base.py``.
+        volumes: ``is_volume`` (path) -> bool, and ``embed`` (model, path, options) -> (float32 [D], meta):
+            how an image model answers for a file or folder that holds a volume.
         commands: ``"module:typer app"`` of the domain's own commands, or "".
+        prompts: prompt sets by short name; see :func:`verticlip.core.prompts.prompt_set`.
+        evaluations: ``sets`` and ``retrieval``, modules that measure a model.
     """
 
     name: str
@@ -123,7 +147,11 @@ class Room:
     goldens: Mapping[str, str]
     converters: Mapping[str, str] = field(default_factory=dict)
     objectives: Mapping[str, str] = field(default_factory=dict)
+    collates: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
     commands: str = ""
+    prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
+    evaluations: Mapping[str, str] = field(default_factory=dict)
 
     def function(self, kind: str, word: str) -> Callable[..., Any]:
         """Import and return the function that the room declares under ``kind`` for ``word``.
@@ -147,6 +175,13 @@ class Room:
             )
         module = table[word].partition(":")[0]
         return importlib.import_module(f".domains.{self.name}.{module}", _PACKAGE)
+
+    def command_app(self) -> Any:
+        """Import and return the typer app of the room's own commands, or None when it has none."""
+        module, _, name = self.commands.partition(":")
+        if not module:
+            return None
+        return getattr(importlib.import_module(f".domains.{self.name}.{module}", _PACKAGE), name)
 
 
 @functools.cache
@@ -175,7 +210,11 @@ def room(name: str) -> Room:
         goldens=getattr(module, "GOLDENS", {}),
         converters=getattr(module, "CONVERTERS", {}),
         objectives=getattr(module, "OBJECTIVES", {}),
+        collates=getattr(module, "COLLATES", {}),
+        volumes=getattr(module, "VOLUMES", {}),
         commands=getattr(module, "COMMANDS", ""),
+        prompts={spec.name: spec for spec in getattr(module, "PROMPTS", ())},
+        evaluations=getattr(module, "EVALUATIONS", {}),
     )
 
 

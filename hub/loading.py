@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core import registry
-from ..core.errors import ConfigError, VerticlipError, WeightsError
+from ..core.errors import ConfigError, WeightsError
 from ..core.files import (
     CONFIG_FILE,
     PROCESSOR_FILE,
@@ -25,6 +25,7 @@ from ..core.files import (
     sha256_of,
 )
 from ..core.limits import DEFAULT, Limits
+from .download import download
 
 if TYPE_CHECKING:
     from ..core.config import ModelConfig
@@ -46,7 +47,8 @@ class ResolvedModel:
     Attributes:
         folder: holds config.json, processor.json, model.safetensors and perhaps tokenizer and prompts.
         id: registry name, ``org/name``, or the folder as the user wrote it.
-        commit: 40 hex digits of the Hub commit, or None for files that have none.
+        commit: 40 hex digits of the Hub commit, joined by ``+`` where weights come from several; None
+            for files that have none.
         spec: registry entry, or None for folders and other repositories.
     """
 
@@ -60,14 +62,16 @@ class ResolvedModel:
         """Commit on the Hub, else ``sha256:`` and 16 digits of the weights' hash; read on first use."""
         if self.commit:
             return self.commit
-        known = self.spec.weights.files.get(WEIGHTS_FILE) if self.spec else None
+        ref = self.spec.weights if self.spec else None
+        known = ref.files.get(WEIGHTS_FILE) if isinstance(ref, registry.WeightsRef) else None
         return f"sha256:{(known or sha256_of(self.folder / WEIGHTS_FILE))[:16]}"
 
 
 def resolve(name_or_path: str | Path, revision: str | None = None) -> ResolvedModel:
     """Find a model's files, fetching them from the Hub when they are not here yet.
 
-    A registry name comes first, then an existing folder, then ``org/name`` on the Hub.
+    A registry name comes first, then an existing folder, then ``org/name`` on the Hub. Weights that
+    their authors publish in another format are converted once; see :mod:`.published`.
 
     Args:
         name_or_path: ``medical/tiny``, ``./my-model`` or ``org/name``.
@@ -107,6 +111,7 @@ def load_model(
     """
     from ..core.checkpoint import load_strict, read_weights
     from ..core.config import ModelConfig, read_config
+    from ..core.conversion import build_empty
     from ..core.processing import Processor
 
     folder = resolved.folder
@@ -120,7 +125,7 @@ def load_model(
             )
     prompts = _read_prompts(folder, config, limits)
     state = read_weights(folder / WEIGHTS_FILE)
-    network = _build(config)
+    network = build_empty(config)
     load_strict(network, state, source=f"{resolved.id}: {WEIGHTS_FILE}")
     return network.eval(), processor, prompts
 
@@ -138,28 +143,6 @@ def _read_prompts(folder: Path, config: ModelConfig, limits: Limits) -> PromptSe
     return None
 
 
-def _build(config: ModelConfig) -> ContrastiveModel:
-    """Build without spending time or random numbers on values that the weights replace."""
-    import torch
-
-    from ..core.model import build_model
-
-    # Construction draws initial weights; the caller's random state must not notice.
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):
-                network = build_model(config)
-        except VerticlipError:
-            raise
-        except Exception:  # some libraries compute with real values while they build; any type can surface
-            return build_model(config)
-        saved = network.state_dict()
-        if all(name in saved for name, _ in network.named_buffers()):
-            return network
-        # Buffers that are not part of the weights have no value on the meta device.
-        return build_model(config)
-
-
 def _local(folder: Path, name: str, revision: str | None) -> ResolvedModel:
     if revision is not None:
         raise ConfigError(f"{name} is a folder and has no revision {revision!r}. Leave revision out.")
@@ -171,6 +154,10 @@ def _local(folder: Path, name: str, revision: str | None) -> ResolvedModel:
 
 def _registered(spec: registry.ModelSpec, revision: str | None) -> ResolvedModel:
     ref = spec.weights
+    if isinstance(ref, registry.PublishedWeights):
+        from .published import resolve_published
+
+        return resolve_published(spec, revision)
     if revision not in (None, ref.revision):
         pinned = f"pinned to {ref.revision}" if ref.revision else "part of this package"
         elsewhere = f" Load {ref.repo_id!r} with revision={revision!r} instead." if ref.repo_id else ""
@@ -182,7 +169,7 @@ def _registered(spec: registry.ModelSpec, revision: str | None) -> ResolvedModel
             raise ConfigError(
                 f"{spec.name}: the registry names no packaged weights and no pinned repository."
             )
-        fetched = [_download(ref.repo_id, name, ref.revision) for name in ref.files]
+        fetched = [download(ref.repo_id, name, ref.revision) for name in ref.files]
         folder = fetched[0].parent
     for name in (*REQUIRED_FILES, *OPTIONAL_FILES):
         if name not in ref.files and (name in REQUIRED_FILES or (folder / name).exists()):
@@ -209,14 +196,30 @@ def verify_files(folder: Path, hashes: Mapping[str, str], *, source: str) -> Non
             )
 
 
+def _refuse_published(repo_id: str) -> None:
+    """Raise for the home of weights in another format: they load by their registered name."""
+    names = [
+        spec.name
+        for spec in registry.models().values()
+        if isinstance(spec.weights, registry.PublishedWeights)
+        and any(file.repo_id == repo_id and file.role != "vocab" for file in spec.weights.files)
+    ]
+    if names:
+        raise ConfigError(
+            f"{repo_id} holds weights in its authors' own format. Load it by name, which converts them: "
+            f"{' or '.join(map(repr, names))}."
+        )
+
+
 def _from_hub(repo_id: str, revision: str | None) -> ResolvedModel:
-    folder = _download(repo_id, CONFIG_FILE, revision or "main").parent
+    _refuse_published(repo_id)
+    folder = download(repo_id, CONFIG_FILE, revision or "main").parent
     # The cache keeps each commit in a folder of that name; every other file is taken from the same commit.
     commit = folder.name
     if not _COMMIT.fullmatch(commit):
         raise WeightsError(f"{repo_id}: the Hub named no commit for revision {revision or 'main'!r}.")
     for name in (PROCESSOR_FILE, WEIGHTS_FILE):
-        _download(repo_id, name, commit)
+        download(repo_id, name, commit)
     for name in OPTIONAL_FILES:
         _download_if_published(repo_id, name, commit)
     return ResolvedModel(folder, repo_id, commit)
@@ -230,40 +233,4 @@ def _download_if_published(repo_id: str, name: str, commit: str) -> None:
     if try_to_load_from_cache(repo_id, name, revision=commit) is not None:
         return
     with contextlib.suppress(RemoteEntryNotFoundError):
-        _download(repo_id, name, commit, optional=True)
-
-
-def _download(repo_id: str, name: str, revision: str, *, optional: bool = False) -> Path:
-    """Return the local path of one file of one revision, from the cache or the Hub.
-
-    Raises:
-        ConfigError: no such repository or revision, or access to it is not granted.
-        WeightsError: the file is not in the repository, or cannot be fetched now.
-        RemoteEntryNotFoundError: the repository lacks the file and it is ``optional``.
-    """
-    from huggingface_hub import errors, hf_hub_download
-
-    try:
-        return Path(hf_hub_download(repo_id, name, revision=revision))
-    except errors.GatedRepoError:
-        raise ConfigError(
-            f"{repo_id}: its owner grants access one by one. Ask on the model's page, then run: hf auth login"
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise ConfigError(
-            f"No model {repo_id!r} on the Hub (or it is private). Check the name, or run: hf auth login"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise ConfigError(
-            f"{repo_id}: no revision {revision!r}. Give a branch, a tag or a full commit."
-        ) from None
-    except errors.RemoteEntryNotFoundError:
-        if optional:
-            raise
-        hint = " Only safetensors weights are loaded." if name == WEIGHTS_FILE else ""
-        raise WeightsError(f"{repo_id}: {name} is not in the repository at {revision!r}.{hint}") from None
-    except (errors.HfHubHTTPError, OSError) as error:
-        raise WeightsError(
-            f"{repo_id}: {name} at {revision!r} is not in the cache and the Hub cannot be reached "
-            f"({type(error).__name__}). Go online once, or give a folder that holds the files."
-        ) from error
+        download(repo_id, name, commit, optional=True)

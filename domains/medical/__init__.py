@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ...core.registry import ModelSpec, WeightsRef
+from .catalogue import PUBLISHED
+from .prompt_index import PROMPTS
 
 MODELS = (
     ModelSpec(
@@ -27,19 +29,76 @@ MODELS = (
         intended_use="Demonstration and tests. Not a medical device; not for diagnosis or triage.",
         extra="medical",
     ),
+    *PUBLISHED,
 )
 """Models users can name."""
 
 RECIPES = {
-    "tiny": "the recipe medical/tiny was trained with: three small public sets, captions from templates"
+    "tiny": "the recipe medical/tiny was trained with: three small public sets, captions from templates",
+    "unimed-pretrain": "contrastive training on labelled sets turned into captions, in the way of UniMed-CLIP",
+    "conceptclip-stage1": "figures and captions with the sigmoid loss: the first stage of ConceptCLIP",
+    "conceptclip-stage2": "the second stage of ConceptCLIP: concepts of captions against image patches",
+    "biovil": "chest X-rays and reports: global term, masked words and section matching of BioViL",
+    "probe": "linear probe on the frozen embeddings of a model, at 1, 10 and 100 percent of the labels",
+    "lora": "low-rank fine-tuning of a model on image-caption pairs",
+    "finetune": "full fine-tuning of an image tower with a classification head and layer-wise rates",
 }
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 
 LOADERS = {"image": "loaders.image:load_image", "volume": "loaders.volume:load_volume"}
 """{modality: "module:function"}; from a path, ``limits`` and ``show_paths`` to a Sample."""
 
-READERS = {"medmnist_npz": "readers:read_medmnist_npz", "voc_boxes": "readers:read_voc_boxes"}
+READERS = {
+    "medmnist_npz": "readers:read_medmnist_npz",
+    "voc_boxes": "readers:read_voc_boxes",
+    "concept_jsonl": "conceptclip.pairs:read_concept_jsonl",
+    "caption_bank": "unimed.captions:read_caption_bank",
+    "unimed_annotations": "unimed.annotations:read_annotations",
+}
 """{dataset layout: "module:function"}."""
 
-GOLDENS = {"medical_loading": "goldens"}
+GOLDENS = {
+    "medical_loading": "goldens",
+    "unimed_clip": "unimed.goldens",
+    "biovil": "biovil.goldens",
+    "conceptclip": "conceptclip.goldens",
+}
 """{golden system: "module"}; what the module holds is said in ``core/verify.py``."""
+
+ARCHITECTURES = {
+    "biovil": "biovil.model:BioViL",
+    "conceptclip": "conceptclip.model:ConceptClip",
+}
+"""{architecture: "module:function"}; from a ModelConfig to a model."""
+
+CONVERTERS = {
+    "unimed": "unimed.convert:convert",
+    "biovil": "biovil.convert:convert",
+    "cxr_bert": "biovil.convert:convert_text",
+    "conceptclip": "conceptclip.convert:convert",
+}
+"""{converter: "module:function"}; see ``core/conversion.py``."""
+
+OBJECTIVES = {
+    "biovil": "biovil.losses:BioViLObjective",
+    "conceptclip": "conceptclip.losses:ConceptClipLoss",
+    "pc_align": "conceptclip.losses:PatchConceptAlignment",
+}
+"""{objective: "module:class"}; see ``core/objectives/base.py``."""
+
+COLLATES = {
+    "report_sections": "biovil.sections:collate_sections",
+    "report_pairs": "biovil.studies:collate_studies",
+    "concept_spans": "conceptclip.collate:collate_concepts",
+    "concept_spans_clamped": "conceptclip.collate:collate_concepts_clamped",
+}
+"""{collate: "module:function"}; from extras and texts of a batch to ``Batch.extras``."""
+
+VOLUMES = {"is_volume": "tasks.volume_inputs:is_volume", "embed": "tasks.volume_inputs:embed_volume"}
+"""How an image model answers for a series folder or a NIfTI file; see ``core/registry.py``."""
+
+COMMANDS = "commands:app"
+"""The typer app of ``verticlip medical ...``."""
+
+EVALUATIONS = {"sets": "tasks.evaluation_sets", "retrieval": "tasks.retrieval"}
+"""{what is measured: "module"}; see ``verticlip evaluate``."""

@@ -56,6 +56,6 @@ def test_cards_of_packaged_models_show_their_stored_metrics():
     from verticlip.core import registry
 
     for spec in registry.models().values():
-        if spec.weights.packaged:
+        if isinstance(spec.weights, registry.WeightsRef) and spec.weights.packaged:
             folder = registry.room(spec.domain).folder / spec.weights.packaged
             assert (folder / "README.md").read_text() == render_card(folder)

@@ -1,0 +1,1 @@
+"""UniMed-CLIP: published checkpoints, captions from labels, training shards."""

@@ -1,0 +1,225 @@
+"""From files in their authors' own format to a model folder that says what it was made from."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core import registry
+from ..core.errors import ConfigError, WeightsError, nearest
+from ..core.files import (
+    CONFIG_FILE,
+    PROCESSOR_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    sha256_of,
+    write_json_atomic,
+    write_text_atomic,
+)
+from ..core.registry import ModelSpec, PublishedFile, PublishedWeights
+
+if TYPE_CHECKING:
+    from ..core.conversion import Converted
+
+CONVERSION_FILE = "conversion.json"
+FORMAT = 1
+"""Raised when converted folders are written differently; they are then made anew."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file that a conversion read.
+
+    Attributes:
+        role: as in the registry.
+        commit: of the Hub, or None for a file that the user gave.
+        registered: whether the registry states this SHA-256; None where it states none.
+    """
+
+    role: str
+    repo_id: str
+    name: str
+    commit: str | None
+    sha256: str
+    bytes: int
+    registered: bool | None
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a published checkpoint.
+
+    Attributes:
+        folder: the model folder that was written.
+        files: what it was made from.
+        report: {part: {"loaded": count, "missing", "unexpected", "dropped": names}}.
+    """
+
+    folder: Path
+    files: tuple[SourceFile, ...]
+    report: Mapping[str, Mapping[str, Any]]
+
+
+def convert_files(
+    spec: ModelSpec, files: Mapping[str, str | Path], out: str | Path, *, any_file: bool = False
+) -> Conversion:
+    """Convert files that the user has, without network, into a model folder.
+
+    Args:
+        spec: the published model that they are, or that they were trained from.
+        files: {role: path} for every role of the model; see :func:`roles`.
+        out: folder that does not exist yet, or is empty.
+        any_file: accept weights with another SHA-256 than the registry states, a fine-tuned variant;
+            the result then does not claim to be the published model.
+
+    Raises:
+        ConfigError: a role is missing or unknown, or ``out`` holds files.
+        WeightsError: a file is missing, is not the published one, or does not convert.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is not empty. Choose another folder.")
+    planned = {file.role: file for file in weights_of(spec).files}
+    unknown = sorted(set(files) - set(planned))
+    missing = [role for role in planned if role not in files]
+    if unknown or missing:
+        what = f"no role {unknown[0]!r}" if unknown else f"no file for {missing[0]!r}"
+        raise ConfigError(
+            f"{spec.name}: {what}; it needs: {_wanted(planned.values())}."
+            + (nearest(unknown[0], planned) if unknown else "")
+        )
+    sources = []
+    for role, file in planned.items():
+        path = Path(files[role])
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such file. {spec.name} needs {_wanted([file])}.")
+        digest = sha256_of(path)
+        same = None if file.sha256 is None else digest == file.sha256
+        if same is False and not any_file:
+            raise WeightsError(
+                f"{path.name} has SHA-256 {digest}; the published {file.name} has {file.sha256}. Fetch it "
+                "again, or say that it is a variant on purpose: --any-file (any_file=True)."
+            )
+        sources.append(SourceFile(role, file.repo_id, path.name, None, digest, path.stat().st_size, same))
+    paths = {role: Path(path) for role, path in files.items()}
+    return convert_into(spec, paths, sources, out, variant=any(file.registered is False for file in sources))
+
+
+def roles(spec: ModelSpec, given: Sequence[str]) -> dict[str, Path]:
+    """Return {role: path} of what a user wrote: ``role=path``, a folder, or a bare path.
+
+    A folder stands for the files in it that have their published names; a bare path for the one role
+    that nothing else was given for.
+
+    Raises:
+        ConfigError: it is not clear which role a path is for.
+    """
+    planned = {file.role: file for file in weights_of(spec).files}
+    found: dict[str, Path] = {}
+    bare: list[Path] = []
+    for text in given:
+        role, equals, path = text.partition("=")
+        if equals and role in planned:
+            found[role] = Path(path).expanduser()
+        elif Path(text).expanduser().is_dir():
+            folder = Path(text).expanduser()
+            for file in planned.values():
+                if (folder / Path(file.name).name).is_file():
+                    found.setdefault(file.role, folder / Path(file.name).name)
+        elif equals and not Path(text).exists():
+            raise ConfigError(
+                f"{spec.name}: no role {role!r}; it needs: {_wanted(planned.values())}."
+                f"{nearest(role, planned)}"
+            )
+        else:
+            bare.append(Path(text).expanduser())
+    open_roles = [role for role in planned if role not in found]
+    if len(bare) > 1 or (bare and len(open_roles) != 1):
+        raise ConfigError(
+            f"{bare[0]}: which file is this? Write ROLE=PATH; {spec.name} needs: {_wanted(planned.values())}."
+        )
+    return {**found, **dict(zip(open_roles, bare, strict=False))}
+
+
+def weights_of(spec: ModelSpec) -> PublishedWeights:
+    """Return where a published model's files are.
+
+    Raises:
+        ConfigError: the model ships in our own format.
+    """
+    if not isinstance(spec.weights, PublishedWeights):
+        raise ConfigError(f"{spec.name} ships in verticlip's own format; there is nothing to convert.")
+    return spec.weights
+
+
+def _wanted(files: Iterable[PublishedFile]) -> str:
+    return ", ".join(f"{file.role}={Path(file.name).name}" for file in files)
+
+
+def converter_version(spec: ModelSpec) -> int:
+    """Return ``VERSION`` of the converter's module; it rises when the same file converts differently."""
+    module = registry.room(spec.domain).module("converters", weights_of(spec).converter)
+    return int(getattr(module, "VERSION", 1))
+
+
+def convert_into(
+    spec: ModelSpec,
+    paths: Mapping[str, Path],
+    sources: Sequence[SourceFile],
+    out: Path,
+    *,
+    variant: bool = False,
+) -> Conversion:
+    """Convert into a folder beside ``out`` that takes its name when everything in it is written."""
+    from ..core.checkpoint import load_strict
+    from ..core.conversion import build_empty
+
+    weights = weights_of(spec)
+    converter = registry.room(spec.domain).function("converters", weights.converter)
+    converted = converter(spec.name, dict(paths), dict(weights.options))
+    # Shapes are compared with those of the network before anything is written.
+    load_strict(build_empty(converted.config), converted.state, source=f"{spec.name}: {sources[0].name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        _write(spec, converted, staging, variant=variant)
+        written = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
+        report = converted.report.to_dict()
+        content = {
+            "format": FORMAT,
+            "model": spec.name,
+            "variant": variant,
+            "converter": weights.converter,
+            "converter_version": converter_version(spec),
+            "options": dict(weights.options),
+            "files": [asdict(source) for source in sources],
+            "report": report,
+            "written": written,
+        }
+        write_json_atomic(staging / CONVERSION_FILE, content)
+        staging.chmod(0o755)
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Conversion(out, tuple(sources), report)
+
+
+def _write(spec: ModelSpec, converted: Converted, folder: Path, *, variant: bool) -> None:
+    from ..core.conversion import write_state
+
+    description = converted.config.description or spec.summary
+    if variant:
+        description += " Converted from other weights than the published ones."
+    changes = {"licence": converted.config.licence or spec.licence, "description": description.strip()}
+    config = converted.config.model_copy(update=changes)
+    write_json_atomic(folder / CONFIG_FILE, config.model_dump(mode="json"))
+    write_json_atomic(folder / PROCESSOR_FILE, converted.processor.model_dump(mode="json"))
+    if converted.tokenizer_json is not None:
+        write_text_atomic(folder / TOKENIZER_FILE, converted.tokenizer_json)
+    write_state(converted.state, folder / WEIGHTS_FILE)

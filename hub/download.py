@@ -1,0 +1,62 @@
+"""One file of one revision of a Hub repository; what can go wrong is said in our own errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.errors import ConfigError, WeightsError
+from ..core.files import WEIGHTS_FILE
+
+
+class UnknownRevisionError(ConfigError):
+    """The repository has no such branch, tag or commit."""
+
+
+def download(
+    repo_id: str, name: str, revision: str, *, optional: bool = False, gated: str = "", hint: str = ""
+) -> Path:
+    """Return the local path of one file of one revision, from the cache or the Hub.
+
+    Args:
+        repo_id: ``org/name``.
+        name: path inside the repository.
+        revision: branch, tag or commit.
+        optional: let ``RemoteEntryNotFoundError`` pass.
+        gated: where to ask for access, for a repository known to be gated.
+        hint: what else the user can do when the file cannot be fetched.
+
+    Raises:
+        ConfigError: no such repository, or access to it is not granted.
+        UnknownRevisionError: no such revision.
+        WeightsError: the file is not in the repository, or cannot be fetched now.
+        RemoteEntryNotFoundError: the repository lacks the file and it is ``optional``.
+    """
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo_id, name, revision=revision))
+    except errors.GatedRepoError:
+        page = f"at {gated}" if gated else "on the model's page"
+        raise ConfigError(
+            f"{repo_id}: its owner grants access one by one. Ask {page}, then run: hf auth login"
+            + (" (or set HF_TOKEN)" if gated else "")
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise ConfigError(
+            f"No model {repo_id!r} on the Hub (or it is private). Check the name, or run: hf auth login"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise UnknownRevisionError(
+            f"{repo_id}: no revision {revision!r}. Give a branch, a tag or a full commit."
+        ) from None
+    except errors.RemoteEntryNotFoundError:
+        if optional:
+            raise
+        only = " Only safetensors weights are loaded." if name == WEIGHTS_FILE else ""
+        raise WeightsError(f"{repo_id}: {name} is not in the repository at {revision!r}.{only}") from None
+    except (errors.HfHubHTTPError, OSError) as error:
+        way = hint or "give a folder that holds the files"
+        raise WeightsError(
+            f"{repo_id}: {name} at {revision!r} is not in the cache and the Hub cannot be reached "
+            f"({type(error).__name__}). Go online once, or {way}."
+        ) from error

@@ -1,0 +1,231 @@
+"""Weights in their authors' own format: fetched, checked, converted once, and kept converted.
+
+The first load of such a model fetches its files, compares each with the SHA-256 of the registry or
+with the record of its first download, converts them, and keeps the result in the cache folder. Later
+loads read that folder only. Another commit, file, option or converter version converts anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError, WeightsError
+from ..core.files import WEIGHTS_FILE, read_json, sha256_of
+from ..core.registry import ModelSpec, PublishedFile
+from . import conversions
+from .conversions import CONVERSION_FILE, SourceFile, convert_into, converter_version, weights_of
+from .download import UnknownRevisionError, download
+from .loading import ResolvedModel, verify_files
+from .trust import FirstUse, cache_folder, forget, locked, record, recorded
+
+_log = logging.getLogger(__name__)
+
+
+def resolve_published(spec: ModelSpec, revision: str | None = None) -> ResolvedModel:
+    """Return the converted folder of a published model, fetching and converting it on first use.
+
+    Args:
+        spec: with :class:`PublishedWeights`.
+        revision: branch, tag or commit instead of the registered one; only for models whose weights
+            come from one repository. Files of another repository (a vocabulary) keep theirs.
+
+    Raises:
+        ConfigError: access is not granted, no such revision, or a revision for several repositories.
+        WeightsError: a file cannot be fetched, is not the one that was registered or recorded, or is
+            not a checkpoint of this system.
+    """
+    files = _planned(spec, revision)
+    found = _converted(spec, files)
+    if found is not None:
+        return found
+    with locked(spec.name):
+        # Another process may have converted it while this one waited.
+        found = _converted(spec, files)
+        if found is not None:
+            return found
+        _log.warning("%s", notice(spec))
+        paths = {file.role: _fetch(file, weights_of(spec).gated) for file in files}
+        used = _first_uses(files)
+        sources = [
+            SourceFile(
+                role=file.role,
+                repo_id=file.repo_id,
+                name=file.name,
+                commit=first.commit,
+                sha256=first.sha256,
+                bytes=first.bytes,
+                registered=True if file.sha256 else None,
+            )
+            for file, first in zip(files, used, strict=True)
+        ]
+        start = time.monotonic()
+        folder = _folder(spec, used)
+        # Without conversion.json it is what somebody left of an earlier one.
+        shutil.rmtree(folder, ignore_errors=True)
+        convert_into(spec, paths, sources, folder)
+        seconds = time.monotonic() - start
+        _log.info(
+            "%s: converted in %.0f s, kept in %s; the download itself is not needed any more",
+            spec.name,
+            seconds,
+            folder,
+        )
+    found = _converted(spec, files)
+    if found is None:
+        raise WeightsError(f"{spec.name}: its converted folder {folder} disappeared. Load it again.")
+    return found
+
+
+def notice(spec: ModelSpec) -> str:
+    """Return what a user has to know before using somebody else's weights."""
+    limits = ", which forbids commercial use" if "-NC" in spec.licence.upper() else ""
+    return f"{spec.name}: weights under {spec.licence}{limits}. Intended use: {spec.intended_use}"
+
+
+def published_facts(spec: ModelSpec) -> dict[str, Any]:
+    """Return what is known of a published model without fetching anything."""
+    files = _planned(spec, None)
+    rows = []
+    for file in files:
+        first = _recorded(file)
+        rows.append(
+            {
+                "role": file.role,
+                "repo_id": file.repo_id,
+                "name": file.name,
+                "revision": file.revision or "main",
+                "commit": first.commit if first else None,
+                "sha256": file.sha256 or (first.sha256 if first else "recorded at first use"),
+                "size": file.size or (f"{first.bytes / 1e9:.2f} GB" if first else ""),
+            }
+        )
+    used = [_recorded(file) for file in files]
+    folder = _folder(spec, [first for first in used if first]) if all(used) else None
+    ready = folder is not None and (folder / CONVERSION_FILE).is_file()
+    return {"gated": weights_of(spec).gated, "files": rows, "converted": str(folder) if ready else None}
+
+
+def forget_first_use(spec: ModelSpec) -> list[FirstUse]:
+    """Take the files of a model off the record of first downloads: the next load records them anew.
+
+    This is how to accept a file that its authors replaced.
+    """
+    return forget((file.repo_id, file.name, file.revision or "main") for file in weights_of(spec).files)
+
+
+def _planned(spec: ModelSpec, revision: str | None) -> tuple[PublishedFile, ...]:
+    """Return the files to fetch; a registered hash holds for the registered revision only."""
+    files = weights_of(spec).files
+    if revision is None:
+        return files
+    homes = {file.repo_id for file in files if file.role != "vocab"}
+    if len(homes) > 1:
+        raise ConfigError(
+            f"{spec.name}: its weights come from {' and '.join(sorted(homes))}, so revision {revision!r} is "
+            "not clear. Leave revision out."
+        )
+    return tuple(
+        replace(file, revision=revision, sha256=None)
+        if file.repo_id in homes and revision != (file.revision or "main")
+        else file
+        for file in files
+    )
+
+
+def _recorded(file: PublishedFile) -> FirstUse | None:
+    return recorded(file.repo_id, file.name, file.revision or "main")
+
+
+def _first_uses(files: Sequence[PublishedFile]) -> list[FirstUse]:
+    return [first for first in map(_recorded, files) if first is not None]
+
+
+def _fetch(file: PublishedFile, gated: str) -> Path:
+    """Return the local path of a file that is the registered one, or the one of the first download."""
+    first = _recorded(file)
+    asked = file.revision or "main"
+    hint = "convert files you have: verticlip models convert"
+    try:
+        path = download(file.repo_id, file.name, first.commit if first else asked, gated=gated, hint=hint)
+    except UnknownRevisionError:
+        if first is None:
+            raise
+        raise WeightsError(
+            f"{file.repo_id}: commit {first.commit}, recorded on {first.date}, is gone: its history was "
+            f"rewritten. {_how_to_accept(first)}"
+        ) from None
+    digest = sha256_of(path)
+    if file.sha256 is not None and digest != file.sha256:
+        raise WeightsError(
+            f"{file.repo_id}: {file.name} at {asked} has SHA-256 {digest}; the registry states "
+            f"{file.sha256}. It was replaced or damaged: delete it from the cache and fetch it again."
+        )
+    if first is not None and digest != first.sha256:
+        raise WeightsError(
+            f"{file.repo_id}: {file.name} at {asked} has SHA-256 {digest}; on {first.date} it was "
+            f"{first.sha256} (commit {first.commit}). {_how_to_accept(first)}"
+        )
+    if first is None:
+        commit = _commit_of(path, file)
+        today = datetime.now(timezone.utc).date().isoformat()
+        record([FirstUse(file.repo_id, file.name, asked, commit, digest, path.stat().st_size, today)])
+    return path
+
+
+def _how_to_accept(first: FirstUse) -> str:
+    return (
+        "Delete a damaged copy from the Hub's cache. If the authors replaced the file and you trust the new "
+        f"one, run: verticlip models forget NAME (it takes {first.name} off the record of first downloads)."
+    )
+
+
+def _commit_of(path: Path, file: PublishedFile) -> str:
+    """The cache keeps each commit in a folder of that name below ``snapshots``."""
+    parts = path.parts
+    commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""
+    if len(commit) != 40:
+        raise WeightsError(f"{file.repo_id}: the Hub named no commit for {file.name}. Try again later.")
+    return commit
+
+
+def _folder(spec: ModelSpec, used: Sequence[FirstUse]) -> Path:
+    """Return where the conversion of these files by this version of the converter is kept."""
+    weights = weights_of(spec)
+    content = {
+        "format": conversions.FORMAT,
+        "converter": weights.converter,
+        "version": converter_version(spec),
+        "options": dict(weights.options),
+        "files": [[file.role, first.repo_id, first.name, first.commit, first.sha256]
+                  for file, first in zip(weights.files, used, strict=True)],
+    }  # fmt: skip
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_folder() / "converted" / spec.name.replace("/", "--") / key
+
+
+def _converted(spec: ModelSpec, files: Sequence[PublishedFile]) -> ResolvedModel | None:
+    """Return the model converted before from these files, checked, or None."""
+    used = _first_uses(files)
+    if len(used) < len(files):
+        return None
+    folder = _folder(spec, used)
+    if not (folder / CONVERSION_FILE).is_file():
+        return None
+    written = read_json(folder / CONVERSION_FILE).get("written", {})
+    try:
+        if WEIGHTS_FILE not in written:
+            raise WeightsError(f"{spec.name}: {CONVERSION_FILE} in {folder} states no hashes.")
+        verify_files(folder, written, source=spec.name)
+    except WeightsError as error:
+        raise WeightsError(f"{error} To convert anew, delete the folder {folder}.") from None
+    commits = [first.commit for file, first in zip(files, used, strict=True) if file.role != "vocab"]
+    return ResolvedModel(folder, spec.name, "+".join(dict.fromkeys(commits)), spec)

@@ -1,0 +1,135 @@
+"""``verticlip models``: listing, facts without a download, conversion, forgetting."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+from verticlip import cli
+from verticlip.core import registry
+from verticlip.core.registry import ModelSpec, PublishedFile, PublishedWeights
+
+OPTIONS = {"image_head_width": 16, "text_head_width": 10, "context_length": 32}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path: Path):
+    """Run the program and return (exit status, stdout, stderr)."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    monkeypatch.setenv("VERTICLIP_CACHE", str(tmp_path / "cache"))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["verticlip", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def downloaded(small_golden: Path, tmp_path: Path) -> Path:
+    """A folder with the files of a tiny published model under their published names."""
+    case = small_golden / "unimed_clip" / "tiny_b16"
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    shutil.copy(case / "weights.safetensors", folder / "model.pt")
+    shutil.copy(case / "vocab.txt", folder)
+    return folder
+
+
+@pytest.fixture
+def spec(monkeypatch) -> ModelSpec:
+    files = (
+        PublishedFile("weights", "org/model", "model.pt", sha256="0" * 64, size="1 GB"),
+        PublishedFile("vocab", "org/text", "vocab.txt"),
+    )
+    weights = PublishedWeights(files, "unimed", OPTIONS, gated="https://example.org/ask")
+    spec = ModelSpec(
+        "medical/test", "medical", "a test", ("image", "text"), 24, weights, "CC-BY-NC-4.0", "Research only."
+    )
+    monkeypatch.setattr(registry, "models", lambda: {spec.name: spec})
+    return spec
+
+
+def test_the_list_shows_licence_and_access(run) -> None:
+    status, out, err = run("models", "list")
+    assert (status, err) == (0, "")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert "CC-BY-NC-4.0 (non-commercial)" in lines["medical/unimed-clip-vit-b16"]
+    assert " gated " in lines["medical/conceptclip"]
+    assert " packaged " in lines["medical/tiny"]
+    assert " open " in lines["medical/biovil-t"]
+    _, out, _ = run("models", "list", "--json")
+    access = {row["name"]: row["access"] for row in map(json.loads, out.splitlines())}
+    assert access["medical/conceptclip"] == "gated"
+
+
+@pytest.mark.parametrize("name", sorted(registry.models()))
+def test_facts_of_every_model_are_shown_without_a_download(run, name: str) -> None:
+    status, out, err = run("models", "info", name)
+    assert (status, err) == (0, "")
+    assert registry.model_spec(name).licence in out
+    status, out, _ = run("models", "info", name, "--json")
+    facts = json.loads(out)
+    assert facts["intended_use"]
+    if isinstance(registry.model_spec(name).weights, PublishedWeights):
+        assert facts["converted"] is None
+        assert all(file["sha256"] for file in facts["files"])
+
+
+def test_facts_name_files_sizes_and_hashes(run, spec) -> None:
+    out = run("models", "info", "medical/test")[1]
+    assert "not yet; the first load fetches the files below" in out
+    assert "https://example.org/ask" in out
+    rows = [line.split() for line in out.splitlines() if line.startswith(("weights", "vocab"))]
+    assert rows[0] == ["weights", "org/model/model.pt", "main", "1", "GB", "0" * 64]
+    assert rows[1] == ["vocab", "org/text/vocab.txt", "main", "-", "recorded", "at", "first", "use"]
+
+
+def test_convert_writes_a_folder_that_loads(run, spec, downloaded: Path, tmp_path: Path) -> None:
+    arguments = ("models", "convert", "medical/test", "--file", downloaded, "--out", tmp_path / "out")
+    status, out, err = run(*arguments)
+    assert (status, out) == (1, "")
+    assert "which forbids commercial use" in err
+    assert f"the published model.pt has {'0' * 64}" in err
+    status, out, err = run(*arguments, "--any-file")
+    assert status == 0
+    assert out.splitlines()[0].split() == ["part", "loaded", "missing", "unexpected", "dropped"]
+    assert ["image", "44", "0", "0", "0"] in [line.split() for line in out.splitlines()]
+    assert f"model folder: {tmp_path / 'out'}" in err
+    status, out, _ = run("models", "info", tmp_path / "out", "--json")
+    assert json.loads(out)["licence"] == "CC-BY-NC-4.0"
+
+
+def test_convert_reports_as_json(run, spec, downloaded: Path, tmp_path: Path) -> None:
+    files = ("--file", f"weights={downloaded / 'model.pt'}", "--file", downloaded / "vocab.txt")
+    status, out, _ = run(
+        "models", "convert", "medical/test", *files, "--out", tmp_path / "out", "--any-file", "--json"
+    )
+    assert status == 0
+    facts = json.loads(out)
+    assert facts["report"]["text"]["missing"] == []
+    assert facts["files"][0]["registered"] is False
+    status, _, err = run("models", "convert", "medical/test", *files, "--out", tmp_path / "out")
+    assert status == 1
+    assert "is not empty. Choose another folder" in err
+
+
+def test_forget_says_what_it_forgot(run, spec) -> None:
+    from verticlip.hub.trust import FirstUse, record
+
+    record([FirstUse("org/model", "model.pt", "main", "1" * 40, "2" * 64, 3, "2026-01-01")])
+    status, out, err = run("models", "forget", "medical/test")
+    assert (status, out) == (0, f"org/model/model.pt\t{'1' * 40}\t{'2' * 64}\n")
+    assert "1 files forgotten" in err
+    assert run("models", "forget", "medical/test", "--json")[:2] == (0, "")
+    status, _, err = run("models", "forget", "medical/tset")
+    assert status == 1
+    assert "Did you mean 'medical/test'" in err
