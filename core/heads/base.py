@@ -69,12 +69,15 @@ def load_head(folder: str | Path, *, limits: Limits = DEFAULT) -> Head:
         ConfigError: ``head.json`` is missing, malformed or names an unknown kind of head.
         WeightsError: tensors are missing, damaged or do not fit the config.
     """
+    from .bottleneck import ConceptBottleneck
     from .classifiers import KNN, LinearProbe
+    from .mil import AttentionMIL
     from .regression import RegressionHead
     from .zero_shot import ZeroShotHead
 
     kinds: dict[str, type[Head]] = {
-        head.kind: head for head in (ZeroShotHead, LinearProbe, KNN, RegressionHead)
+        head.kind: head
+        for head in (ZeroShotHead, LinearProbe, KNN, RegressionHead, AttentionMIL, ConceptBottleneck)
     }
     folder = Path(folder)
     config = read_json(folder / "head.json", limits=limits)

@@ -1,0 +1,1 @@
+"""ConceptCLIP: a dual encoder whose caption concepts are tied to image patches."""

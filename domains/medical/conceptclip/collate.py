@@ -1,0 +1,194 @@
+"""From concepts in a caption to token spans of a batch, and how many of them a model can use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from ....core.errors import InputError
+from .pairs import Row
+from .spans import TokenLocator, TokenSpan, clamp, fits
+
+if TYPE_CHECKING:
+    from ....core.processing import Processor
+
+Fit = Literal["drop", "clamp"]
+
+
+@dataclass(frozen=True)
+class AlignedSpans:
+    """Token spans of one text, and what became of the concepts that have none.
+
+    Attributes:
+        spans: token spans [start, end).
+        kept: index into the given concepts of each span.
+        dropped: {reason: count}; ``past_context``, ``not_found``.
+    """
+
+    spans: tuple[TokenSpan, ...]
+    kept: tuple[int, ...]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+def align_spans(
+    text: str, concepts: Sequence[Mapping[str, Any]], processor: Processor, *, fit: Fit = "drop"
+) -> AlignedSpans:
+    """Return the token spans of a text's concepts.
+
+    Characters go through the offsets of the tokenizer, so that any vocabulary may be used. A concept
+    whose words the text does not have (another wording of the caption) is looked for by its words.
+
+    Args:
+        text: caption, as it is given to the processor.
+        concepts: as :class:`ConceptPairs` gives them in ``extras["concepts"]``.
+        fit: ``"drop"`` leaves out spans behind the context length; ``"clamp"`` keeps every span of
+            which there are tokens, for :func:`verticlip.domains.medical.conceptclip.spans.clamp`.
+
+    Raises:
+        InputError: an entry is neither characters nor tokens, or lies outside the text.
+    """
+    if not concepts:
+        return AlignedSpans((), ())
+    locator = TokenLocator(text, processor)
+    spans: list[TokenSpan] = []
+    kept: list[int] = []
+    dropped: Counter[str] = Counter()
+    for number, concept in enumerate(concepts):
+        span = _span_of(concept, locator, number)
+        if span is None:
+            dropped["not_found"] += 1
+        elif fit == "drop" and (not fits(span, processor) or span[1] > len(locator)):
+            dropped["past_context"] += 1
+        else:
+            spans.append(span)
+            kept.append(number)
+    return AlignedSpans(tuple(spans), tuple(kept), dict(dropped))
+
+
+def _span_of(concept: Mapping[str, Any], locator: TokenLocator, number: int) -> TokenSpan | None:
+    if "tokens" in concept:
+        start, end = (int(value) for value in concept["tokens"])
+        return start, end
+    if not {"start", "end"} <= set(concept):
+        raise InputError(
+            f"Concept {number} has {', '.join(concept) or 'nothing'}; expected 'start' and 'end' in "
+            "characters, or 'tokens'."
+        )
+    start, end, phrase = int(concept["start"]), int(concept["end"]), concept.get("phrase")
+    if not 0 <= start < end or (end > len(locator.text) and phrase is None):
+        raise InputError(
+            f"Concept {number}: [{start}, {end}) is outside the text of {len(locator.text)} characters."
+        )
+    return locator.find(start, end, phrase=phrase)
+
+
+def collate_concepts(
+    records_extras: Sequence[Mapping[str, Any]],
+    texts: Sequence[str],
+    processor: Processor,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Return the concept spans of a batch as the objectives read them.
+
+    Args:
+        records_extras: B ``extras`` of rows; one without ``concepts`` has none.
+        texts: the B texts that were drawn for them.
+        processor: the model's own.
+        generator: unused; nothing is drawn.
+
+    Returns:
+        ``concept_spans`` int64 [B, K, 2], filled up with -1, and ``concept_dropped`` int64 [B], how
+        many concepts of each text have no span (behind the context length, or not in the text).
+
+    Raises:
+        InputError: a concept outside its text; the row of the batch is named.
+    """
+    return _collate(records_extras, texts, processor, fit="drop")
+
+
+def collate_concepts_clamped(
+    records_extras: Sequence[Mapping[str, Any]],
+    texts: Sequence[str],
+    processor: Processor,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Return what :func:`collate_concepts` does, with spans behind the text pulled into it.
+
+    Only for comparison with the published training code: such a span reads the end token or padding.
+    """
+    return _collate(records_extras, texts, processor, fit="clamp")
+
+
+def _collate(
+    records_extras: Sequence[Mapping[str, Any]], texts: Sequence[str], processor: Processor, *, fit: Fit
+) -> dict[str, Tensor]:
+    if len(records_extras) != len(texts):
+        raise InputError(f"{len(records_extras)} records and {len(texts)} texts; one text per record.")
+    rows: list[tuple[TokenSpan, ...]] = []
+    dropped: list[int] = []
+    length = int(processor("text", texts)["attention_mask"].sum(1).max()) if fit == "clamp" and texts else 0
+    for row, (extras, text) in enumerate(zip(records_extras, texts, strict=True)):
+        try:
+            aligned = align_spans(text, extras.get("concepts") or (), processor, fit=fit)
+        except InputError as error:
+            raise InputError(f"row {row} of the batch: {error}") from error
+        spans = aligned.spans
+        rows.append(tuple(clamp(span, length) for span in spans) if fit == "clamp" else spans)
+        dropped.append(sum(aligned.dropped.values()))
+    widest = max(map(len, rows), default=0)
+    spans = torch.full((len(rows), widest, 2), -1, dtype=torch.int64)
+    for row, found in enumerate(rows):
+        if found:
+            spans[row, : len(found)] = torch.tensor(found)
+    return {"concept_spans": spans, "concept_dropped": torch.tensor(dropped, dtype=torch.int64)}
+
+
+@dataclass(frozen=True)
+class SpanReport:
+    """What training on a set of pairs would use of its concepts.
+
+    Attributes:
+        captions: number of rows. without_concepts: of those, how many have no usable span.
+        concepts: spans in the data. kept: spans that training would use.
+        dropped: {reason: count} of the others.
+    """
+
+    captions: int
+    without_concepts: int
+    concepts: int
+    kept: int
+    dropped: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**self.__dict__, "dropped": dict(self.dropped)}
+
+
+def report_spans(rows: Iterable[Row], processor: Processor) -> SpanReport:
+    """Return how many concepts of ``rows`` have tokens that fit the text of this model.
+
+    Raises:
+        InputError: a span outside its text; the row is named by its id.
+    """
+    captions = without = concepts = kept = 0
+    dropped: Counter[str] = Counter()
+    for row in rows:
+        given = row["extras"].get("concepts") or ()
+        try:
+            aligned = align_spans(row["text"], given, processor)
+        except InputError as error:
+            raise InputError(f"{row['id']}: {error}") from error
+        captions += 1
+        without += not aligned.spans
+        concepts += len(given)
+        kept += len(aligned.spans)
+        dropped.update(aligned.dropped)
+        if unplaced := row["extras"].get("unplaced"):
+            concepts += unplaced
+            dropped["unplaced"] += unplaced
+    return SpanReport(captions, without, concepts, kept, dict(dropped))
