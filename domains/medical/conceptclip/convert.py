@@ -66,8 +66,8 @@ class ConceptClipConversion(Config):
     ``new`` starts them at random (seed 0), as the second stage does; both are reported."""
     context_length: int = Field(default=77, ge=3)
     layer_norm_eps: float = Field(default=1e-12, gt=0)
-    overlong: Literal["error", "truncate"] = "truncate"
-    """The reference cuts captions at the context length, closing token kept."""
+    overlong: Literal["error", "truncate"] = "error"
+    """The reference cuts captions at the context length, closing token kept: ``truncate``."""
     licence: str = "MIT"
     description: str = ""
 

@@ -58,6 +58,7 @@ def _convert(config: Config, case_dir: Path) -> Converted:
             "text_heads": config["text"]["num_attention_heads"],
             "layer_norm_eps": config["text"]["layer_norm_eps"],
             "context_length": config["context_length"],
+            "overlong": "truncate",
         },
     )
 

@@ -244,6 +244,25 @@ class ConceptClip(ContrastiveModel):
         cosines = F.normalize(patches.float(), dim=-1) @ F.normalize(concepts.float(), dim=-1).T
         return self.concept_scale().float() * cosines + self.concept_bias().float()
 
+    def encode_phrases(
+        self, text_inputs: Mapping[str, Tensor], *, phrases: Sequence[str], processor: Processor
+    ) -> Mapping[str, Tensor]:
+        """Return ``phrases``, float32 [P, D] in the local space: what :meth:`phrase_maps` takes for texts.
+
+        Arguments and errors as there.
+        """
+        if "phrases" in text_inputs:
+            return text_inputs
+        from .spans import phrase_positions
+
+        ids = text_inputs["input_ids"]
+        if len(phrases) != len(ids):
+            raise InputError(f"{len(phrases)} phrases for {len(ids)} texts; each text shows one phrase.")
+        inside = phrase_positions(ids, phrases, processor)
+        states = self.encode_tokens("text", text_inputs, project=True).tokens
+        weights = inside[:, : states.shape[1]].to(states)
+        return {"phrases": (weights[:, :, None] * states).sum(1) / weights.sum(1, keepdim=True)}
+
     def phrase_maps(
         self,
         image_inputs: Mapping[str, Tensor],
@@ -258,22 +277,15 @@ class ConceptClip(ContrastiveModel):
         phrase is the mean of its own tokens inside its text.
 
         Args:
-            image_inputs: of B images. text_inputs: of P texts, each with its phrase in it.
+            image_inputs: of B images.
+            text_inputs: of P texts, each with its phrase in it, or from :meth:`encode_phrases`.
             phrases: P phrases, as they stand in the texts.
             processor: the model's own.
 
         Raises:
             InputError: the number of phrases differs from that of texts, or one is not in its text.
         """
-        from .spans import phrase_positions
-
-        ids = text_inputs["input_ids"]
-        if len(phrases) != len(ids):
-            raise InputError(f"{len(phrases)} phrases for {len(ids)} texts; each text shows one phrase.")
-        inside = phrase_positions(ids, phrases, processor)
-        states = self.encode_tokens("text", text_inputs, project=True).tokens
-        weights = inside[:, : states.shape[1]].to(states)
-        concepts = (weights[:, :, None] * states).sum(1) / weights.sum(1, keepdim=True)
+        concepts = self.encode_phrases(text_inputs, phrases=phrases, processor=processor)["phrases"]
         patches = self.encode_tokens("image", image_inputs, project=True)
         logits = self.concept_logits(patches.tokens, concepts)
         maps = logits.transpose(1, 2).unflatten(-1, self.patch_grid)

@@ -9,7 +9,7 @@ from verticlip.core.processing import Processor
 from verticlip.domains.medical.conceptclip.convert import convert
 from verticlip.facade import Model
 
-HEADS = {"image_heads": 4, "text_heads": 4, "context_length": 24}
+HEADS = {"image_heads": 4, "text_heads": 4, "context_length": 24, "overlong": "truncate"}
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from verticlip.core.conversion import build_empty
 from verticlip.core.errors import ConfigError, InputError, WeightsError
 from verticlip.domains.medical.conceptclip.convert import convert
 
-HEADS = {"image_heads": 4, "text_heads": 4, "context_length": 24}
+HEADS = {"image_heads": 4, "text_heads": 4, "context_length": 24, "overlong": "truncate"}
 LOCAL = ("image_proj.", "text_proj.", "concept_logit_")
 
 
@@ -183,3 +183,10 @@ def test_the_vocabulary_has_to_fit(tmp_path, state, files, converted):
     path.write_text("{}")
     with pytest.raises(InputError, match=r"tokenizer.json: not a tokenizer file"):
         convert("x", given, HEADS)
+
+
+def test_texts_over_the_context_are_refused_by_default(files: dict[str, Path]) -> None:
+    options = {key: value for key, value in HEADS.items() if key != "overlong"}
+    text = convert("x", files, options).processor.text
+    assert text is not None
+    assert text.overlong == "error"
