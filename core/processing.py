@@ -57,6 +57,7 @@ class Processor:
         self.limits = limits
         self._tokenizer_json = tokenizer_json
         self._encode = _build_tokenizer(config.text, tokenizer_json) if config.text else None
+        self._tokenizer: Any = None
         self._special_tokens: tuple[str, ...] = ()
         if config.text is not None and config.text.allow_special is not None and tokenizer_json:
             # Special by their place in the file, or by what BERT's vocabulary calls them.
@@ -128,11 +129,23 @@ class Processor:
         if config.trim_border or config.stretch is not None:
             pixels = _unit(pixels)
         if config.trim_border:
-            pixels = _trim(pixels, config.trim_border)
+            x0, y0, x1, y1 = _trim_box(pixels, config.trim_border)
+            pixels = pixels[:, y0:y1, x0:x1]
         if config.stretch is not None:
             pixels = _stretch(pixels, *config.stretch)
         # 8-bit images are resized as 8 bits: twice as fast, and what the references do.
         return _set_channels(_unit(_resize(pixels, config, limits=self.limits, name=name)), config.channels)
+
+    def fit_box(self, item: ImageInput, *, name: str = "image") -> tuple[int, int, int, int]:
+        """Return (x0, y0, x1, y1), the pixels of an image that are left once dark margins are trimmed.
+
+        This part is what ``resize`` of the config works on; without ``trim_border`` it is everything.
+        """
+        config = self._image_config()
+        pixels = _to_tensor(item, name=name)
+        if not config.trim_border:
+            return 0, 0, pixels.shape[2], pixels.shape[1]
+        return _trim_box(_unit(pixels), config.trim_border)
 
     def finish_images(
         self, fitted: Tensor, *, train: bool = False, generator: torch.Generator | None = None
@@ -155,6 +168,11 @@ class Processor:
         if self.config.image is None:
             raise InputError("This model's processor has no 'image'.")
         return self.config.image
+
+    @property
+    def tokenizer_json(self) -> str | None:
+        """Content of ``tokenizer.json``, or None for a processor without one."""
+        return self._tokenizer_json
 
     def _texts(self, texts: list[str]) -> dict[str, Tensor]:
         config = cast("TextProcessing", self.config.text)
@@ -179,6 +197,12 @@ class Processor:
             mask[position, : len(ids)] = 1
         return {"input_ids": input_ids, "attention_mask": mask}
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has before anything is cut, special tokens included."""
+        if self._encode is None:
+            raise InputError("This model's processor has no 'text'.")
+        return [len(self._encode(self.clean_text(text))) for text in texts]
+
     def clean_text(self, text: str) -> str:
         """Return ``text`` as the tokenizer sees it.
 
@@ -198,6 +222,24 @@ class Processor:
                         "model. Leave it out."
                     )
         return text
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Return the characters [start, end) of :meth:`clean_text` that each token of ``text`` stands for.
+
+        One pair per token before any truncation; (0, 0) for start and end tokens.
+
+        Raises:
+            ConfigError: the tokenizer does not say where its tokens come from.
+        """
+        if self._tokenizer_json is None:
+            raise ConfigError(f"Only a model with {TOKENIZER_FILE} knows where its tokens stand in a text.")
+        if self._tokenizer is None:
+            from tokenizers import Tokenizer
+
+            self._tokenizer = Tokenizer.from_str(self._tokenizer_json)
+            self._tokenizer.no_padding()
+            self._tokenizer.no_truncation()
+        return list(self._tokenizer.encode(self.clean_text(text)).offsets)
 
     def save(self, folder: str | Path) -> None:
         """Write ``processor.json`` and, if there is one, ``tokenizer.json`` into ``folder``."""
@@ -300,8 +342,8 @@ def _pil_array(image: Any) -> np.ndarray:
     return np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
 
 
-def _trim(pixels: Tensor, level: float) -> Tensor:
-    """Crop dark margins; an image with next to nothing bright is left whole."""
+def _trim_box(pixels: Tensor, level: float) -> tuple[int, int, int, int]:
+    """Return (x0, y0, x1, y1) inside the dark margins; all of an image with next to nothing bright."""
     grey = pixels.mean(dim=0)
     # The floor keeps compression noise around an all but black image from counting as content.
     threshold = max(12 / 255, level * float(np.percentile(grey.numpy(), 99)))
@@ -309,8 +351,8 @@ def _trim(pixels: Tensor, level: float) -> Tensor:
     rows = (bright.mean(dim=1) > 0.04).nonzero().flatten()
     columns = (bright.mean(dim=0) > 0.04).nonzero().flatten()
     if len(rows) < 10 or len(columns) < 10:
-        return pixels
-    return pixels[:, int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
+        return 0, 0, pixels.shape[2], pixels.shape[1]
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _stretch(pixels: Tensor, low: float, high: float) -> Tensor:

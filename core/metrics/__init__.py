@@ -1,4 +1,4 @@
-"""Evaluation: classification, calibration, regression and retrieval, each with a bootstrap interval."""
+"""Evaluation: classification, regression, retrieval and localization, each with a bootstrap interval."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ _HOMES = {
     "classification_report": "classification",
     "confusion_matrix": "classification",
     "macro_f1": "classification",
+    "Localization": "localization",
+    "LocalizationReport": "localization",
+    "localization_report": "localization",
+    "localize": "localization",
     "RegressionReport": "regression",
     "regression_report": "regression",
     "Positives": "ranking",
@@ -33,6 +37,8 @@ __all__ = [
     "ClassificationReport",
     "Estimate",
     "ImageTextReport",
+    "Localization",
+    "LocalizationReport",
     "Positives",
     "QueryMetrics",
     "RegressionReport",
@@ -45,6 +51,8 @@ __all__ = [
     "confusion_matrix",
     "image_text_ranks",
     "image_text_report",
+    "localization_report",
+    "localize",
     "macro_f1",
     "positive_ranks",
     "regression_report",

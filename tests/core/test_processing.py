@@ -240,3 +240,16 @@ def test_a_tokenizer_file_that_is_no_text(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"tokenizer\.json: not UTF-8 text"):
         Processor.load(tmp_path)
+
+
+@pytest.mark.parametrize("resize", ["squash", "shortest"])
+def test_fit_box_is_what_fit_image_looks_at(resize: str):
+    image = torch.zeros(1, 60, 80)
+    image[:, 10:50, 20:75] = torch.rand(1, 40, 55, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.5
+    trimming = Processor(ProcessorConfig(image=ImageProcessing(size=16, resize=resize, trim_border=0.1)))
+    plain = Processor(ProcessorConfig(image=ImageProcessing(size=16, resize=resize)))
+    assert trimming.fit_box(image) == (20, 10, 75, 50)
+    assert trimming.fit_box((image[0].numpy() * 255).astype(np.uint8)) == (20, 10, 75, 50)
+    assert plain.fit_box(image) == (0, 0, 80, 60)
+    assert torch.equal(trimming.fit_image(image), plain.fit_image(image[:, 10:50, 20:75]))
+    assert trimming.fit_box(torch.zeros(1, 60, 80)) == (0, 0, 80, 60)

@@ -134,7 +134,8 @@ def test_resuming_inside_an_epoch_and_at_its_end_is_exact(
     original, calls = InfoNCE.forward, []
 
     def failing(self, outputs, batch):
-        calls.append(1)
+        # The validation loss asks the objective as well.
+        calls.extend([1] * self.training)
         if len(calls) > stop_after:
             raise KeyboardInterrupt
         return original(self, outputs, batch)

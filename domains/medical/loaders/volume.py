@@ -92,7 +92,8 @@ def load_volume(
             raise WindowError(f"{label}: a volume has one channel. Pass one window instead of {window!r}.")
         values = maps[0].apply(values)
         history.append(f"window: {maps[0]}")
-    pixels = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32))[None]
+    # Writable: of an uncompressed file the values may still be its read-only mapping.
+    pixels = torch.from_numpy(np.require(values.transpose(2, 1, 0), np.float32, ["C", "W"]))[None]
     volume = MedicalVolume(pixels, "volume", meta, None, affine, "RAS", tuple(history), tuple(notes))
     return volume.to_space(space)
 

@@ -23,7 +23,7 @@ from verticlip.core.types import Batch, Outputs
 
 
 def test_every_registered_objective_is_buildable_with_its_defaults():
-    assert list_objectives() == ("coca", "cwcl", "distill", "infonce", "sigmoid")
+    assert list_objectives() == ("coca", "cross_entropy", "cwcl", "distill", "infonce", "sigmoid")
     for name in list_objectives():
         assert isinstance(build_objective(name), Objective)
 

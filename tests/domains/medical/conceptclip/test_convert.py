@@ -185,7 +185,7 @@ def test_the_vocabulary_has_to_fit(tmp_path, state, files, converted):
         convert("x", given, HEADS)
 
 
-def test_texts_over_the_context_are_refused_by_default(files: dict[str, Path]) -> None:
+def test_texts_over_the_context_are_refused_by_default(files) -> None:
     options = {key: value for key, value in HEADS.items() if key != "overlong"}
     text = convert("x", files, options).processor.text
     assert text is not None
