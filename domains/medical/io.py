@@ -20,7 +20,7 @@ _HOMES = {
     "MedicalImage": "records",
     "MedicalImageError": "errors",
     "MedicalVolume": "records",
-    "deidentify": "deidentify",
+    "deidentify": "export",
     "inspect": "inspect",
     "load_image": "image",
     "load_series": "series",

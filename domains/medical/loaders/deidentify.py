@@ -1,4 +1,4 @@
-"""``deidentify``: DICOM without identity, by the Basic Application Level Confidentiality Profile.
+"""One DICOM data set without identity, by the Basic Application Level Confidentiality Profile.
 
 Not a legal guarantee: the profile treats headers, not what stands in the pixels or what a face shows.
 
@@ -11,21 +11,15 @@ import datetime
 import functools
 import hashlib
 import hmac
-import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ....core.errors import ConfigError
-from ....core.files import atomic_path, read_json
-from ....core.limits import DEFAULT, Limits
-from .dicom_file import read_whole_dataset
-from .errors import CorruptFile, MedicalImageError, MissingInput, NotAMedicalImage, label_of
+from ....core.files import read_json
+from .errors import CorruptFile, MedicalImageError
 from .geometry import check_box
-from .header import Header
-from .inspect import burned_in_risks
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -50,11 +44,13 @@ class DeidentifyOptions:
         retain: of "patient" (age, sex, size, weight ...), "device", "institution", "uids".
         blank: boxes (x0, y0, x1, y1) set to 0 in every frame, for text in the pixels; native
             transfer syntaxes only.
+        keep_names: in a folder tree, keep the names of files and folders. They often name a person.
     """
 
     dates: Literal["remove", "keep", "shift"] = "remove"
     retain: tuple[str, ...] = ()
     blank: tuple[tuple[int, int, int, int], ...] = ()
+    keep_names: bool = False
 
     def __post_init__(self) -> None:
         if self.dates not in ("remove", "keep", "shift"):
@@ -62,22 +58,14 @@ class DeidentifyOptions:
         for name in self.retain:
             if name not in ("patient", "device", "institution", "uids"):
                 raise ConfigError(f"retain knows 'patient', 'device', 'institution', 'uids'; got {name!r}.")
-
-
-@dataclass(frozen=True)
-class DeidentifyReport:
-    """What was done: counts over all files, the files written, and what a person must still check."""
-
-    written: tuple[Path, ...] = field(default=(), repr=False)
-    removed: int = 0
-    emptied: int = 0
-    replaced: int = 0
-    warnings: tuple[str, ...] = ()
+        for box in self.blank:
+            if len(box) != 4:
+                raise ConfigError(f"blank takes boxes (x0, y0, x1, y1), got {box!r}.")
 
 
 @dataclass
-class _Run:
-    """One call: the secret, the resolved table and the counts so far."""
+class Run:
+    """One export: the secret, the options, and the counts of elements so far."""
 
     secret: bytes
     options: DeidentifyOptions
@@ -85,82 +73,7 @@ class _Run:
     shift_days: int = 0
 
 
-def deidentify(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    *,
-    options: DeidentifyOptions | None = None,
-    secret: bytes | None = None,
-    limits: Limits = DEFAULT,
-    show_paths: bool = False,
-) -> DeidentifyReport:
-    """Write a copy of a DICOM file, or of every DICOM file of a folder, without identity.
-
-    UIDs are replaced consistently within one secret, so that series and references stay together.
-    Files of a folder are named by their new SOPInstanceUID, because file names carry identity too.
-
-    Example::
-
-        report = deidentify("study/", "clean/")
-        print(report.warnings)
-
-    Args:
-        source: file or folder (with subfolders; files of other formats are skipped with a warning).
-        target: file for a file, folder for a folder.
-        options: what may stay; see :class:`DeidentifyOptions`.
-        secret: at least 16 bytes; the same secret gives the same UIDs in a later run. None draws a
-            fresh one that nobody keeps.
-
-    Raises:
-        MedicalImageError: target would overwrite the source; damaged input.
-        ConfigError: secret too short.
-    """
-    if secret is not None and len(secret) < 16:
-        raise ConfigError(
-            f"secret must have at least 16 bytes, got {len(secret)}. Use secrets.token_bytes(32)."
-        )
-    run = _Run(secret or secrets.token_bytes(32), options or DeidentifyOptions())
-    source, target = Path(source), Path(target)
-    label = label_of(source, show_paths=show_paths)
-    if not source.exists():
-        raise MissingInput(f"{label}: no such file or folder.")
-    if source.is_dir() and (target == source or source.resolve() in target.resolve().parents):
-        raise MedicalImageError(f"{label}: the target lies in the source folder. Choose a folder outside it.")
-    paths = sorted(item for item in source.rglob("*") if item.is_file()) if source.is_dir() else [source]
-    written: list[Path] = []
-    warnings: list[str] = []
-    for path in paths:
-        name = label_of(path, show_paths=show_paths)
-        try:
-            dataset = read_whole_dataset(path, limits=limits, label=name)
-        except NotAMedicalImage:
-            if not source.is_dir():
-                raise
-            warnings.append(f"{name}: not DICOM, not copied")
-            continue
-        warnings += [f"{name}: {risk}" for risk in burned_in_risks(Header(dataset, name))]
-        clean = clean_dataset(dataset, run, label=name)
-        out = target / f"{clean.file_meta.MediaStorageSOPInstanceUID}.dcm" if source.is_dir() else target
-        if out.exists() and out.samefile(path):
-            raise MedicalImageError(f"{name}: the target is the source file. Choose another target.")
-        if out in written:
-            raise MedicalImageError(f"{name}: two files share one SOPInstanceUID. Remove the copy first.")
-        _write(clean, out, name)
-        written.append(out)
-    return DeidentifyReport(tuple(written), **run.counts, warnings=tuple(warnings))
-
-
-def _write(dataset: Dataset, out: Path, label: str) -> None:
-    try:
-        with atomic_path(out) as temporary:
-            dataset.save_as(temporary, enforce_file_format=True)
-    except (MedicalImageError, OSError):
-        raise
-    except Exception as error:  # pydicom refuses to write some damaged elements with many types
-        raise CorruptFile(f"{label}: an element cannot be written. Repair the file first.") from error
-
-
-def clean_dataset(dataset: Dataset, run: _Run, *, label: str) -> Dataset:
+def clean_dataset(dataset: Dataset, run: Run, *, label: str) -> Dataset:
     """Return ``dataset`` after the profile, with new file meta; it is changed in place."""
     from pydicom.dataset import FileMetaDataset
 
@@ -187,49 +100,69 @@ def clean_dataset(dataset: Dataset, run: _Run, *, label: str) -> Dataset:
     return dataset
 
 
-def _clean(dataset: Dataset, run: _Run) -> None:
+def _clean(dataset: Dataset, run: Run) -> None:
     """Apply the action of every element, sequences included. Values are not converted on the way."""
-    from pydicom.datadict import dictionary_VR
-
-    table, kept = _table(), _kept(run.options.retain)
     for tag in [int(key) for key in dataset.keys()]:  # noqa: SIM118 - iterating a data set converts its values
         group = tag >> 16
         if group & 1 or group >> 8 in (0x50, 0x60):
             del dataset[tag]
             run.counts["removed"] += 1
             continue
-        element = dataset.get_item(tag)
-        vr = element.VR
-        if vr is None or vr == "UN":
-            try:
-                vr = dictionary_VR(tag)
-            except KeyError:
-                vr = "UN"
-        action = "keep" if tag in kept else table.get(tag, "keep")
-        if action == "U" and "uids" in run.options.retain:
-            action = "keep"
-        if action != "keep" and vr in _TEMPORAL and run.options.dates != "remove" and group != 0x0010:
-            action = "keep" if run.options.dates == "keep" or vr == "TM" else "shift"
+        known = _known_vr(tag)
+        own = dataset.get_item(tag).VR
+        vr = own if own not in (None, "UN") else known or "UN"
+        action = _action(tag, {vr, known}, run.options)
         _ACTIONS[action](dataset, tag, vr, run)
 
 
-def _keep(dataset: Dataset, tag: int, vr: str, run: _Run) -> None:
+def _known_vr(tag: int) -> str | None:
+    """Return the value representation of the standard's dictionary, or None for an element outside it."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return None
+
+
+def _action(tag: int, vrs: set[str | None], options: DeidentifyOptions) -> str:
+    """Return what happens to an element: "keep", "shift", or a code of the table.
+
+    Args:
+        tag: of an even group.
+        vrs: the representation in the file and the one of the dictionary, None for neither.
+    """
+    if tag in _kept(options.retain):
+        return "keep"
+    action = _table().get(tag)
+    if action is None:
+        # What the table leaves out: nobody can say what an unknown element holds, and a person's
+        # name or a date that a later edition adds identifies as much as the ones listed.
+        action = "X" if None in vrs else "Z" if vrs & {"PN", *_TEMPORAL} else "keep"
+    if action == "U" and "uids" in options.retain:
+        return "keep"
+    if action != "keep" and vrs & {*_TEMPORAL} and options.dates != "remove" and tag >> 16 != 0x0010:
+        return "keep" if options.dates == "keep" or "TM" in vrs else "shift"
+    return action
+
+
+def _keep(dataset: Dataset, tag: int, vr: str, run: Run) -> None:
     if vr == "SQ":
         for item in dataset[tag].value or ():
             _clean(item, run)
 
 
-def _remove(dataset: Dataset, tag: int, vr: str, run: _Run) -> None:
+def _remove(dataset: Dataset, tag: int, vr: str, run: Run) -> None:
     del dataset[tag]
     run.counts["removed"] += 1
 
 
-def _empty(dataset: Dataset, tag: int, vr: str, run: _Run) -> None:
+def _empty(dataset: Dataset, tag: int, vr: str, run: Run) -> None:
     dataset.add_new(tag, vr, [] if vr == "SQ" else None)
     run.counts["emptied"] += 1
 
 
-def _dummy(dataset: Dataset, tag: int, vr: str, run: _Run) -> None:
+def _dummy(dataset: Dataset, tag: int, vr: str, run: Run) -> None:
     from pydicom.dataset import Dataset as Item
 
     if vr == "UI":
@@ -239,7 +172,7 @@ def _dummy(dataset: Dataset, tag: int, vr: str, run: _Run) -> None:
     run.counts["replaced"] += 1
 
 
-def _replace_uids(dataset: Dataset, tag: int, vr: str, run: _Run) -> None:
+def _replace_uids(dataset: Dataset, tag: int, vr: str, run: Run) -> None:
     if vr == "SQ":
         _keep(dataset, tag, vr, run)
         return
@@ -251,7 +184,7 @@ def _replace_uids(dataset: Dataset, tag: int, vr: str, run: _Run) -> None:
     run.counts["replaced"] += 1
 
 
-def _shift(dataset: Dataset, tag: int, vr: str, run: _Run) -> None:
+def _shift(dataset: Dataset, tag: int, vr: str, run: Run) -> None:
     value = dataset.get_item(tag).value
     text = (value.decode("latin-1") if isinstance(value, bytes) else str(value or "")).strip(" \0")
     try:
@@ -263,7 +196,7 @@ def _shift(dataset: Dataset, tag: int, vr: str, run: _Run) -> None:
     run.counts["replaced"] += 1
 
 
-_ACTIONS: dict[str, Callable[[Dataset, int, str, _Run], None]] = {
+_ACTIONS: dict[str, Callable[[Dataset, int, str, Run], None]] = {
     "keep": _keep, "shift": _shift, "X": _remove, "Z": _empty, "D": _dummy, "U": _replace_uids,
 }  # fmt: skip
 
@@ -275,9 +208,11 @@ def _table() -> dict[int, str]:
     A combined code allows the weaker action only when the object stays valid, which depends on the
     object definition. Its last letter is valid for every definition: X/Z gives Z, X/Z/D gives D.
     """
+    data = read_json(_DATA)
     return {
         int(group + element, 16): code.rstrip("*").split("/")[-1]
-        for code, groups in read_json(_DATA)["actions"].items()
+        for actions in (data["further"], data["actions"])
+        for code, groups in actions.items()
         for group, elements in groups.items()
         for element in elements.split()
     }

@@ -157,7 +157,8 @@ def check_input_file(path: str | os.PathLike[str], *, limits: Limits, label: str
         raise MedicalImageError(f"{label}: cannot be opened ({reason}). Check the path.") from None
     if stat.S_ISDIR(status.st_mode):
         raise DirectoryInput(
-            f"{label}: is a folder, one file was expected. For slices use load_series(folder)."
+            f"{label}: is a folder, one file was expected. For slices use load_series(folder), or on the "
+            "command line `verticlip medical volume`."
         )
     if not stat.S_ISREG(status.st_mode):
         raise MedicalImageError(f"{label}: is not a regular file. Copy its content to a file first.")

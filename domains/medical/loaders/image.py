@@ -17,6 +17,7 @@ from .dicom import Loaded, load_dicom
 from .dicom_file import describe
 from .errors import MedicalImageError, NotAMedicalImage, check_input_file, label_of
 from .geometry import check_box
+from .himl import as_grey_levels, load_flat_nifti, reading_options
 from .raster import load_raster
 from .records import ImageOptions, MedicalImage
 
@@ -83,8 +84,13 @@ def load_image(
     if kind == "unknown" and options.force:
         kind = "dicom"
     loaders = {"dicom": load_dicom, "raster": load_raster, "npz": load_array_row}
-    if kind == "nifti":
-        raise MedicalImageError(f"{label}: is a NIfTI volume or gzip file. Use load_volume(path).")
+    if options.normalize == "hi-ml":
+        loaders["nifti"] = load_flat_nifti
+    if kind == "nifti" and kind not in loaders:
+        raise MedicalImageError(
+            f"{label}: is a NIfTI volume or gzip file, not one image. Use load_volume(path), or on the "
+            "command line `verticlip medical volume`."
+        )
     if kind not in loaders:
         with Path(path).open("rb") as stream:
             content = describe(stream.read(512))
@@ -92,6 +98,9 @@ def load_image(
             f"{label}: not a DICOM, PNG, JPEG, TIFF, NIfTI or npz file; the content looks like {content}. "
             "If it is DICOM without preamble, pass force=True."
         )
+    if options.normalize == "hi-ml":
+        loaded = loaders[kind](path, reading_options(options, kind), limits=limits)
+        return _finish(as_grey_levels(loaded, options, label), options, transform, label)
     return _finish(loaders[kind](path, options, limits=limits), options, transform, label)
 
 

@@ -16,6 +16,7 @@ from .errors import FrameError
 from .geometry import Geometry
 
 STEPS = ("color", "rescale", "padding", "window", "invert")
+NORMALIZATIONS = ("unit", "xrv", "hi-ml")
 
 
 class Meta(dict[str, Any]):
@@ -43,7 +44,11 @@ class ImageOptions:
         box: (x0, y0, x1, y1) crop in pixels of the file, before any resize.
         size: (height, width) after the crop, antialiased bilinear.
         index, array: row and array name of an ``.npz`` file.
-        normalize: "unit" or "xrv" (torchxrayvision's [-1024, 1024], ignores rescale).
+        normalize: "unit", "xrv" (torchxrayvision's [-1024, 1024], ignores rescale) or "hi-ml" (BioViL:
+            256 grey levels between the image's own extremes, one channel; see :mod:`.himl`).
+        percentiles: with "hi-ml": (low, high) in percent in place of the extremes.
+        parity: with "hi-ml": take the stored values as they are, as the reference does: no rescale,
+            window, inversion, palette or EXIF orientation, and alpha counts among the extremes.
         skip: steps to leave out, of "color", "rescale", "padding", "window", "invert".
         prefer_lut: where a header has a VOI table and a window, the table wins.
         force: read DICOM without preamble or transfer syntax.
@@ -60,7 +65,9 @@ class ImageOptions:
     size: tuple[int, int] | None = None
     index: int | None = None
     array: str | None = None
-    normalize: Literal["unit", "xrv"] = "unit"
+    normalize: Literal["unit", "xrv", "hi-ml"] = "unit"
+    percentiles: tuple[float, float] | None = None
+    parity: bool = False
     skip: tuple[str, ...] = ()
     prefer_lut: bool = True
     force: bool = False
@@ -77,8 +84,17 @@ class ImageOptions:
                 )
         if self.channels not in (None, 1, 3):
             raise ConfigError(f"channels must be 1, 3 or None, got {self.channels!r}.")
-        if self.normalize not in ("unit", "xrv"):
-            raise ConfigError(f"normalize must be 'unit' or 'xrv', got {self.normalize!r}.")
+        if self.normalize not in NORMALIZATIONS:
+            hint = nearest(str(self.normalize), NORMALIZATIONS)
+            raise ConfigError(f"normalize must be 'unit', 'xrv' or 'hi-ml', got {self.normalize!r}.{hint}")
+        if self.normalize != "hi-ml" and (self.parity or self.percentiles is not None):
+            raise ConfigError("parity and percentiles belong to normalize='hi-ml'. Pass that as well.")
+        if self.parity and self.window not in ("default", None):
+            raise ConfigError("parity=True takes the stored values and no window. Leave one of them out.")
+        if self.percentiles is not None and (
+            len(self.percentiles) != 2 or not 0 <= self.percentiles[0] < self.percentiles[1] <= 100
+        ):
+            raise ConfigError(f"percentiles must be (low, high) within 0 to 100, got {self.percentiles!r}.")
         if self.frame is not None and self.frames is not None:
             raise ConfigError("Give frame= (one image) or frames= (a stack of frames), not both.")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
@@ -89,10 +105,10 @@ class ImageOptions:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
                 raise ConfigError(f"{name} must be a whole number or None, got {value!r}.")
-        for name in ("prefer_lut", "force", "strict", "icc", "show_paths"):
+        for name in ("prefer_lut", "force", "strict", "icc", "show_paths", "parity"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}.")
-        for name in ("box", "size"):
+        for name in ("box", "size", "percentiles"):
             value = getattr(self, name)
             if value is not None and not (_is_list(value) and all(isinstance(v, Real) for v in value)):
                 raise ConfigError(f"{name} must be a list of numbers, got {value!r}.")

@@ -99,12 +99,12 @@ class Stack:
 
 
 def list_files(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the files of a folder (with its subfolders), of a list, or one file, in a stable order."""
+    """Return the visible files of a folder (with subfolders), of a list, or one file, in a stable order."""
     if not isinstance(source, (str, os.PathLike)):
         return [Path(path) for path in source]
     path = Path(source)
     if path.is_dir():
-        return sorted(item for item in path.rglob("*") if item.is_file())
+        return sorted(item for item in path.rglob("[!.]*") if item.is_file())
     return [path]
 
 

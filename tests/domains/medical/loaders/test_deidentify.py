@@ -108,7 +108,7 @@ def test_a_folder_keeps_its_series_together(make, tmp_path):
     (tmp_path / "in" / "note.txt").write_text("Zaphodius")
     report = deidentify(tmp_path / "in", tmp_path / "out")
     assert len(report.written) == 3
-    assert any("not DICOM, not copied" in text for text in report.warnings)
+    assert any("not a DICOM object, not copied" in text for text in report.warnings)
     assert all(path.name.startswith("2.25.") for path in report.written)
     volume = load_series(tmp_path / "out")
     assert volume.pixels.equal(load_series(tmp_path / "in").pixels)
@@ -129,7 +129,7 @@ def test_uids_follow_the_secret(make, tmp_path):
         return pydicom.dcmread(tmp_path / name).StudyInstanceUID
 
     assert uid(KEY, "1") == uid(KEY, "2")
-    assert uid(KEY, "1") != uid(b"q" * 32, "3")
+    assert uid(KEY, "0") != uid(b"q" * 32, "3")
     assert uid(None, "4") != uid(None, "5")
     with pytest.raises(ConfigError, match="at least 16 bytes"):
         deidentify(source, tmp_path / "6", secret=b"short")
@@ -153,7 +153,7 @@ def test_dates_by_choice(make, tmp_path):
     ]
     assert days[1] - days[0] == np.timedelta64(7, "D")
     assert shifted.LongitudinalTemporalInformationModified == "MODIFIED"
-    assert {item.PatientBirthDate for item in (out("keep"), shifted)} == {""}
+    assert shifted.PatientBirthDate == pydicom.dcmread(tmp_path / "keep").PatientBirthDate == ""
 
 
 def test_retained_groups(make, tmp_path):

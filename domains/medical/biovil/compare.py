@@ -1,0 +1,351 @@
+"""Two chest X-rays of one patient: what got better, what got worse, and where (BioViL-T).
+
+Reference: Bannur et al., "Learning to Exploit Temporal Structure for Biomedical Vision-Language
+Processing", 2023. The prompts and the definition of the change map are ours.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from ....core.config import Config, read_config
+from ....core.errors import InputError
+from ....core.heatmaps import HeatMap, gaussian_smooth
+from ....core.prompts import normalize_label
+from ....core.types import Sample
+from ..tasks.grounding import Fitted, fit, on_device
+from .similarity import biovil_of, embed_prompts
+
+if TYPE_CHECKING:
+    from ....core.handle import ModelHandle
+    from ....core.heatmaps import Interpolation
+    from .image import ImageStates
+    from .model import BioViL
+
+_PROMPTS = Path(__file__).with_name("change.yaml")
+_CHEST = frozenset({"CR", "DX", "OT", "SC"})
+"""DICOM modalities of chest X-rays, scanned films included."""
+_INTENDED = (
+    "Trained on frontal chest X-rays of intensive-care patients, hours to days apart; studies that lie years "
+    "apart are outside of that."
+)
+
+
+class ChangePrompts(Config):
+    """Sentences about change: every template of a state with every word of a finding.
+
+    Attributes:
+        states: {state: templates with one {}}, in answer order.
+        findings: {finding: words for it}.
+    """
+
+    name: str
+    version: str
+    states: dict[str, tuple[str, ...]] = Field(min_length=2)
+    findings: dict[str, tuple[str, ...]] = Field(min_length=1)
+
+    @field_validator("states")
+    @classmethod
+    def _slots(cls, states: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for state, templates in states.items():
+            if not templates or any(template.count("{}") != 1 for template in templates):
+                raise ValueError(f"templates of {state!r} need exactly one {{}} each")
+        return states
+
+    def words(self, finding: str) -> tuple[str, ...]:
+        """Return the words for a finding; one that is not listed is taken as it is written."""
+        known = {normalize_label(name): words for name, words in self.findings.items()}
+        return known.get(normalize_label(finding), (finding,))
+
+    def sentences(self, finding: str, state: str) -> list[str]:
+        """Return what is said when ``finding`` is in ``state``."""
+        return [
+            template.replace("{}", word) for template in self.states[state] for word in self.words(finding)
+        ]
+
+
+@functools.cache
+def change_prompts() -> ChangePrompts:
+    """Return the prompts of this package: five findings, three states."""
+    return read_config(ChangePrompts, _PROMPTS)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What changed from the previous study to the current one.
+
+    Attributes:
+        findings: {finding: {state: probability}}, summing to 1 per finding; not calibrated.
+        cosines: {finding: {state: cosine}} that they come from.
+        change: how much each place changed, in pixels of the current image, or, with a phrase, how much
+            more (above 0) or less it looks like the phrase than it would had nothing changed.
+        notes: what to keep in mind about this pair.
+        current, previous: ids of the two studies.
+        prompts: name and version of the prompt set.
+        model, revision, processor: which model, weights and preprocessing answered.
+    """
+
+    findings: Mapping[str, Mapping[str, float]]
+    cosines: Mapping[str, Mapping[str, float]]
+    change: HeatMap
+    notes: tuple[str, ...]
+    current: str | None
+    previous: str | None
+    prompts: str
+    model: str
+    revision: str
+    processor: str
+
+    def state(self, finding: str) -> str:
+        """Return the most probable state of a finding.
+
+        Raises:
+            InputError: the finding was not asked for.
+        """
+        if finding not in self.findings:
+            raise InputError(f"{finding!r} was not asked for; there are: {', '.join(self.findings)}.")
+        chances = self.findings[finding]
+        return max(chances, key=chances.__getitem__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        names = ("current", "previous", "prompts", "model", "revision", "processor")
+        return {
+            "findings": {name: dict(chances) for name, chances in self.findings.items()},
+            "cosines": {name: dict(cosines) for name, cosines in self.cosines.items()},
+            "change": self.change.to_dict(),
+            "notes": list(self.notes),
+            **{name: getattr(self, name) for name in names},
+        }
+
+
+def compare(
+    model: ModelHandle,
+    current: Any,
+    previous: Any,
+    findings: Sequence[str] | None = None,
+    *,
+    phrase: str | None = None,
+    interpolation: Interpolation = "bilinear",
+    **options: Any,
+) -> Comparison:
+    """Return what changed between two studies of one patient; the order matters.
+
+    Example::
+
+        change = compare(model, "today.dcm", "yesterday.dcm", ["pleural effusion"])
+        change.state("pleural effusion"), change.change.peak
+
+    A finding's state is the softmax, at the model's temperature, of the cosines of the pair with the
+    prompts of each state. The change map is the distance between the projected patches of the pair and
+    those of the current image compared with itself; with ``phrase``, of their cosines with it.
+
+    Args:
+        model: a BioViL-T.
+        current, previous: files, samples, PIL images, arrays or tensors.
+        findings: None takes all of :func:`change_prompts`; others are taken as they are written.
+        phrase: what the change map shall follow, such as "pleural effusion".
+        interpolation: from patches to pixels: "bilinear", "nearest" or "bicubic".
+        options: of the domain's loader, for both.
+
+    Raises:
+        InputError: a model that takes one image, a processor of another size than the comparison, an image
+            that cannot be used, or a finding that is no text.
+    """
+    network, prompts = biovil_of(model), change_prompts()
+    names = _findings(findings, prompts)
+    _check_model(model, network)
+    if "text" not in network.modalities:
+        raise InputError(f"{model.id} has no text tower to name a change. Convert it with its CXR-BERT.")
+    studies = {"current": current, "previous": previous}
+    samples = {word: _load(model, item, f"{word} study", options) for word, item in studies.items()}
+    fitted = [_fit(model, sample, f"{word} study") for word, sample in samples.items()]
+    now, before = (
+        on_device(model, model.processor.finish_images(one.pixels[None]))["pixels"] for one in fitted
+    )
+    pair, same = _states(model, network, now, before), _states(model, network, now, now)
+    vector = F.normalize(pair.embedding.float().cpu()[0], dim=0)
+    texts = embed_prompts(
+        model, [prompts.sentences(name, state) for name in names for state in prompts.states]
+    )
+    table = (texts @ vector).unflatten(0, (len(names), len(prompts.states)))
+    chances = (table * network.scale().item()).softmax(dim=-1)
+    change = _change_map(
+        model, fitted[0], (pair.projected, same.projected), phrase, interpolation=interpolation
+    )
+    return Comparison(
+        _named(names, prompts.states, chances),
+        _named(names, prompts.states, table),
+        change,
+        _notes(samples, fitted, now, before),
+        fitted[0].id,
+        fitted[1].id,
+        f"{prompts.name} {prompts.version}",
+        model.id,
+        model.revision,
+        model.processor.fingerprint,
+    )
+
+
+def embed_pairs(
+    model: ModelHandle,
+    pairs: Sequence[tuple[Any, Any]],
+    *,
+    state: Literal["joint", "pooled"] = "joint",
+    batch_size: int = 8,
+    **options: Any,
+) -> Tensor:
+    """Return one vector per (current, previous) pair, on the CPU, for probes and searches of one's own.
+
+    Args:
+        model: a BioViL-T.
+        pairs: files, samples, pictures or arrays; ``previous`` may be None for a study without one.
+        state: "joint" gives unit vectors float32 [N, D]; "pooled" the states [N, W] before projection, which
+            classifiers of change are trained on.
+        batch_size: pairs per call of the network; the result does not depend on it.
+        options: of the domain's loader.
+
+    Raises:
+        InputError: no pairs, a model that takes one image, or an image that cannot be used.
+    """
+    network = biovil_of(model)
+    _check_model(model, network)
+    if state not in ("joint", "pooled") or batch_size < 1:
+        raise InputError(
+            f"state is 'joint' or 'pooled' and batch_size at least 1, got {state!r} and {batch_size}."
+        )
+    if not pairs:
+        raise InputError("There is nothing to embed: the list of pairs is empty.")
+    rows = []
+    for start in range(0, len(pairs), batch_size):
+        inputs = on_device(model, _pair_inputs(model, pairs[start : start + batch_size], start, options))
+        with torch.inference_mode(), model.precision("image"):
+            states = network.image_states(inputs)
+        vectors = states.pooled.float() if state == "pooled" else F.normalize(states.embedding, dim=-1)
+        rows.append(vectors.cpu().clone())
+    return torch.cat(rows)
+
+
+def _pair_inputs(
+    model: ModelHandle, pairs: Sequence[tuple[Any, Any]], start: int, options: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """Return ``pixels``, ``previous`` and ``has_previous`` of some pairs."""
+    fitted: list[Tensor] = []
+    for position, pair in enumerate(pairs, start):
+        for word, item in zip(("current", "previous"), pair, strict=True):
+            if item is None and word == "previous":
+                fitted.append(torch.zeros_like(fitted[-1]))
+                continue
+            name = f"{word} study of pair {position}"
+            fitted.append(_fit(model, _load(model, item, name, options), name).pixels)
+    pixels = model.processor.finish_images(torch.stack(fitted))["pixels"]
+    has = torch.tensor([previous is not None for _, previous in pairs])
+    return {"pixels": pixels[::2], "previous": pixels[1::2], "has_previous": has}
+
+
+def _findings(findings: Sequence[str] | None, prompts: ChangePrompts) -> list[str]:
+    names = (
+        list(prompts.findings) if findings is None else [findings] if isinstance(findings, str) else findings
+    )
+    if not names:
+        raise InputError("There are no findings to follow. Leave findings out to follow all known ones.")
+    for position, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(
+                f"finding {position} is {name!r:.60}; expected words such as 'pleural effusion'."
+            )
+    if len(set(names)) < len(names):
+        raise InputError(f"A finding is asked for twice: {', '.join(names)}.")
+    return list(names)
+
+
+def _check_model(model: ModelHandle, network: BioViL) -> None:
+    expected = network.image_tower.pair_size
+    if expected is None:
+        raise InputError(f"{model.id} takes one image and compares none. Use medical/biovil-t.")
+    processing = model.processor.config.image
+    if processing is None or expected != (processing.size, processing.size):
+        size = "nothing" if processing is None else f"{processing.size} x {processing.size}"
+        raise InputError(
+            f"{model.id} compares images of {expected[0]} x {expected[1]} and its processor makes {size}. "
+            "Set the processor's image size."
+        )
+
+
+def _load(model: ModelHandle, item: Any, word: str, options: Mapping[str, Any]) -> Any:
+    """Return a study as what the processor takes; a file becomes a sample that keeps its name."""
+    if not isinstance(item, (str, Path)):
+        return item
+    try:
+        return replace(model.load(item, modality="image", **options), id=str(item))
+    except InputError as error:
+        raise InputError(f"The {word} cannot be used. {error}") from error
+
+
+def _fit(model: ModelHandle, sample: Any, word: str) -> Fitted:
+    try:
+        return fit(model, sample, 0, {})
+    except InputError as error:
+        raise InputError(f"The {word} cannot be used. {error}") from error
+
+
+def _states(model: ModelHandle, network: BioViL, now: Tensor, before: Tensor) -> ImageStates:
+    with torch.inference_mode(), model.precision("image"):
+        return network.image_states({"pixels": now, "previous": before})
+
+
+def _change_map(
+    model: ModelHandle,
+    fitted: Fitted,
+    patches: tuple[Tensor, Tensor],
+    phrase: str | None,
+    *,
+    interpolation: Interpolation,
+) -> HeatMap:
+    """Return the map of the change in file pixels from patches [1, D, h, w] with and without it."""
+    changed, same = (F.normalize(part.float().cpu().clone(), dim=1)[0] for part in patches)
+    if phrase is None:
+        grid, limits = (changed - same).norm(dim=0), (0.0, 2.0)
+        title = "change"
+    else:
+        text = embed_prompts(model, [[phrase]])[0]
+        grid, limits = torch.einsum("dhw,d->hw", changed - same, text), (-2.0, 2.0)
+        title = f"change of {phrase}"
+    sigma = biovil_of(model).map_smoothing
+    grid = grid if sigma is None else gaussian_smooth(grid, sigma)
+    values = fitted.spread(grid[None], model.processor, interpolation, model.limits)[0]
+    origin = (model.id, model.revision, model.processor.fingerprint)
+    return HeatMap(values, title, float(grid.mean()), grid, limits, fitted.id, *origin)
+
+
+def _named(findings: Sequence[str], states: Mapping[str, Any], table: Tensor) -> dict[str, dict[str, float]]:
+    rows = table.tolist()
+    return {name: dict(zip(states, row, strict=True)) for name, row in zip(findings, rows, strict=True)}
+
+
+def _notes(
+    samples: Mapping[str, Any], fitted: Sequence[Fitted], now: Tensor, before: Tensor
+) -> tuple[str, ...]:
+    notes = [_INTENDED]
+    for word, sample in samples.items():
+        modality = sample.meta.get("modality") if isinstance(sample, Sample) else None
+        if modality is not None and modality not in _CHEST:
+            notes.append(f"The {word} study is of modality {modality}, not a chest X-ray.")
+    if torch.equal(now, before):
+        notes.append("Both studies are the same image.")
+    (height, width), (old_height, old_width) = fitted[0].size, fitted[1].size
+    if not 0.8 < (height / width) / (old_height / old_width) < 1.25:
+        notes.append(
+            f"The studies differ in shape ({height} x {width} and {old_height} x {old_width}): the crops may "
+            "show different parts of the chest."
+        )
+    return tuple(notes)
