@@ -23,6 +23,8 @@ from .facade import Model
 from .hub.loading import load_model, resolve
 
 if TYPE_CHECKING:
+    from .core.recipe import StartConfig
+    from .core.start import Start
     from .core.train import TrainResult
 
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -80,6 +82,17 @@ def _device(device: str | torch.device) -> torch.device:
     return place
 
 
+def _find_start(settings: StartConfig) -> Start:
+    """Return the model that a recipe starts from, on the CPU."""
+    from .core.start import Start
+
+    source = resolve(settings.model, settings.revision)
+    network, processor, prompts = load_model(source)
+    # A folder's name may say whose computer it is on; the model's own name goes into cards.
+    name = source.id if source.spec or source.commit else network.config.name
+    return Start(network, processor, prompts, id=name, revision=source.revision)
+
+
 def zero_shot(
     model: Model | str | Path, items: Any, labels: Sequence[str] | None = None, **options: Any
 ) -> list[Prediction]:
@@ -112,11 +125,18 @@ def train(
     resume: bool = True,
     progress: bool = False,
 ) -> TrainResult:
-    """Train by recipe and write the model's card; see :func:`verticlip.core.train.train`."""
-    from .core.train import train as run
-    from .hub.card import CARD, write_card
+    """Train by recipe and write the model's card; see :func:`verticlip.core.train.train`.
 
-    result = run(recipe, data, out, overrides=overrides, resume=resume, progress=progress)
+    A recipe's ``start`` is found as :func:`from_pretrained` finds a model. A recipe of kind ``probe``
+    writes a head, which :meth:`Model.classify` takes as ``head=``.
+    """
+    from .core.train import train as run
+    from .hub.card import CARD, write_card, write_probe_card
+
+    result = run(recipe, data, out, overrides=overrides, resume=resume, progress=progress, start=_find_start)
     if not (result.model / CARD).is_file():
-        write_card(result.model)
+        if "probes" in result.metrics:
+            write_probe_card(result.folder)
+        else:
+            write_card(result.model)
     return result

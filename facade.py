@@ -17,6 +17,8 @@ from .core.answers import Embeddings, Failure, Prediction
 from .core.blocks import TransformerTower
 from .core.embed import EmbedReport, Encoder, embed_files, reason_of
 from .core.errors import ConfigError, InputError, nearest
+from .core.heads.base import Head
+from .core.heads.pointer import load_pointed_head
 from .core.heads.zero_shot import ClassEmbeddingCache, ZeroShotHead
 from .core.images import load_image
 from .core.inference import Precision, encode_by_length, prepare_model, write_marks
@@ -36,7 +38,8 @@ _TEXTS_PER_CALL = 1024
 
 @dataclass(frozen=True)
 class _Prepared:
-    """One input ready to be batched: an image fitted to the tower [C, size, size], or a sample."""
+    """One input ready to be batched: an image fitted to the tower [C, size, size], the embedding [D] of a
+    volume, or a sample."""
 
     value: Any
     id: str | None
@@ -138,6 +141,10 @@ class Model:
         """Return any accepted item as what :meth:`_vectors` takes, with the id and meta of its result."""
         if isinstance(item, Sample):
             sample = item
+        elif modality == "image" and isinstance(item, (str, Path)) and self._is_volume(item):
+            embed = registry.room(str(self.config.domain)).function("volumes", "embed")
+            vector, meta = embed(self, item, **options)
+            return _Prepared(vector, str(item), meta)
         elif modality != "text" and isinstance(item, (str, Path)):
             loaded = self.load(item, modality=modality, **options)
             sample = Sample(loaded.value, loaded.modality, loaded.meta, id=str(item))
@@ -154,8 +161,22 @@ class Model:
             raise InputError(f"text {position}: {type(sample.value).__name__} is not a string.")
         return _Prepared(value, sample.id, sample.meta)
 
+    def _is_volume(self, path: str | Path) -> bool:
+        """Return whether the model's domain reads ``path`` as a volume, slice by slice."""
+        if self.config.domain is None or not registry.room(self.config.domain).volumes:
+            return False
+        return registry.room(self.config.domain).function("volumes", "is_volume")(path)
+
     def _vectors(self, modality: str, prepared: Sequence[_Prepared], *, token_budget: int = 1024) -> Tensor:
         """Return embeddings float32 [B, D] on the CPU; the rows of unusable inputs are not finite."""
+        whole = [_is_embedding(one) for one in prepared]
+        if any(whole):
+            rows = {row: one.value for row, one in enumerate(prepared) if whole[row]}
+            others = [row for row in range(len(prepared)) if not whole[row]]
+            if others:
+                found = self._vectors(modality, [prepared[row] for row in others], token_budget=token_budget)
+                rows |= dict(zip(others, found, strict=True))
+            return torch.stack([rows[row] for row in range(len(prepared))])
         values = [one.value for one in prepared]
         images = modality == "image"
         inputs = (
@@ -175,7 +196,8 @@ class Model:
 
         Args:
             items: texts (``str``), or files (``Path``), PIL images, arrays, tensors or samples; one
-                item counts as a batch of one.
+                item counts as a batch of one. Where the domain reads volumes, the path of one gives the
+                mean direction of its slices.
             modality: None infers it: a ``str`` is text, a sample says itself, all else is
                 :attr:`primary`. Naming a modality other than text makes a ``str`` a path.
             batch_size: inputs per call of the network; the result does not depend on it.
@@ -234,6 +256,7 @@ class Model:
         labels: Sequence[str] | None = None,
         *,
         templates: PromptSet | Sequence[str] | None = None,
+        head: Head | str | Path | None = None,
         batch_size: int = 8,
         **options: Any,
     ) -> list[Prediction]:
@@ -244,15 +267,18 @@ class Model:
             labels: None takes the classes of ``templates`` or of the model. A label that the prompt
                 set knows, under any of its names, gets that class's texts.
             templates: sentences with one ``{}``, or a prompt set; None takes the model's own.
+            head: a fitted classifier of this model, or the folder a probe or fine-tuning wrote; it has
+                its own classes and reads no text.
             batch_size: inputs per call of the network; the result does not depend on it.
             options: of the domain's loader.
 
         Raises:
             InputError: no labels, an empty, over-long or repeated one, or an item that cannot be used.
+            ConfigError: the head belongs to another model, or labels are given beside it.
         """
-        head = self._head(self.prompts_for(labels, templates))
+        classifier = self._classifier(labels, templates, head)
         embedded = self.embed(items, modality=self.primary, batch_size=batch_size, **options)
-        return self._predictions(head, embedded.vectors, embedded.ids, embedded.metas)
+        return self._predictions(classifier, embedded.vectors, embedded.ids, embedded.metas)
 
     def classify_each(
         self,
@@ -260,6 +286,7 @@ class Model:
         labels: Sequence[str] | None = None,
         *,
         templates: PromptSet | Sequence[str] | None = None,
+        head: Head | str | Path | None = None,
         batch_size: int = 8,
         **options: Any,
     ) -> Iterator[Prediction | Failure]:
@@ -270,7 +297,7 @@ class Model:
         Raises:
             InputError: labels that cannot be used.
         """
-        head = self._head(self.prompts_for(labels, templates))
+        classifier = self._classifier(labels, templates, head)
         for start in range(0, len(items), batch_size):
             answers: dict[int, Prediction | Failure] = {}
             prepared: dict[int, _Prepared] = {}
@@ -283,7 +310,7 @@ class Model:
                 vectors = self._vectors(self.primary, list(prepared.values()))
                 for row, (position, one) in zip(vectors, prepared.items(), strict=True):
                     if torch.isfinite(row).all():
-                        answers[position] = self._predictions(head, row[None], [one.id], [one.meta])[0]
+                        answers[position] = self._predictions(classifier, row[None], [one.id], [one.meta])[0]
                     else:
                         answers[position] = Failure(_name_of(items[position]), "its embedding is not finite")
             yield from (answers[position] for position in sorted(answers))
@@ -351,6 +378,27 @@ class Model:
             return PromptSet.from_labels(labels, limits=self.limits)
         return base.matching(labels, plain=base.templates, limits=self.limits)
 
+    def _classifier(
+        self,
+        labels: Sequence[str] | None,
+        templates: PromptSet | Sequence[str] | None,
+        head: Head | str | Path | None,
+    ) -> Head:
+        """Return what turns embeddings into scores of classes: the given head, or one made of text."""
+        if head is None:
+            return self._head(self.prompts_for(labels, templates))
+        if labels is not None or templates is not None:
+            raise ConfigError("A fitted head has classes of its own. Leave labels and templates out.")
+        if isinstance(head, (str, Path)):
+            head, pointer = load_pointed_head(head)
+            pointer.check(self.id, self.revision, self.processor.fingerprint)
+        if head.modality != self.primary or not hasattr(head, "class_names"):
+            raise ConfigError(
+                f"The head is a {head.kind} for {head.modality!r}; classifying {self.primary!r} needs a "
+                "classifier of its embeddings."
+            )
+        return head
+
     def _head(self, prompts: PromptSet) -> ZeroShotHead:
         # Where each parameter lies and how often it was written: training on drops the cached classes.
         key = self._classes.key(
@@ -370,7 +418,7 @@ class Model:
 
     def _predictions(
         self,
-        head: ZeroShotHead,
+        head: Any,
         vectors: Tensor,
         ids: Sequence[str | None],
         metas: Sequence[Mapping[str, Any]],
@@ -418,6 +466,11 @@ class Model:
                         f"Pass a Path, or modality={self.primary!r}."
                     )
         return found.pop()
+
+
+def _is_embedding(prepared: _Prepared) -> bool:
+    """Return whether an input came as its embedding [D] already, as a volume does."""
+    return isinstance(prepared.value, Tensor) and prepared.value.ndim == 1
 
 
 def _name_of(item: str | Path | Sample) -> str:

@@ -62,7 +62,7 @@ class EmbedReport:
 
     Attributes:
         out: the Parquet file. embedded, failed: inputs with and without a vector.
-        failures: JSON lines with id, path and reason, or None when nothing failed.
+        failures: JSON lines with id and reason, or None when nothing failed.
         resumed: parts that an earlier, interrupted run had finished.
     """
 
@@ -222,25 +222,25 @@ class _Run:
         ids: list[str] = []
         vectors: list[np.ndarray] = []
         failures: list[dict[str, str]] = []
-        batch: list[tuple[str, Path, Any]] = []
+        batch: list[tuple[str, Any]] = []
 
         def flush() -> None:
-            rows = self.encoder.encode([prepared for _, _, prepared in batch]).float().cpu().numpy()
-            for (identifier, path, _), row in zip(batch, rows, strict=True):
+            rows = self.encoder.encode([prepared for _, prepared in batch]).float().cpu().numpy()
+            for (identifier, _), row in zip(batch, rows, strict=True):
                 if np.isfinite(row).all():
                     ids.append(identifier)
                     vectors.append(row)
                 else:
-                    failures.append(_failure(identifier, path, "the embedding is not finite"))
+                    failures.append(_failure(identifier, "the embedding is not finite"))
             batch.clear()
 
         chunk = self.items[index * self.part_size : (index + 1) * self.part_size]
-        for identifier, path, pending in _read_ahead(pool, self.encoder.read, chunk, ahead):
+        for identifier, pending in _read_ahead(pool, self.encoder.read, chunk, ahead):
             try:
                 _check_id(identifier)
-                batch.append((identifier, path, pending.result()))
+                batch.append((identifier, pending.result()))
             except Exception as error:  # the edge of the batch: one bad file must not stop the others
-                failures.append(_failure(identifier, path, reason_of(error)))
+                failures.append(_failure(identifier, reason_of(error)))
             if len(batch) == self.batch_size:
                 flush()
         if batch:
@@ -305,11 +305,11 @@ class _Run:
 
 def _read_ahead(
     pool: ThreadPoolExecutor, read: Callable[[Path], R], items: Sequence[tuple[str, Path]], ahead: int
-) -> Iterator[tuple[str, Path, Future[R]]]:
-    """Yield (id, path, future) in order while up to ``ahead`` later files are being read."""
-    waiting: deque[tuple[str, Path, Future[R]]] = deque()
+) -> Iterator[tuple[str, Future[R]]]:
+    """Yield (id, future) in order while up to ``ahead`` later files are being read."""
+    waiting: deque[tuple[str, Future[R]]] = deque()
     for identifier, path in items:
-        waiting.append((identifier, path, pool.submit(read, path)))
+        waiting.append((identifier, pool.submit(read, path)))
         if len(waiting) > ahead:
             yield waiting.popleft()
     yield from waiting
@@ -323,8 +323,9 @@ def _check_id(identifier: str) -> None:
         raise InputError("the name is not UTF-8. Rename the file.") from None
 
 
-def _failure(identifier: str, path: Path, reason: str) -> dict[str, str]:
-    return {"id": identifier, "path": str(path), "reason": reason}
+def _failure(identifier: str, reason: str) -> dict[str, str]:
+    # The id leads to the input; its path may name a person and stays with whoever made the list.
+    return {"id": identifier, "reason": reason}
 
 
 def reason_of(error: Exception) -> str:

@@ -426,8 +426,9 @@ def _text_of(item: Any, position: int, *, allow_empty: bool = False) -> str:
 
 def _clean(text: str) -> str:
     """Mend encodings, undo HTML escapes and collapse white space, as the published towers were trained."""
-    if not text.isascii() or not text.isprintable():
-        # Printable ASCII is nothing that ftfy would mend, and its import takes a moment.
+    if "&" in text or not text.isascii() or not text.isprintable():
+        # Other printable ASCII is nothing that ftfy would mend, and its import takes a moment. It undoes
+        # HTML escapes as well, and then straightens the quotes they stood for.
         import ftfy
 
         text = ftfy.fix_text(text)

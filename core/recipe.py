@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, model_validator
@@ -17,6 +17,7 @@ from .config import (
     Config,
     ImageProcessing,
     ModelConfig,
+    Probability,
     Scalar,
     TextProcessing,
     parse_config,
@@ -25,15 +26,55 @@ from .config import (
 from .errors import ConfigError, nearest
 from .registry import recipes, room
 
+ATTENTION = (
+    "*.attn.in_proj_weight", "*.attn.out_proj.weight",
+    "*.attn.qkv.weight", "*.attn.proj.weight",
+    "*.attention.self.query.weight", "*.attention.self.key.weight", "*.attention.self.value.weight",
+    "*.attention.output.dense.weight",
+)  # fmt: skip
+"""Attention matrices by the names of our Vision Transformer, of timm's, and of BERT."""
+
+
+class StartConfig(Config):
+    """Weights that a run starts from."""
+
+    model: str = Field(min_length=1)
+    """Registered name, model folder, or Hub repository ``org/name``."""
+    revision: str | None = None
+    new: tuple[str, ...] = ()
+    """Name patterns (``image_proj.*``) of tensors the start lacks: they begin as in a new model."""
+    drop: tuple[str, ...] = ()
+    """Name patterns of tensors of the start that the recipe's model has no place for."""
+
+
+class PeftConfig(Config):
+    """Which parameters a fine-tuning changes; ``freeze`` of the recipe comes on top."""
+
+    policy: Literal["full", "lora"] = "full"
+    """``lora`` trains low-rank changes of the ``targets``; they are added to the weights when saved."""
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    """The low-rank product is multiplied by ``alpha / rank``."""
+    targets: tuple[str, ...] = ATTENTION
+    """Name patterns of the matrices and convolutions that get adapters."""
+    also: tuple[str, ...] = ("logit_scale", "logit_bias")
+    """Name patterns of parameters that are trained as they are beside the adapters."""
+
 
 class SourceConfig(Config):
-    """One labelled data set under the data folder."""
+    """One data set under the data folder: labelled, with captions of its own, or both."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     reader: str = "folder"
     """``folder``, ``csv``, ``jsonl``, or a reader that the recipe's domain declares."""
     path: str
     """Relative to the data folder of the run."""
+    captions: Literal["prompts", "text"] = "prompts"
+    """``prompts``: the class's words in the templates; ``text``: the row's own caption or captions."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Readers ``csv`` and ``jsonl``: field (path, text, label, split, group, id) -> column."""
+    images: str | None = None
+    """Readers ``csv`` and ``jsonl``: folder the paths start from; None is the folder of the table."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Label in the data -> class of the prompt set; empty when they are the same words."""
     share: float = Field(default=1.0, gt=0)
@@ -64,6 +105,13 @@ class DataConfig(Config):
     """Inside a source: 1 shows every class equally often, 0 as often as it occurs."""
     modality_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of batches whose captions name the modality instead of the class."""
+    share_by: Literal["source", "size"] = "source"
+    """Sources with captions of their own: ``size`` multiplies each share by the rows of the source."""
+    collate: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$")
+    """What the domain makes of the drawn captions beside their tokens: concept spans, report sections."""
+    previous_share: Probability | None = None
+    """For models that compare two studies: how often an image comes with the one before it in its group
+    (rows of a patient in the order of the file). None never; below 1, the model also learns to do without."""
     cache: Literal["memory", "none"] = "memory"
     """``memory`` decodes every image once and keeps it at model size."""
 
@@ -78,11 +126,13 @@ class DataConfig(Config):
 
 
 class TokenizerConfig(Config):
-    """A tokenizer made for the captions of the recipe."""
+    """A tokenizer made for the captions of the recipe; with ``start``, the start's own is used."""
 
     kind: Literal["wordpiece"] = "wordpiece"
     vocab_size: int = Field(default=1024, ge=64, le=100_000)
     lowercase: bool = True
+    vocab_file: str | None = None
+    """A published WordPiece vocabulary (``vocab.txt``), relative to the data folder, instead of a new one."""
 
 
 class ObjectiveConfig(Config):
@@ -106,6 +156,12 @@ class OptimConfig(Config):
     clip_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Average the weights with this decay; the average is evaluated and saved."""
+    final_share: float = Field(default=0.0, ge=0, lt=1)
+    """The cosine ends at this share of ``lr``."""
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
+    """Each block learns at this share of the rate of the next: heads at ``lr``, embeddings slowest."""
+    lr_groups: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Name pattern -> factor on the learning rate; the first that fits counts."""
 
 
 class EvaluationConfig(Config):
@@ -117,28 +173,54 @@ class EvaluationConfig(Config):
     select: Literal["best", "last"] = "best"
     min_above_chance: float = 0.0
     """The run fails when the selected model is not this much over chance; catches broken runs."""
+    suite: tuple[Literal["zero_shot", "retrieval"], ...] = ()
+    """How a contrastive model is judged; empty: classes by zero-shot, captions by retrieval."""
+    recall_at: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 5, 10), min_length=1)
+    """Depths of the retrieval recalls; the score is their mean over both directions."""
+
+
+class ProbeConfig(Config):
+    """A linear probe: logistic regression on frozen unit embeddings."""
+
+    c: float | None = Field(default=None, gt=0)
+    """Inverse regularization; None chooses it on a fifth of the training part, never on validation."""
+    balanced: bool = True
+    """Weigh classes inversely to their size."""
+    fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.01, 0.1, 1.0), min_length=1)
+    """Shares of the training labels; the head that is saved comes from the largest."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
+    """Draws of each share below 1."""
 
 
 class Recipe(Config):
     """A training run. Unknown keys are refused; every value has a range."""
 
     schema_version: Literal[1] = 1
+    kind: Literal["train", "probe"] = "train"
+    """``probe`` embeds everything once with the weights of ``start`` and fits a linear head."""
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9/_-]*$")
     domain: str | None = Field(default=None, pattern=r"^[a-z]+$")
     summary: str = ""
     seed: int = Field(default=0, ge=0)
-    model: ModelConfig
-    image: ImageProcessing
-    text: TextProcessing
+    start: StartConfig | None = None
+    """Weights to start from; ``model``, ``image`` and ``text`` may then be left out: they are the start's."""
+    model: ModelConfig | None = None
+    image: ImageProcessing | None = None
+    text: TextProcessing | None = None
     tokenizer: TokenizerConfig = TokenizerConfig()
-    prompts: str = Field(pattern=r"^[a-z0-9_-]+$")
-    """Prompt set that gives class names and captions: ``<name>.yaml`` beside the recipe or in the domain."""
+    prompts: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")
+    """Prompt set that gives class names and captions: ``<name>.yaml`` beside the recipe or in the domain.
+    None takes the start's, or leaves class names as they are in the data."""
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     objective: ObjectiveConfig = ObjectiveConfig(name="infonce", options={"positives": "labels"})
-    optim: OptimConfig
-    batch_size: int = Field(ge=2)
-    epochs: int = Field(ge=1)
+    optim: OptimConfig = OptimConfig(lr=1e-4)
+    peft: PeftConfig = PeftConfig()
+    probe: ProbeConfig = ProbeConfig()
+    batch_size: int = Field(default=64, ge=2)
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Rows that are in memory at a time; the gradient stays that of the whole batch."""
+    epochs: int = Field(default=1, ge=1)
     """An epoch draws as many samples as the training split has, by the shares of sources and classes."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     freeze: tuple[str, ...] = ()
@@ -146,6 +228,34 @@ class Recipe(Config):
     checkpoint_steps: int = Field(default=200, ge=1)
     save_dtype: Literal["float16", "float32"] = "float32"
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_by_name(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and isinstance(raw.get("start"), str):
+            return {**raw, "start": {"model": raw["start"]}}
+        return raw
+
+    @model_validator(mode="after")
+    def _whole(self) -> Recipe:
+        if self.start is None:
+            if self.kind == "probe":
+                raise ValueError("a probe needs start: the model whose embeddings it reads")
+            towers = self.model.towers if self.model else {"image": None, "text": None}
+            missing = ["model"] if self.model is None else []
+            missing += [name for name in ("image", "text") if name in towers and getattr(self, name) is None]
+            if missing:
+                raise ValueError(f"{', '.join(missing)} missing; only a recipe with start can leave them out")
+        if self.kind == "train":
+            unset = [name for name in ("optim", "batch_size", "epochs") if name not in self.model_fields_set]
+            if unset:
+                raise ValueError(f"{', '.join(unset)} missing")
+        return self
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the run needs labels and no captions: cross-entropy training, or a probe."""
+        return self.kind == "probe" or self.objective.name == "cross_entropy"
 
     @property
     def digest(self) -> str:
@@ -191,7 +301,7 @@ class LoadedRecipe:
     """A recipe and the prompt set file it names."""
 
     recipe: Recipe
-    prompts: Path
+    prompts: Path | None = None
 
 
 def load_recipe(name_or_path: str | Path) -> LoadedRecipe:
@@ -211,7 +321,12 @@ def load_recipe(name_or_path: str | Path) -> LoadedRecipe:
             )
         path = known[name].path
     recipe = parse_config(Recipe, read_yaml(path), source=path.name)
-    folders = [path.parent] + ([room(recipe.domain).folder / "prompts"] if recipe.domain else [])
+    if recipe.prompts is None:
+        return LoadedRecipe(recipe)
+    home = room(recipe.domain).folder if recipe.domain else None
+    # Beside the room's own recipes lie only recipes, some of the same name as a prompt set.
+    beside = [] if home and path.parent.resolve() == (home / "recipes").resolve() else [path.parent]
+    folders = beside + ([home / "prompts"] if home else [])
     for folder in folders:
         candidate = folder / f"{recipe.prompts}.yaml"
         if candidate.is_file() and candidate.resolve() != path.resolve():

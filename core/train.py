@@ -1,11 +1,14 @@
 """Training from a recipe: resumable to the batch, judged from step 0, written atomically.
 
+A recipe of kind ``probe`` goes to :mod:`verticlip.core.probe`.
+
 Run folder::
 
     recipe.yaml prompts.yaml manifest.jsonl   what was run, resolved
     checkpoints/last.ckpt                      state to resume from (weights_only)
     metrics.jsonl curves.png                   one row per evaluation, step 0 included
     model/                                     the selected model: from_pretrained reads it
+    model/head/                                its classifier, when it was trained with one
 """
 
 from __future__ import annotations
@@ -16,22 +19,36 @@ import logging
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import yaml
 
 from .checkpoint import load_strict, read_weights, save_weights
+from .curves import run_curves
 from .errors import ConfigError, DataError, require
-from .files import CONFIG_FILE, PROMPTS_FILE, WEIGHTS_FILE, read_json, write_json_atomic, write_text_atomic
+from .files import (
+    CONFIG_FILE,
+    PROMPTS_FILE,
+    WEIGHTS_FILE,
+    read_json,
+    sha256_of,
+    write_json_atomic,
+    write_text_atomic,
+)
+from .heads.pointer import HeadPointer, save_pointed_head
 from .model import build_model
 from .objectives.base import build_objective
+from .objectives.classify import CrossEntropy
+from .peft import apply_policy, merged, trainable
 from .plots import save_curves
 from .recipe import LoadedRecipe, Recipe, dump_recipe, load_recipe
+from .start import Resolver, Start, StartReport, fill, find_start
 from .training_data import TrainingData, prepare_data
-from .validation import evaluate_zero_shot
+from .validation import evaluate, validation_loss
 
 if TYPE_CHECKING:
     import lightning
@@ -42,7 +59,7 @@ class TrainResult:
     """What a run produced.
 
     Attributes:
-        folder: the run folder. model: the folder of the selected model.
+        folder: the run folder. model: the folder of the selected model; of a probe, that of its head.
         metrics: evaluation of the selected model, as in ``model/metrics.json``.
         steps: optimizer steps done. resumed_from: the step the run started at.
     """
@@ -53,6 +70,17 @@ class TrainResult:
     steps: int
     resumed_from: int
 
+    @property
+    def summary(self) -> str:
+        """One line: how good the result is, next to chance."""
+        if "probes" in self.metrics:
+            best = self.metrics["probes"][-1]
+            scores = f"balanced accuracy {best['mean']['balanced_accuracy']:.3f}"
+            return f"{scores}, chance {self.metrics['chance']:.3f}; metrics in {self.folder / 'metrics.json'}"
+        found = self.metrics["validation"]
+        scores = f"{self.steps} steps; validation score {found['score']:.3f}, chance {found['chance']:.3f}"
+        return f"{scores}; metrics in {self.model / 'metrics.json'}"
+
 
 def train(
     recipe: str | Path | Recipe | LoadedRecipe,
@@ -62,6 +90,7 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool = True,
     progress: bool = False,
+    start: Resolver | None = None,
 ) -> TrainResult:
     """Train a model by recipe and return where it is and how good it is.
 
@@ -72,17 +101,23 @@ def train(
         overrides: ``key.subkey=value`` changes of the recipe.
         resume: False starts again in an existing run folder.
         progress: show a progress bar on stderr.
+        start: finds the weights that the recipe starts from; without it such a recipe is refused.
 
     Raises:
         ConfigError: bad recipe, or ``out`` holds a run of another recipe or other data.
         DataError: unusable data, a non-finite loss, or a result not above chance.
         DependencyError: ``lightning`` is not installed (extra ``train``).
     """
-    require("lightning", extra="train")
     loaded = recipe if isinstance(recipe, LoadedRecipe) else _loaded(recipe)
     if overrides:
         loaded = LoadedRecipe(loaded.recipe.with_(overrides), loaded.prompts)
-    run = Run(loaded, Path(data), Path(out), resume=resume)
+    if loaded.recipe.kind == "probe":
+        from .probe import run_probe
+
+        return run_probe(loaded, Path(data), Path(out), start=start, resume=resume)
+    require("lightning", extra="train")
+    beginning = find_start(loaded.recipe, start)
+    run = Run(loaded, Path(data), Path(out), start=beginning, resume=resume)
     if run.is_finished:
         return run.result(resumed_from=run.finished_steps)
     return run.fit(progress=progress)
@@ -99,25 +134,43 @@ def _loaded(recipe: str | Path | Recipe) -> LoadedRecipe:
 class Run:
     """One run folder and everything built from its recipe."""
 
-    def __init__(self, loaded: LoadedRecipe, data: Path, out: Path, *, resume: bool) -> None:
+    def __init__(
+        self, loaded: LoadedRecipe, data: Path, out: Path, *, start: Start | None = None, resume: bool
+    ) -> None:
         self.recipe, self.out = loaded.recipe, out
         self.objective = build_objective(
             self.recipe.objective.name, self.recipe.objective.options, domain=self.recipe.domain
         )
-        self.data: TrainingData = prepare_data(loaded, data)
+        self.data: TrainingData = prepare_data(loaded, data, start)
         self.processor = self.data.processor
         torch.manual_seed(self.recipe.seed)
         # The layout CPU convolutions work in; other layers do not care.
         self.model = build_model(self.data.model_config).to(memory_format=torch.channels_last)
+        self.started: StartReport | None = None
+        if start is not None and self.recipe.start is not None:
+            self.started = fill(self.model, start, self.recipe.start)
+        self._check_objective()
+        if isinstance(self.objective, CrossEntropy):
+            self.objective.prepare(self.model.config.embed_dim, self.data.class_names)
+        self.adapted = apply_policy(self.model, self.recipe.peft)
+        for modality in self.recipe.freeze:
+            self.model.freeze(modality)
+        self._claim(loaded, resume=resume)
+
+    def _check_objective(self) -> None:
+        """Raise ``ConfigError`` when the objective reads what neither the model nor the data has."""
         missing = set(self.objective.needs.modalities) - set(self.model.modalities)
         if missing:
             raise ConfigError(
                 f"Objective {self.recipe.objective.name!r} compares {sorted(missing)[0]!r}, which the "
                 f"model has no tower for; it has {', '.join(self.model.modalities)}."
             )
-        for modality in self.recipe.freeze:
-            self.model.freeze(modality)
-        self._claim(loaded, resume=resume)
+        wanted = self.objective.needs.batch_extras
+        if wanted and self.recipe.data.collate is None:
+            raise ConfigError(
+                f"Objective {self.recipe.objective.name!r} reads {', '.join(wanted)} of each batch. Name "
+                "what makes them from the captions: data.collate."
+            )
 
     @property
     def checkpoint(self) -> Path:
@@ -128,6 +181,11 @@ class Run:
     def best(self) -> Path:
         """Weights with the best validation score so far; gone once the run is finished."""
         return self.out / "best" / WEIGHTS_FILE
+
+    @property
+    def best_objective(self) -> Path:
+        """Weights of the objective that belong to :attr:`best`, where it has any."""
+        return self.out / "best" / "objective.safetensors"
 
     @property
     def is_finished(self) -> bool:
@@ -142,6 +200,8 @@ class Run:
     def _claim(self, loaded: LoadedRecipe, *, resume: bool) -> None:
         """Make ``out`` this run's folder, or find it already is; never mix two runs."""
         identity = {"recipe": self.recipe.digest, "data": self.data.digest}
+        if self.started is not None:
+            identity["start"] = self.started.revision
         path = self.out / "run.json"
         if path.is_file() and resume:
             before = read_json(path)
@@ -162,9 +222,10 @@ class Run:
         # First: a run killed among these files is still known as this run, and writes them again.
         write_json_atomic(path, identity)
         write_text_atomic(self.out / "recipe.yaml", dump_recipe(self.recipe))
-        write_text_atomic(
-            self.out / f"{self.recipe.prompts}.yaml", loaded.prompts.read_text(encoding="utf-8")
-        )
+        if loaded.prompts is not None:
+            write_text_atomic(
+                self.out / f"{self.recipe.prompts}.yaml", loaded.prompts.read_text(encoding="utf-8")
+            )
         self.data.manifest.save(self.out / "manifest.jsonl")
 
     def fit(self, *, progress: bool) -> TrainResult:
@@ -183,7 +244,7 @@ class Run:
                 ckpt_path=str(self.checkpoint) if start else None,
                 weights_only=True,
             )
-        self.write_model(trainee, steps=trainer.global_step)
+        self.write_model(trainee, steps=trainer.global_step, device=trainer.strategy.root_device)
         return self.result(resumed_from=start)
 
     def _trainer(self, *, progress: bool) -> lightning.Trainer:
@@ -196,7 +257,8 @@ class Run:
             devices=1,
             precision=self.recipe.precision,
             max_epochs=self.recipe.epochs,
-            gradient_clip_val=self.recipe.optim.clip_norm,
+            # Steps in pieces clip their own gradients.
+            gradient_clip_val=None if self.recipe.micro_batch else self.recipe.optim.clip_norm,
             # In this order: a step is settled before it is judged, and judged before it is kept.
             callbacks=[Settle(), Evaluate(self), KeepState(self)],
             logger=False,
@@ -217,37 +279,74 @@ class Run:
         """Add one evaluation row; rows of the same or a later step are from before a resume and go."""
         rows = [old for old in self.history() if old["step"] < row["step"]] + [row]
         write_text_atomic(self.out / "metrics.jsonl", "".join(json.dumps(one) + "\n" for one in rows))
-        save_curves(_curves(rows), self.out / "curves.png", title=self.recipe.name)
+        save_curves(run_curves(rows), self.out / "curves.png", title=self.recipe.name)
 
-    def write_model(self, trainee: Any, *, steps: int) -> None:
+    def write_model(self, trainee: Any, *, steps: int, device: torch.device) -> None:
         """Write ``model/`` through a temporary folder, so that it is whole or absent."""
-        model = trainee.averaged
+        counts = trainable(trainee.model)
+        model, objective = merged(trainee.averaged), trainee.averaged_objective
         if self.recipe.evaluation.select == "best" and self.best.is_file():
             load_strict(model, read_weights(self.best), source=str(self.best))
+            if self.best_objective.is_file():
+                load_strict(objective, read_weights(self.best_objective), source=str(self.best_objective))
         model.eval()
         building = self.out / "model.tmp"
         shutil.rmtree(building, ignore_errors=True)
         dtype = torch.float16 if self.recipe.save_dtype == "float16" else None
         save_weights(model, building / WEIGHTS_FILE, dtype=dtype)
-        # Judge what users will load: the weights as rounded on disk.
+        # Judge what users will load: the weights as rounded on disk, where they were trained.
         load_strict(model, read_weights(building / WEIGHTS_FILE), source=WEIGHTS_FILE)
-        report = evaluate_zero_shot(model, self.data, details=True)
+        model.to(device)
+        objective.to(device)
+        report = evaluate(model, objective, self.data, settings=self.recipe.evaluation, details=True)
+        report["loss"] = validation_loss(model, objective, self.data)
         self._refuse_chance(report)
         write_json_atomic(building / CONFIG_FILE, self.data.model_config.model_dump(mode="json"))
         self.processor.save(building)
-        shutil.copyfile(self.out / f"{self.recipe.prompts}.yaml", building / PROMPTS_FILE)
-        shutil.copyfile(self.out / "recipe.yaml", building / "recipe.yaml")
-        facts = {
+        self._write_prompts(building / PROMPTS_FILE)
+        write_text_atomic(building / "recipe.yaml", dump_recipe(self._recipe_for_others()))
+        facts = self._facts(model, report, steps=steps, device=device)
+        if counts["trainable"] < counts["parameters"]:
+            facts["run"]["trainable"] = counts["trainable"]
+        write_json_atomic(building / "metrics.json", facts)
+        if isinstance(objective, CrossEntropy):
+            revision = f"sha256:{sha256_of(building / WEIGHTS_FILE)[:16]}"
+            pointer = HeadPointer(model=None, revision=revision, processor=self.processor.fingerprint)
+            save_pointed_head(objective.head(), pointer, building / "head")
+        shutil.rmtree(self.out / "model", ignore_errors=True)
+        building.rename(self.out / "model")
+        shutil.rmtree(self.out / "best", ignore_errors=True)
+
+    def _write_prompts(self, path: Path) -> None:
+        """Write the prompt set of the recipe, else that of the start, where the model has one."""
+        if self.recipe.prompts is not None:
+            shutil.copyfile(self.out / f"{self.recipe.prompts}.yaml", path)
+        elif self.data.prompts is not None and self.data.model_config.prompts is not None:
+            content = self.data.prompts.model_dump(mode="json", exclude_defaults=True)
+            write_text_atomic(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def _recipe_for_others(self) -> Recipe:
+        """Return the recipe as a model folder carries it: a start by the name of its model, never a path."""
+        if self.recipe.start is None or self.started is None:
+            return self.recipe
+        start = self.recipe.start.model_copy(update={"model": self.started.id})
+        return self.recipe.model_copy(update={"start": start})
+
+    def _facts(
+        self, model: torch.nn.Module, report: dict[str, Any], *, steps: int, device: torch.device
+    ) -> dict[str, Any]:
+        """Return the content of ``metrics.json``."""
+        facts: dict[str, Any] = {
             "recipe": self.recipe.digest,
             "data": self.data.digest,
             "steps": steps,
             "run": {
-                "device": describe_device(self.model.device),
+                "device": describe_device(device),
                 "seconds": self.history()[-1]["seconds"],
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "torch": torch.__version__,
             },
-            "classes": list(self.data.prompts.class_names),
+            "classes": list(self.data.class_names),
             "source_splits": {
                 source.name: Counter(str(r.split) for r in self.data.manifest if r.source == source.name)
                 for source in self.recipe.data.sources
@@ -255,10 +354,13 @@ class Run:
             "validation": report,
             "baseline": self.history()[0],
         }
-        write_json_atomic(building / "metrics.json", facts)
-        shutil.rmtree(self.out / "model", ignore_errors=True)
-        building.rename(self.out / "model")
-        shutil.rmtree(self.out / "best", ignore_errors=True)
+        if self.started is not None:
+            facts["start"] = self.started.to_dict()
+        if self.adapted:
+            facts["adapted"] = self.adapted
+        if self.data.lengths is not None:
+            facts["captions"] = self.data.lengths.to_dict()
+        return facts
 
     def _refuse_chance(self, report: dict[str, Any]) -> None:
         least = self.recipe.evaluation.min_above_chance
@@ -290,24 +392,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         chatter.setLevel(before)
-
-
-def _curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
-    """Return the panels of the curves: accuracy by source and, once there is one, the loss."""
-
-    def line(value: Callable[[dict[str, Any]], float | None]) -> tuple[list[float], list[float]]:
-        points = [(row["step"], value(row)) for row in rows if value(row) is not None]
-        return [step for step, _ in points], [number for _, number in points if number is not None]
-
-    sources = list(rows[0]["sources"])
-    panels = {
-        "balanced accuracy, validation": {
-            name: line(lambda row, name=name: row["sources"][name]["balanced_accuracy"]) for name in sources
-        }
-    }
-    if any(row["train_loss"] is not None for row in rows):
-        panels["training loss"] = {"loss": line(lambda row: row["train_loss"])}
-    return panels
 
 
 def describe_device(device: torch.device) -> str:

@@ -15,9 +15,13 @@ from .checkpoint import save_weights
 from .errors import DataError
 from .files import atomic_path
 from .model import ContrastiveModel
+from .objectives.base import Objective
+from .objectives.classify import CrossEntropy
+from .objectives.gradcache import cached_backward, split_batch
+from .peft import merged, parameter_groups
 from .recipe import OptimConfig
 from .types import Batch
-from .validation import evaluate_zero_shot
+from .validation import evaluate, validation_loss
 
 if TYPE_CHECKING:
     from .train import Run
@@ -33,6 +37,10 @@ class Trainee(lightning.LightningModule):
         self.model = run.model
         self.objective = run.objective
         self.average = _averaged(run.model, run.recipe.optim.ema_decay)
+        learns = any(parameter.requires_grad for parameter in run.objective.parameters())
+        self.objective_average = _averaged(run.objective, run.recipe.optim.ema_decay) if learns else None
+        # Lightning steps by itself unless a batch is worked off in pieces.
+        self.automatic_optimization = run.recipe.micro_batch is None
         # Not attributes of the module tree: data and recipe are no state of the training.
         self._recipe, self._steps = run.recipe, run.recipe.epochs * len(run.data.loader)
 
@@ -40,6 +48,11 @@ class Trainee(lightning.LightningModule):
     def averaged(self) -> ContrastiveModel:
         """The weights that are evaluated and saved."""
         return self.model if self.average is None else self.average.module
+
+    @property
+    def averaged_objective(self) -> Objective:
+        """The objective with the weights that are evaluated and saved."""
+        return self.objective if self.objective_average is None else self.objective_average.module
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Return the batch on ``device``; Lightning itself does not move frozen records."""
@@ -55,23 +68,52 @@ class Trainee(lightning.LightningModule):
         Raises:
             DataError: it is not finite.
         """
-        needs = self.objective.needs
-        outputs = self.model(batch, tokens=needs.tokens, extras=needs.output_extras)
-        loss = self.objective(outputs, batch)["loss"]
-        if not torch.isfinite(loss):
-            raise DataError(
-                f"The loss is {float(loss)} at step {self.global_step}. Lower optim.lr or look at "
-                f"these samples: {', '.join(batch.ids[:5])}."
-            )
+        loss = self._loss(batch) if self.automatic_optimization else self._step_in_pieces(batch)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch))
         return loss
 
+    def _loss(self, batch: Batch) -> Tensor:
+        needs = self.objective.needs
+        outputs = self.model(batch, tokens=needs.tokens, extras=needs.output_extras)
+        return self._finite(self.objective(outputs, batch)["loss"], batch)
+
+    def _finite(self, loss: Tensor, batch: Batch) -> Tensor:
+        if not torch.isfinite(loss):
+            raise DataError(
+                f"The loss is {float(loss.detach())} at step {self.global_step}. Lower optim.lr or look at "
+                f"these samples: {', '.join(batch.ids[:5])}."
+            )
+        return loss
+
+    def _step_in_pieces(self, batch: Batch) -> Tensor:
+        """Take one optimizer step with ``micro_batch`` rows in memory at a time; return the batch's loss."""
+        optimizer: Any = self.optimizers()
+        schedule: Any = self.lr_schedulers()
+        optimizer.zero_grad()
+        size = self._recipe.micro_batch or len(batch)
+        if isinstance(self.objective, CrossEntropy):
+            # A mean over rows: the pieces' gradients add up to the batch's.
+            total = torch.zeros((), device=self.device)
+            for piece in split_batch(batch, size):
+                part = self._loss(piece) * (len(piece) / len(batch))
+                self.manual_backward(part)
+                total += part.detach()
+        else:
+            parts = cached_backward(
+                self.model, self.objective, batch=batch, micro_batch=size, backward=self.manual_backward
+            )
+            total = self._finite(parts["loss"], batch)
+        self.clip_gradients(optimizer, self._recipe.optim.clip_norm, "norm")
+        optimizer.step()
+        schedule.step()
+        return total
+
     def configure_optimizers(self) -> Any:
         """Return optimizer and schedule of the recipe."""
-        return make_optimizer(self.model, self._recipe.optim, self._steps)
+        return make_optimizer(self.model, self.objective, self._recipe.optim, self._steps)
 
 
-def _averaged(model: ContrastiveModel, decay: float | None) -> Any:
+def _averaged(model: torch.nn.Module, decay: float | None) -> Any:
     """Return an exponential average of ``model`` whose decay warms up, or None."""
     if decay is None:
         return None
@@ -89,13 +131,11 @@ def _averaged(model: ContrastiveModel, decay: float | None) -> Any:
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
 
 
-def make_optimizer(model: ContrastiveModel, config: OptimConfig, total_steps: int) -> dict[str, Any]:
-    """Return optimizer and per-step schedule; scale, bias and vectors get no weight decay."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def make_optimizer(
+    model: ContrastiveModel, objective: Objective, config: OptimConfig, total_steps: int
+) -> dict[str, Any]:
+    """Return optimizer and per-step schedule over the trainable parameters of model and objective."""
+    groups = parameter_groups(model, objective, config)
     optimizer: torch.optim.Optimizer
     if config.name == "sgd":
         optimizer = torch.optim.SGD(
@@ -110,7 +150,8 @@ def make_optimizer(model: ContrastiveModel, config: OptimConfig, total_steps: in
         if config.schedule == "constant":
             return 1.0
         done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return config.final_share + (1 - config.final_share) * cosine
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -126,6 +167,8 @@ class Settle(lightning.Callback):
         trainee.model.clamp_scale_()
         if trainee.average is not None:
             trainee.average.update_parameters(trainee.model)
+        if trainee.objective_average is not None:
+            trainee.objective_average.update_parameters(trainee.objective)
 
 
 class Evaluate(lightning.Callback):
@@ -166,11 +209,13 @@ class Evaluate(lightning.Callback):
             self._evaluate(trainer, trainee)
 
     def _evaluate(self, trainer: lightning.Trainer, trainee: Any) -> None:
-        report = evaluate_zero_shot(trainee.averaged, self.run.data)
+        model, objective = trainee.averaged, trainee.averaged_objective
+        report = evaluate(model, objective, self.run.data, settings=self.run.recipe.evaluation)
         row = {
             "step": trainer.global_step,
             "epoch": trainer.current_epoch,
             "train_loss": self.loss_sum / self.loss_count if self.loss_count else None,
+            "valid_loss": validation_loss(model, objective, self.run.data),
             "seconds": round(time.monotonic() - self.started, 1),
             **report,
         }
@@ -180,7 +225,9 @@ class Evaluate(lightning.Callback):
         # Equal scores go to the later model: it has seen more.
         if report["score"] >= self.best:
             self.best, self.stale = report["score"], 0
-            save_weights(trainee.averaged, self.run.best)
+            save_weights(merged(model), self.run.best)
+            if any(True for _ in objective.parameters()):
+                save_weights(objective, self.run.best_objective)
         else:
             self.stale += 1
         patience = self.run.recipe.evaluation.patience

@@ -1,44 +1,44 @@
-"""From a recipe and a data folder to batches: sources, splits, decoded images, captions."""
+"""From a recipe and a data folder to batches: splits, decoded images, captions, tokenizer."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .captions import CaptionPool, train_tokenizer
 from .config import ModelConfig, ProcessorConfig
-from .data import (
-    LoaderConfig,
-    Manifest,
-    Record,
-    ResumableLoader,
-    check_leakage,
-    group_near_duplicates,
-    split,
+from .data import LoaderConfig, Manifest, Record, ResumableLoader
+from .errors import ConfigError
+from .gather import GatheredData, ImageStore, gather_data
+from .pair_data import (
+    MAX_VALIDATION_TEXTS,
+    CaptionLengths,
+    PairCollate,
+    PairTexts,
+    Pixels,
+    check_lengths,
 )
-from .errors import ConfigError, DataError, InputError, nearest
-from .images import load_image
 from .processing import Processor
 from .prompts import PromptSet
-from .recipe import LoadedRecipe, Recipe, SourceConfig
-from .registry import room
+from .recipe import LoadedRecipe, Recipe
+from .sources import class_weights, source_weights
+from .start import Start, model_config, processor_config
 from .types import Batch
 
-_log = logging.getLogger(__name__)
-MAX_BAD_SHARE = 0.05
-"""More undecodable images than this stop a run: the data folder is not what the recipe expects."""
 
-Load = Callable[..., Any]
+class CollateRecords(Protocol):
+    """Records to a batch; ``train=False`` leaves the images as they are."""
+
+    def __call__(  # noqa: D102
+        self, records: Sequence[Record], generator: torch.Generator, *, train: bool = True
+    ) -> Batch: ...
 
 
 @dataclass(frozen=True)
@@ -47,168 +47,232 @@ class TrainingData:
 
     Attributes:
         manifest: all records with their split.
-        model_config: the recipe's model with the vocabulary of the tokenizer that was learned.
+        prompts: the prompt set of the run, or None.
+        class_names: K classes; ``labels`` of labelled batches are their indices.
+        model_config: the model with the vocabulary of the tokenizer that was learned.
         loader: training batches, resumable.
-        digest: changes when records, splits or preprocessing change.
+        collate: what the loader makes batches with.
+        digest: changes when records, splits, captions or preprocessing change.
         images: decoded images. validation: {source: records}.
+        texts: captions of pairs, or None where every caption comes from a class.
+        lengths: how the captions of pairs fit the context.
     """
 
     manifest: Manifest
-    prompts: PromptSet
+    prompts: PromptSet | None
+    class_names: tuple[str, ...]
     processor: Processor
     model_config: ModelConfig
     loader: ResumableLoader[Batch]
+    collate: CollateRecords
     digest: str
     images: ImageStore
     validation: dict[str, list[Record]]
+    texts: PairTexts | None = None
+    lengths: CaptionLengths | None = None
 
     def source_classes(self, source: str) -> list[int]:
-        """Return the indices in the prompt set of the classes that ``source`` has."""
+        """Return the indices of the classes that ``source`` has."""
         found = {record.label for record in self.manifest.records if record.source == source}
-        return [index for index, name in enumerate(self.prompts.class_names) if name in found]
+        return [index for index, name in enumerate(self.class_names) if name in found]
 
     def validation_batches(self, source: str, *, batch_size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield pixels float32 [B, C, S, S] and class indices int64 [B] of a source, in manifest order."""
+        """Yield pixels float32 [B, C, S, S] and class indices int64 [B] of a source, in manifest order.
+
+        A record without a class of the run has index -1.
+        """
+        index = {name: number for number, name in enumerate(self.class_names)}
         records = self.validation[source]
         for start in range(0, len(records), batch_size):
             part = records[start : start + batch_size]
-            labels = [self.prompts.class_names.index(str(record.label)) for record in part]
+            labels = [index.get(str(record.label), -1) for record in part]
             yield self.processor.finish_images(self.images.fetch(part))["pixels"], torch.tensor(labels)
 
+    def validation_texts(self, source: str) -> list[list[str]]:
+        """Return the captions of each validation record of a source, at most ten each."""
+        if self.texts is None:
+            return [[] for _ in self.validation[source]]
+        return [list(self.texts.of(record))[:MAX_VALIDATION_TEXTS] for record in self.validation[source]]
 
-class ImageStore:
-    """Images at model size as 8 bits, decoded once and kept when the recipe caches in memory.
+    def loss_batches(self) -> Iterator[Batch]:
+        """Yield the validation records as batches like those of training, the same at every call.
 
-    Args:
-        processor: gives size and channels.
-        load: from a record to what the processor takes.
-        keep: False decodes at every fetch.
-    """
-
-    def __init__(self, processor: Processor, load: Callable[[Record], Any], *, keep: bool) -> None:
-        self._processor, self._load, self._keep = processor, load, keep
-        self._kept: dict[str, Tensor] = {}
-
-    def decode(self, record: Record) -> Tensor:
-        """Return one image uint8 [C, S, S]."""
-        fitted = self._processor.fit_image(self._load(record), name=record.id)
-        return (fitted * 255).round().to(torch.uint8)
-
-    def fill(self, records: Sequence[Record]) -> dict[str, str]:
-        """Decode every record and return {id: reason} of those that cannot be."""
-        failures: dict[str, str] = {}
-
-        def attempt(record: Record) -> Tensor | None:
-            try:
-                return self.decode(record)
-            except (InputError, OSError) as error:
-                failures[record.id] = str(error)
-                return None
-
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for record, image in zip(records, pool.map(attempt, records), strict=True):
-                if image is not None and self._keep:
-                    self._kept[record.id] = image
-        return failures
-
-    def fetch(self, records: Sequence[Record]) -> Tensor:
-        """Return images float32 [B, C, S, S] in [0, 1]."""
-        images = [
-            self._kept[record.id] if record.id in self._kept else self.decode(record) for record in records
-        ]
-        return torch.stack(images).float() / 255
+        Sources are mixed in an order that depends on the ids only; a rest that fills no batch is left out.
+        """
+        records = [record for part in self.validation.values() for record in part]
+        records.sort(key=lambda record: hashlib.sha256(record.id.encode()).digest())
+        size = min(self.loader.config.batch_size, len(records))
+        for number in range(len(records) // size if size > 1 else 0):
+            generator = torch.Generator().manual_seed(number)
+            yield self.collate(records[number * size : (number + 1) * size], generator, train=False)
 
 
-def prepare_data(loaded: LoadedRecipe, folder: Path) -> TrainingData:
+def prepare_data(loaded: LoadedRecipe, folder: Path, start: Start | None = None) -> TrainingData:
     """Read the recipe's sources below ``folder`` and return everything a run needs.
 
+    Args:
+        start: the weights the run starts from; gives what the recipe leaves out.
+
     Raises:
-        DataError: no folder, an empty source, a group in two splits, too many unreadable images.
-        ConfigError: unknown reader, or a label the prompt set does not have.
+        DataError: as :func:`gather_data`; captions that are missing or too long for the model.
+        ConfigError: as :func:`gather_data`; a class has no captions, or the tokenizer does not fit.
     """
     recipe = loaded.recipe
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such data folder. Pass the folder that the recipe's sources lie in.")
-    prompts = PromptSet.load(loaded.prompts)
-    captions = class_captions(prompts) + modality_captions(recipe, prompts)
-    tokenizer = train_tokenizer([text for texts in captions for text in texts], recipe.tokenizer, recipe.text)
-    processor = Processor(ProcessorConfig(image=recipe.image, text=recipe.text), tokenizer)
-    found = [
-        record for source in recipe.data.sources for record in read_source(source, recipe, folder, prompts)
-    ]
-    manifest = Manifest.from_records(found, root=folder)
-    images = ImageStore(processor, _record_loader(recipe, manifest), keep=recipe.data.cache == "memory")
-    manifest = _drop_unreadable(manifest, images.fill(manifest.records))
-    manifest = split_sources(manifest, recipe, images)
-    training = [record for record in manifest.records if record.split == "train"]
-    loader = ResumableLoader(
-        training,
-        _Collate(recipe, prompts, processor, images),
-        LoaderConfig(
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
-            balance="class",
-            weights=class_weights(training, recipe),
-            drop_last=True,
-        ),
-    )
+    config = model_config(recipe, start)
+    processing = processor_config(recipe, start)
+    gathered = gather_data(loaded, folder, start, images=ProcessorConfig(image=processing.image))
+    pairs = _has_pairs(recipe)
+    _check_captions(recipe, gathered)
+    texts = PairTexts(gathered.rows, _class_texts(gathered.prompts)) if pairs else None
+    training = gathered.part("train")
+    tokenizer = None
+    if processing.text is not None:
+        tokenizer = start.processor.tokenizer_json if start else None
+        if tokenizer is None:
+            tokenizer = _new_tokenizer(recipe, gathered, texts, folder, processing)
+            config = _with_vocabulary(config, len(json.loads(tokenizer)["model"]["vocab"]))
+        elif start is not None and recipe.model is not None:
+            # The tables of the start may have rows that its tokenizer does not use.
+            tower = start.network.config.towers.get("text")
+            config = _with_vocabulary(config, getattr(tower, "vocab_size", 0))
+    processor = Processor(processing, tokenizer)
+    lengths = check_lengths(texts, gathered.manifest.records, processor) if texts else None
+    pixels = _pixels(recipe, processor, gathered.images)
+    collate: CollateRecords
+    if texts is not None:
+        collate = PairCollate(recipe, texts, processor, pixels)
+    else:
+        collate = _LabelCollate(recipe, gathered, processor, pixels)
     validation: dict[str, list[Record]] = {}
-    for record in manifest.records:
-        if record.split == "val":
-            validation.setdefault(str(record.source), []).append(record)
-    content = json.dumps(
-        [*([r.id, r.label, r.split] for r in manifest), processor.fingerprint, prompts.fingerprint]
-    )
+    for record in gathered.part("val"):
+        validation.setdefault(str(record.source), []).append(record)
     return TrainingData(
-        manifest=manifest,
-        prompts=prompts,
+        manifest=gathered.manifest,
+        prompts=gathered.prompts,
+        class_names=gathered.class_names,
         processor=processor,
-        model_config=_with_vocabulary(recipe.model, tokenizer),
-        loader=loader,
-        digest=hashlib.sha256(content.encode()).hexdigest()[:16],
-        images=images,
+        model_config=config,
+        loader=ResumableLoader(training, collate, _loader_config(recipe, training, pairs=pairs)),
+        collate=collate,
+        digest=gathered.digest(
+            processor.fingerprint,
+            *([gathered.prompts.fingerprint] if gathered.prompts else []),
+            *([texts.digest(gathered.manifest.records)] if texts else []),
+        ),
+        images=gathered.images,
         validation=validation,
+        texts=texts,
+        lengths=lengths,
     )
 
 
-class _Collate:
-    """Records of a batch to model inputs: augmented pixels and one random caption of each class."""
+def _has_pairs(recipe: Recipe) -> bool:
+    if recipe.classifies:
+        return False
+    return recipe.data.collate is not None or any(s.captions == "text" for s in recipe.data.sources)
 
-    def __init__(self, recipe: Recipe, prompts: PromptSet, processor: Processor, images: ImageStore) -> None:
-        self._images = images
-        self._index = {name: index for index, name in enumerate(prompts.class_names)}
-        self._class_captions = CaptionPool(class_captions(prompts), processor)
-        self._modality_share = recipe.data.modality_share
-        self._modality_captions = None
-        if self._modality_share:
-            self._modality_captions = CaptionPool(modality_captions(recipe, prompts), processor)
-        self._processors = {
-            source.name: processor.with_augmentation(source.augment or recipe.augment)
-            for source in recipe.data.sources
-        }
 
-    def __call__(self, records: Sequence[Record], generator: torch.Generator) -> Batch:
-        labels, pool = self._labels(records, generator)
-        fitted = self._images.fetch(records)
-        pixels = torch.empty_like(fitted)
-        for name, processor in self._processors.items():
+def _check_captions(recipe: Recipe, gathered: GatheredData) -> None:
+    """Raise ``ConfigError`` when a source needs class captions and nothing gives them."""
+    if recipe.classifies:
+        return
+    if _has_pairs(recipe) and recipe.data.modality_share:
+        raise ConfigError(
+            "data.modality_share is for runs whose captions all come from classes. Set it to 0."
+        )
+    for source in recipe.data.sources:
+        if source.captions == "prompts" and gathered.prompts is None:
+            raise ConfigError(
+                f"Source {source.name!r} has no captions: give the recipe a prompt set (prompts: NAME) for "
+                "its classes, or say captions: text if its rows have their own."
+            )
+
+
+def _class_texts(prompts: PromptSet | None) -> dict[str, list[str]]:
+    return {name: prompts.texts(name) for name in prompts.class_names} if prompts else {}
+
+
+def _new_tokenizer(
+    recipe: Recipe,
+    gathered: GatheredData,
+    texts: PairTexts | None,
+    folder: Path,
+    processing: ProcessorConfig,
+) -> str:
+    """Return the tokenizer of a vocabulary file, or one made for the captions of the training part."""
+    if recipe.tokenizer.vocab_file is not None:
+        from .conversion import wordpiece_tokenizer
+
+        return wordpiece_tokenizer(folder / recipe.tokenizer.vocab_file, lowercase=recipe.tokenizer.lowercase)
+    captions = [text for group in _class_texts(gathered.prompts).values() for text in group]
+    captions += [text for group in modality_captions(recipe, gathered.prompts) for text in group]
+    if texts is not None:
+        captions += [text for record in gathered.part("train") for text in texts.of(record)]
+    if processing.text is None or not captions:
+        raise ConfigError(f"{recipe.name}: there are no captions to make a tokenizer for. Leave text out.")
+    return train_tokenizer(captions, recipe.tokenizer, processing.text)
+
+
+def _loader_config(recipe: Recipe, training: Sequence[Record], *, pairs: bool) -> LoaderConfig:
+    weights = source_weights(training, recipe) if pairs else class_weights(training, recipe)
+    return LoaderConfig(
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        balance="source" if pairs else "class",
+        weights=weights,
+        drop_last=True,
+    )
+
+
+def _pixels(recipe: Recipe, processor: Processor, images: ImageStore) -> Pixels:
+    """Return the function from records to pixels, each source with its own augmentation."""
+    processors = {
+        source.name: processor.with_augmentation(source.augment or recipe.augment)
+        for source in recipe.data.sources
+    }
+
+    def pixels(records: Sequence[Record], generator: torch.Generator | None) -> Tensor:
+        fitted = images.fetch(records)
+        made = torch.empty_like(fitted)
+        for name, own in processors.items():
             rows = torch.tensor([row for row, record in enumerate(records) if record.source == name])
             if len(rows):
-                pixels[rows] = processor.finish_images(fitted[rows], train=True, generator=generator)[
-                    "pixels"
-                ]
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        inputs = {"image": {"pixels": pixels}, "text": pool.draw(labels, generator)}
+                train = generator is not None
+                made[rows] = own.finish_images(fitted[rows], train=train, generator=generator)["pixels"]
+        return made.contiguous(memory_format=torch.channels_last)
+
+    return pixels
+
+
+class _LabelCollate:
+    """Records to a batch: augmented pixels, class indices and one random caption of each class."""
+
+    def __init__(self, recipe: Recipe, gathered: GatheredData, processor: Processor, pixels: Pixels) -> None:
+        self._pixels = pixels
+        self._index = {name: index for index, name in enumerate(gathered.class_names)}
+        self._sources = [source.name for source in recipe.data.sources]
+        self._class_captions = self._modality_captions = None
+        self._modality_share = 0.0 if recipe.classifies else recipe.data.modality_share
+        if not recipe.classifies and gathered.prompts is not None:
+            self._class_captions = CaptionPool(class_captions(gathered.prompts), processor)
+            if self._modality_share:
+                self._modality_captions = CaptionPool(modality_captions(recipe, gathered.prompts), processor)
+
+    def __call__(self, records: Sequence[Record], generator: torch.Generator, *, train: bool = True) -> Batch:
+        labels, pool = self._labels(records, generator)
+        inputs = {"image": {"pixels": self._pixels(records, generator if train else None)}}
+        if pool is not None:
+            inputs["text"] = pool.draw(labels, generator)
         return Batch(inputs, labels, tuple(record.id for record in records))
 
-    def _labels(self, records: Sequence[Record], generator: torch.Generator) -> tuple[Tensor, CaptionPool]:
+    def _labels(
+        self, records: Sequence[Record], generator: torch.Generator
+    ) -> tuple[Tensor, CaptionPool | None]:
         """Return class indices and class captions or, in a share of batches, those of the modality."""
         by_modality = float(torch.rand((), generator=generator)) < self._modality_share
         if by_modality and self._modality_captions is not None:
-            sources = list(self._processors)
-            return torch.tensor(
-                [sources.index(str(record.source)) for record in records]
-            ), self._modality_captions
+            numbers = [self._sources.index(str(record.source)) for record in records]
+            return torch.tensor(numbers), self._modality_captions
         return torch.tensor([self._index[str(record.label)] for record in records]), self._class_captions
 
 
@@ -217,146 +281,19 @@ def class_captions(prompts: PromptSet) -> list[list[str]]:
     return [prompts.texts(name) for name in prompts.class_names]
 
 
-def modality_captions(recipe: Recipe, prompts: PromptSet) -> list[list[str]]:
+def modality_captions(recipe: Recipe, prompts: PromptSet | None) -> list[list[str]]:
     """Return every caption of every source's modality, in source order; empty lists where it has none."""
+    templates = prompts.templates if prompts else ("{}",)
     return [
-        [
-            template.replace("{}", words)
-            for template in prompts.templates
-            for words in source.modality_captions
-        ]
+        [template.replace("{}", words) for template in templates for words in source.modality_captions]
         for source in recipe.data.sources
     ]
 
 
-def read_source(source: SourceConfig, recipe: Recipe, folder: Path, prompts: PromptSet) -> list[Record]:
-    """Return the records of one source with prompt-set classes as labels and ids that name the source."""
-    path = folder / source.path
-    if not path.exists():
-        raise DataError(
-            f"Source {source.name!r}: {path} does not exist. The recipe expects it below the data folder."
-        )
-    records = _read(source, recipe, path)
-    known = prompts.class_names
-    named = []
-    for record in records:
-        label = source.labels.get(str(record.label), record.label)
-        if source.labels and record.label not in source.labels:
-            raise ConfigError(
-                f"Source {source.name!r}: label {record.label!r} is not in the recipe's labels "
-                f"({', '.join(source.labels)}).{nearest(str(record.label), source.labels)}"
-            )
-        if label not in known:
-            raise ConfigError(
-                f"Source {source.name!r}: no class {label!r} in prompt set {prompts.name!r} "
-                f"({', '.join(known)}).{nearest(str(label), known)}"
-            )
-        group = f"{source.name}/{record.group}" if record.group is not None else None
-        relative = (
-            None
-            if record.path is None
-            else Path(record.path).resolve().relative_to(folder.resolve()).as_posix()
-        )
-        named.append(
-            replace(
-                record,
-                id=f"{source.name}/{record.id}",
-                path=relative,
-                label=label,
-                group=group,
-                source=source.name,
-            )
-        )
-    return named
-
-
-def _read(source: SourceConfig, recipe: Recipe, path: Path) -> list[Record]:
-    """Return records with absolute paths from a core reader or one of the domain's."""
-    if source.reader in {"folder", "csv", "jsonl"}:
-        if source.options:
-            raise ConfigError(f"Source {source.name!r}: reader {source.reader!r} takes no options.")
-        # The header check would open each file once more; decoding finds unreadable ones anyway.
-        manifest: Manifest = getattr(Manifest, f"from_{source.reader}")(path, check=None)
-        return [replace(record, path=str(manifest.file_of(record))) for record in manifest]
-    if recipe.domain is None:
-        raise ConfigError(
-            f"Source {source.name!r}: reader {source.reader!r} is none of folder, csv, jsonl, and the recipe "
-            "names no domain that could have it."
-        )
-    read = room(recipe.domain).function("readers", source.reader)
-    return [
-        Record(**{**row, "locator": json.dumps(row["locator"]) if row.get("locator") else None})
-        for row in read(path, **source.options)
-    ]
-
-
-def _record_loader(recipe: Recipe, manifest: Manifest) -> Callable[[Record], Any]:
-    """Return how a record's file becomes an image: the domain's loader, or plain image files."""
-    load: Load = room(recipe.domain).function("loaders", "image") if recipe.domain else load_image
-
-    def from_record(record: Record) -> Any:
-        options = json.loads(record.locator) if record.locator else {}
-        return load(manifest.file_of(record), **options)
-
-    return from_record
-
-
-def _drop_unreadable(manifest: Manifest, failures: dict[str, str]) -> Manifest:
-    """Return the manifest without images that cannot be decoded; too many of them are an error."""
-    if not failures:
-        return manifest
-    first = next(iter(failures.items()))
-    said = f"{len(failures)} of {len(manifest)} images cannot be read, first {first[0]}: {first[1]}"
-    if len(failures) > MAX_BAD_SHARE * len(manifest):
-        raise DataError(f"{said} More than {MAX_BAD_SHARE:.0%} stops a run.")
-    _log.warning("%s They are left out.", said)
-    kept = tuple(record for record in manifest.records if record.id not in failures)
-    return replace(manifest, records=kept)
-
-
-def split_sources(manifest: Manifest, recipe: Recipe, images: ImageStore) -> Manifest:
-    """Return the manifest with a split on every record; ``val`` is made where a source has none."""
-    config = recipe.data.validation
-    records: list[Record] = []
-    for source in recipe.data.sources:
-        own = replace(manifest, records=tuple(r for r in manifest.records if r.source == source.name))
-        if not any(record.split == "val" for record in own):
-            # A test part keeps its place, for the leakage check; it is not for choosing a model.
-            records += [record for record in own if record.split == "test"]
-            own = replace(own, records=tuple(r for r in own.records if r.split != "test"))
-            if config.near_duplicate_bits is not None:
-                own = group_near_duplicates(
-                    own,
-                    lambda record: images.fetch([record])[0].mean(0).numpy(),
-                    max_distance=config.near_duplicate_bits,
-                )
-            own = split(own, {"train": 1 - config.fraction, "val": config.fraction}, seed=recipe.seed)
-        records += own.records
-    joined = replace(manifest, records=tuple(records))
-    check_leakage(joined).raise_if_leaking()
-    return joined
-
-
-def class_weights(records: Sequence[Record], recipe: Recipe) -> dict[str, float]:
-    """Return the share of an epoch that each class gets: the source's share, divided by its classes."""
-    shares: dict[str, float] = {}
-    for source in recipe.data.sources:
-        counts = Counter(str(record.label) for record in records if record.source == source.name)
-        if len(counts) < 2:
-            raise DataError(
-                f"Source {source.name!r} has training images of {len(counts)} classes; it needs at least "
-                "two, or there is nothing to tell apart."
-            )
-        powered = {label: count ** (1 - recipe.data.class_balance) for label, count in counts.items()}
-        total = sum(powered.values())
-        for label, value in powered.items():
-            shares[label] = shares.get(label, 0.0) + source.share * value / total
-    return shares
-
-
-def _with_vocabulary(config: ModelConfig, tokenizer: str) -> ModelConfig:
-    """Return the model config with the vocabulary size of the tokenizer that was learned."""
-    size = len(json.loads(tokenizer)["model"]["vocab"])
+def _with_vocabulary(config: ModelConfig, size: int) -> ModelConfig:
+    """Return the model config with ``size`` words: those of the tokenizer made here, or of the start."""
+    if "text" not in config.towers or not size:
+        return config
     raw = config.model_dump(mode="json")
     tower = raw["towers"]["text"]
     if "vocab_size" not in tower:

@@ -1,28 +1,108 @@
-"""How a training run is judged: zero-shot accuracy on the validation split of every source."""
+"""How a training run is judged: zero-shot accuracy, retrieval, or a classification head, and the loss."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .errors import ConfigError, DataError
 from .heads.zero_shot import ZeroShotHead, class_embeddings
 from .metrics.classification import classification_report
+from .metrics.ranking import image_text_ranks
+from .metrics.retrieval import image_text_report
 from .model import ContrastiveModel
+from .objectives.base import Objective
+from .objectives.classify import CrossEntropy
+from .recipe import EvaluationConfig
 
 if TYPE_CHECKING:
     from .training_data import TrainingData
 
 
+def evaluate(
+    model: ContrastiveModel,
+    objective: Objective,
+    data: TrainingData,
+    *,
+    settings: EvaluationConfig,
+    details: bool = False,
+) -> dict[str, Any]:
+    """Return how good a model is on the validation part.
+
+    A run with cross-entropy is judged by its classifier. Otherwise sources whose labels are classes of
+    the prompt set are judged by zero-shot classification and the others by image-text retrieval, or as
+    ``settings.suite`` says.
+
+    Returns:
+        ``score`` and ``chance`` (means over sources of balanced accuracy, and of the mean recall of
+        retrieval), ``across`` (accuracy among all classes of all sources, or None), ``sources`` {name:
+        numbers}. With ``details`` the numbers have 95 % intervals.
+
+    Raises:
+        ConfigError: ``settings.suite`` asks for what no source has.
+    """
+    if isinstance(objective, CrossEntropy):
+        return evaluate_classifier(model, objective, data, details=details)
+    by_class, by_text = _suites(data, settings)
+    report: dict[str, Any] = {"sources": {}, "across": None}
+    scores: list[tuple[float, float]] = []
+    if by_class:
+        found = evaluate_zero_shot(model, data, sources=by_class, details=details)
+        report["sources"] |= found["sources"]
+        report["across"] = found["across"]
+        scores += [(found["score"], found["chance"])] * len(by_class)
+    for name in by_text:
+        found = evaluate_retrieval(model, data, name, depths=settings.recall_at, details=details)
+        report["sources"][name] = {**report["sources"].get(name, {}), **found}
+        scores.append((found["score"], found["chance"]))
+    report["score"] = sum(score for score, _ in scores) / len(scores)
+    report["chance"] = sum(chance for _, chance in scores) / len(scores)
+    return report
+
+
+def _suites(data: TrainingData, settings: EvaluationConfig) -> tuple[list[str], list[str]]:
+    """Return the sources that are judged by their classes and those judged by retrieval."""
+    by_class = [name for name in data.validation if _has_classes(data, name)]
+    by_text = [name for name in data.validation if all(data.validation_texts(name))]
+    if settings.suite:
+        by_class = by_class if "zero_shot" in settings.suite else []
+        by_text = by_text if "retrieval" in settings.suite else []
+    else:
+        by_text = [name for name in by_text if name not in by_class]
+    if not by_class and not by_text:
+        raise ConfigError(
+            f"evaluation.suite {list(settings.suite) or 'by data'}: no source has what it needs. "
+            "zero_shot needs a prompt set with the labels of the validation rows, retrieval needs captions "
+            "of their own."
+        )
+    return by_class, by_text
+
+
+def _has_classes(data: TrainingData, source: str) -> bool:
+    if data.prompts is None:
+        return False
+    labels = {record.label for record in data.validation[source]}
+    return labels <= set(data.prompts.class_names) and len(data.source_classes(source)) > 1
+
+
 def evaluate_zero_shot(
-    model: ContrastiveModel, data: TrainingData, *, details: bool = False
+    model: ContrastiveModel,
+    data: TrainingData,
+    *,
+    sources: Sequence[str] | None = None,
+    details: bool = False,
 ) -> dict[str, Any]:
     """Return how well text prompts alone classify the validation images.
 
     Args:
         model: any mode; put back as it was.
         data: gives validation images per source, and the prompt set.
+        sources: None takes all.
         details: full reports with 95 % intervals instead of the plain numbers.
 
     Returns:
@@ -30,47 +110,161 @@ def evaluate_zero_shot(
         (the same for guessing), ``across`` (accuracy among all classes of all sources), ``sources``
         {name: {accuracy, balanced_accuracy} or a full report}.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            weights = class_embeddings(data.prompts, lambda texts: _encode_text(model, data, texts))
-            embedded = {name: _encode_images(model, data, name) for name in data.validation}
-    finally:
-        model.train(was_training)
+    if data.prompts is None:
+        raise ConfigError("Zero-shot evaluation needs a prompt set. Name one in the recipe.")
+    prompts = data.prompts
+    with judged(model):
+        weights = class_embeddings(prompts, lambda texts: _encode_text(model, data, texts))
+        embedded = {name: _encode_images(model, data, name) for name in sources or data.validation}
     scale = model.scale().item()
     bias = None if model.logit_bias is None else model.logit_bias.item()
-    names = data.prompts.class_names
+    names = prompts.class_names
     report: dict[str, Any] = {"sources": {}}
     balanced, chance, hits, count = [], [], 0, 0
     for source, (embeddings, targets) in embedded.items():
         own = data.source_classes(source)
         head = ZeroShotHead(weights[own], [names[index] for index in own], scale=scale, bias=bias)
         local = torch.tensor([own.index(int(target)) for target in targets])
-        probabilities = head.scores(embeddings)
-        predicted = head.logits(embeddings).argmax(dim=1)
-        recalls = [
-            float((predicted[local == index] == index).float().mean()) for index in local.unique().tolist()
-        ]
-        balanced.append(sum(recalls) / len(recalls))
+        found = _classified(
+            head.scores(embeddings), head.logits(embeddings), local, [names[i] for i in own], details=details
+        )
+        report["sources"][source] = found
+        balanced.append(_value(found["balanced_accuracy"]))
         chance.append(1 / len(own))
         everywhere = ZeroShotHead(weights, names, scale=scale, bias=bias).logits(embeddings).argmax(dim=1)
         hits += int((everywhere == targets).sum())
         count += len(targets)
-        if details:
-            full = classification_report(
-                probabilities.numpy(), local.numpy(), [names[index] for index in own]
-            )
-            report["sources"][source] = {**full.to_dict(), "images": len(targets)}
-        else:
-            accuracy = float((predicted == local).float().mean())
-            report["sources"][source] = {"accuracy": accuracy, "balanced_accuracy": balanced[-1]}
     report |= {
         "score": sum(balanced) / len(balanced),
         "chance": sum(chance) / len(chance),
         "across": hits / count,
     }
     return report
+
+
+def evaluate_classifier(
+    model: ContrastiveModel, objective: CrossEntropy, data: TrainingData, *, details: bool = False
+) -> dict[str, Any]:
+    """Return how well the trained classification head does on the validation images, among all classes."""
+    report: dict[str, Any] = {"sources": {}}
+    balanced, hits, count = [], 0, 0
+    with judged(model):
+        embedded = {name: _encode_images(model, data, name) for name in data.validation}
+    head = objective.head()
+    for source, (embeddings, targets) in embedded.items():
+        logits = head.logits(embeddings)
+        found = _classified(logits.softmax(1), logits, targets, list(head.class_names), details=details)
+        report["sources"][source] = found
+        balanced.append(_value(found["balanced_accuracy"]))
+        hits += int((logits.argmax(dim=1) == targets).sum())
+        count += len(targets)
+    return report | {
+        "score": sum(balanced) / len(balanced),
+        "chance": 1 / len(head.class_names),
+        "across": hits / count,
+    }
+
+
+def _classified(
+    probabilities: Tensor, logits: Tensor, targets: Tensor, names: list[str], *, details: bool
+) -> dict[str, Any]:
+    """Return {accuracy, balanced_accuracy}, or the full report with intervals."""
+    if details:
+        full = classification_report(probabilities.numpy(), targets.numpy(), names)
+        return {**full.to_dict(), "images": len(targets)}
+    predicted = logits.argmax(dim=1)
+    recalls = [float((predicted[targets == k] == k).float().mean()) for k in targets.unique().tolist()]
+    accuracy = float((predicted == targets).float().mean())
+    return {"accuracy": accuracy, "balanced_accuracy": sum(recalls) / len(recalls)}
+
+
+def _value(number: float | dict[str, Any]) -> float:
+    return float(number["value"]) if isinstance(number, dict) else number
+
+
+def evaluate_retrieval(
+    model: ContrastiveModel,
+    data: TrainingData,
+    source: str,
+    *,
+    depths: Sequence[int] = (1, 5, 10),
+    details: bool = False,
+) -> dict[str, Any]:
+    """Return how well validation images find their captions and captions their images.
+
+    Only the own captions of an image count as right, also where another image has the same words.
+
+    Returns:
+        ``score``: mean recall over both directions and all depths below the size of the gallery;
+        ``chance``: the same for a random order, exact; ``images``, ``texts``; and for both directions
+        ``{"recall@k": ..., "median_rank": ...}``, ranks from 1; with ``details`` with intervals.
+
+    Raises:
+        DataError: fewer than two validation images.
+    """
+    texts = data.validation_texts(source)
+    if len(texts) < 2:
+        raise DataError(
+            f"Source {source!r} has {len(texts)} validation images; retrieval needs at least two. Raise "
+            "data.validation.fraction."
+        )
+    owner = torch.tensor([row for row, own in enumerate(texts) for _ in own])
+    with judged(model):
+        images, _ = _encode_images(model, data, source)
+        flat = [text for own in texts for text in own]
+        vectors = torch.cat([_encode_text(model, data, flat[i : i + 64]) for i in range(0, len(flat), 64)])
+    used = [k for k in depths if k < len(texts)] or [1]
+    counts = torch.bincount(owner).tolist()
+    chance = [value for k in used for value in (_random_recall(counts, len(flat), k), k / len(texts))]
+    ranks = dict(
+        zip(("image_to_text", "text_to_image"), image_text_ranks(images, vectors, owner), strict=True)
+    )
+    recalls = [float((found < k).mean()) for found in ranks.values() for k in used]
+    summary = {
+        "score": sum(recalls) / len(recalls),
+        "chance": sum(chance) / len(chance),
+        "images": len(texts),
+        "texts": len(flat),
+    }
+    if details:
+        report = image_text_report(images, vectors, owner, ks=used).to_dict()
+        return {**summary, **{way: report[way] for way in ranks}}
+    directions = {
+        way: {f"recall@{k}": float((found < k).mean()) for k in used}
+        | {"median_rank": float(torch.tensor(found + 1.0).quantile(0.5))}
+        for way, found in ranks.items()
+    }
+    return {**summary, **directions}
+
+
+def _random_recall(counts: Sequence[int], total: int, k: int) -> float:
+    """Return the chance that a random order of ``total`` texts has an image's own among the first k."""
+    hits = [1 - math.comb(total - own, k) / math.comb(total, k) for own in counts]
+    return sum(hits) / len(hits)
+
+
+def validation_loss(model: ContrastiveModel, objective: Objective, data: TrainingData) -> float | None:
+    """Return the mean objective over the validation batches; None without a batch or a finite mean."""
+    needs, losses = objective.needs, []
+    with judged(model), judged(objective):
+        for batch in data.loss_batches():
+            moved = batch.to(model.device)
+            outputs = model(moved, tokens=needs.tokens, extras=needs.output_extras)
+            losses.append(float(objective(outputs, moved)["loss"]))
+    mean = sum(losses) / len(losses) if losses else math.nan
+    return mean if math.isfinite(mean) else None
+
+
+@contextmanager
+def judged(module: nn.Module) -> Iterator[None]:
+    """Put ``module`` in evaluation mode without gradients for the body of a ``with``."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(was_training)
 
 
 def _encode_text(model: ContrastiveModel, data: TrainingData, texts: list[str]) -> Tensor:

@@ -108,7 +108,7 @@ def at_least_float32(outputs: Outputs) -> Outputs:
 
 
 _REGISTRY: dict[str, type[Objective]] = {}
-_CORE_MODULES = ("pairwise", "caption", "distill")
+_CORE_MODULES = ("pairwise", "caption", "classify", "distill")
 _ObjectiveT = TypeVar("_ObjectiveT", bound=type[Objective])
 
 

@@ -53,7 +53,7 @@ def cached_backward(
         section 3.
     """
     _check(model, objective, micro_batch)
-    pieces = _split(batch, micro_batch)
+    pieces = split_batch(batch, micro_batch)
     states: list[_RandomState] = []
     embedded: list[Outputs] = []
     with torch.no_grad():
@@ -146,7 +146,12 @@ def _check(model: nn.Module, objective: Objective, micro_batch: int) -> None:
             )
 
 
-def _split(batch: Batch, micro_batch: int) -> list[Batch]:
+def split_batch(batch: Batch, micro_batch: int) -> list[Batch]:
+    """Return the batch in pieces of ``micro_batch`` rows, the last one perhaps smaller.
+
+    Raises:
+        InputError: a tensor of the batch does not have one entry per row.
+    """
     size = len(batch)
     tensors = {
         f"inputs[{modality!r}][{name!r}]": tensor

@@ -51,6 +51,7 @@ LOADERS = {"image": "loaders.image:load_image", "volume": "loaders.volume:load_v
 READERS = {
     "medmnist_npz": "readers:read_medmnist_npz",
     "voc_boxes": "readers:read_voc_boxes",
+    "report_jsonl": "biovil.reports:read_reports",
     "concept_jsonl": "conceptclip.pairs:read_concept_jsonl",
     "caption_bank": "unimed.captions:read_caption_bank",
     "unimed_annotations": "unimed.annotations:read_annotations",
@@ -88,7 +89,6 @@ OBJECTIVES = {
 
 COLLATES = {
     "report_sections": "biovil.sections:collate_sections",
-    "report_pairs": "biovil.studies:collate_studies",
     "concept_spans": "conceptclip.collate:collate_concepts",
     "concept_spans_clamped": "conceptclip.collate:collate_concepts_clamped",
 }

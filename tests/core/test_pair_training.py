@@ -257,6 +257,34 @@ def test_rows_of_one_class_or_of_the_same_captions_share_a_label(pairs):
     assert labels["figures/pictures/0.png"] != labels["figures/pictures/1.png"]
 
 
+def test_the_image_before_comes_along_at_its_share(pairs, tmp_path):
+    def patient(number: int, row: dict) -> dict:
+        return {"image": row["image"], "caption": row["caption"], "patient": f"p{number // 3}"}
+
+    folder = changed(pairs, tmp_path, patient)
+    columns = "{path: image, text: caption, group: patient}"
+    source = f"{{name: f, reader: jsonl, path: pairs.jsonl, captions: text, columns: {columns}}}"
+    data = data_of(folder, f"data.sources=[{source}]", "data.previous_share=0.5", "augment={}")
+    records = [record for record in data.manifest if record.group in ("f/p0", "f/p1")]
+    before = [data.texts.previous(record) for record in records]
+    assert [one and one.id for one in before] == [
+        None, records[0].id, records[1].id, None, records[3].id, records[4].id,
+    ]  # fmt: skip
+    whole = data.collate(records, torch.Generator(), train=False).inputs["image"]
+    assert whole["has_previous"].tolist() == [False, True, True, False, True, True]
+    assert torch.equal(whole["previous"][1], whole["pixels"][0])
+    assert not whole["previous"][0].any()
+    drawn = [
+        data.collate(records, torch.Generator().manual_seed(seed)).inputs["image"]["has_previous"]
+        for seed in range(40)
+    ]
+    assert 0.35 < torch.stack(drawn)[:, [1, 2, 4, 5]].float().mean() < 0.65
+    assert (
+        "previous"
+        not in data_of(pairs).collate(data_of(pairs).manifest.records[:2], torch.Generator()).inputs["image"]
+    )
+
+
 @pytest.fixture(scope="module")
 def labelled(pairs) -> Path:
     """The pictures once more, as a table with the colour as class beside the caption."""
@@ -444,6 +472,20 @@ def test_a_result_at_chance_fails(pairs, tmp_path):
 
 
 # Classification heads.
+
+
+def test_a_classifier_has_the_classes_that_occur(labelled):
+    from verticlip.core.data import Record
+    from verticlip.core.prompts import PromptSet
+    from verticlip.core.sources import class_names
+
+    recipe = load_recipe(labelled / "recipe.yaml").recipe
+    prompts = PromptSet.load(labelled / "colors.yaml")
+    records = [Record("1", label="blue", source="figures"), Record("2", label="red", source="figures")]
+    assert class_names(records, recipe, prompts) == ("red", "green", "blue", "yellow")
+    assert class_names(records, recipe, None) == ("blue", "red")
+    classifier = recipe.with_(["objective={name: cross_entropy}"])
+    assert class_names(records, classifier, prompts) == ("red", "blue")
 
 
 def test_a_classifier_is_trained_saved_and_used(shapes, tmp_path):

@@ -1,0 +1,198 @@
+"""Images with captions of their own: a caption drawn per showing, and what the domain makes of it.
+
+A room may declare ``COLLATES = {"word": "module:function"}``. Such a function gets ``(extras of the
+records, drawn captions, processor, generator)`` and returns ``Batch.extras``, tensors by name with one
+entry per row. A name ``text.<argument>`` replaces that input of the text tower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from .data import Record
+from .errors import ConfigError, DataError
+from .processing import Processor
+from .recipe import Recipe
+from .registry import room
+from .sources import Row
+from .types import Batch
+
+_log = logging.getLogger(__name__)
+
+MAX_VALIDATION_TEXTS = 10
+"""Captions of one image that take part in the validation retrieval."""
+
+Collate = Callable[[list[dict[str, Any]], list[str], Processor, torch.Generator], dict[str, Tensor]]
+Pixels = Callable[[Sequence[Record], torch.Generator | None], Tensor]
+"""Images of records to float [B, C, S, S]; augmented when there is a generator."""
+
+
+class PairTexts:
+    """Captions and extras of the records of a run.
+
+    Args:
+        rows: texts as read; a row without any takes those of its class.
+        of_class: {class: captions} for rows whose source says ``captions: prompts``.
+    """
+
+    def __init__(self, rows: Sequence[Row], of_class: Mapping[str, Sequence[str]]) -> None:
+        self._texts = {
+            row.record.id: row.texts or tuple(of_class.get(str(row.record.label), ())) for row in rows
+        }
+        self._own = {row.record.id: row.texts for row in rows}
+        self._extras = {row.record.id: dict(row.extras) for row in rows}
+        self._previous = _previous(rows)
+        keys: dict[object, int] = {}
+        self._labels = {
+            row.record.id: keys.setdefault(
+                row.record.label if row.record.label is not None else self._texts[row.record.id], len(keys)
+            )
+            for row in rows
+        }
+
+    def of(self, record: Record) -> tuple[str, ...]:
+        """Return every caption of a record."""
+        return self._texts[record.id]
+
+    def extras(self, record: Record) -> dict[str, Any]:
+        """Return what the record's reader gave beside the captions."""
+        return self._extras[record.id]
+
+    def previous(self, record: Record) -> Record | None:
+        """Return the record before this one in its group, or None."""
+        return self._previous.get(record.id)
+
+    def labels(self, records: Sequence[Record]) -> Tensor:
+        """Return int64 [B]: equal for records of one class or, without a class, of the same captions."""
+        return torch.tensor([self._labels[record.id] for record in records])
+
+    def draw(self, records: Sequence[Record], generator: torch.Generator) -> list[str]:
+        """Return one random caption of each record."""
+        picks = torch.rand(len(records), generator=generator, dtype=torch.float64).tolist()
+        texts = [self.of(record) for record in records]
+        return [options[int(pick * len(options))] for options, pick in zip(texts, picks, strict=True)]
+
+    def digest(self, records: Sequence[Record]) -> str:
+        """Return the SHA-256 (hex) of the own captions and extras of ``records``."""
+        content = [[record.id, self._own[record.id], self.extras(record)] for record in records]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _previous(rows: Sequence[Row]) -> dict[str, Record]:
+    """Return {id: the record before it} for rows of one group, in the order they were read."""
+    last: dict[str, Record] = {}
+    found: dict[str, Record] = {}
+    for row in rows:
+        if row.series is not None:
+            if row.series in last:
+                found[row.record.id] = last[row.series]
+            last[row.series] = row.record
+    return found
+
+
+@dataclass(frozen=True)
+class CaptionLengths:
+    """How the captions of a run fit the context.
+
+    Attributes:
+        captions: how many different ones there are. context: tokens the model takes.
+        longest: tokens of the longest one. overlong: how many are longer than the context.
+    """
+
+    captions: int
+    context: int
+    longest: int
+    overlong: int
+
+    def to_dict(self) -> dict[str, int]:
+        """Return plain values for JSON."""
+        return {
+            "captions": self.captions,
+            "context": self.context,
+            "longest": self.longest,
+            "overlong": self.overlong,
+        }
+
+
+def check_lengths(texts: PairTexts, records: Sequence[Record], processor: Processor) -> CaptionLengths:
+    """Return the lengths of all captions, before a run begins that would fail on one of them later.
+
+    Raises:
+        DataError: captions are too long and the recipe does not say ``text.overlong: truncate``.
+    """
+    config = processor.config.text
+    if config is None:
+        raise DataError("The model takes no text; captions need a text tower and its processing.")
+    context, truncates = config.context_length, config.overlong == "truncate"
+    owners: dict[str, str] = {}
+    for record in records:
+        for text in texts.of(record):
+            owners.setdefault(text, record.id)
+    counts = processor.count_tokens(list(owners))
+    long = [(owner, count) for owner, count in zip(owners.values(), counts, strict=True) if count > context]
+    if long and not truncates:
+        raise DataError(
+            f"{len(long)} of {len(counts)} captions have more than {context} tokens, first of {long[0][0]!r} "
+            f"({long[0][1]} tokens). Set text.overlong to truncate to cut them, or raise text.context_length."
+        )
+    if long:
+        _log.warning(
+            "%d of %d captions are cut to %d tokens; the longest has %d.",
+            len(long),
+            len(counts),
+            context,
+            max(counts),
+        )
+    return CaptionLengths(len(counts), context, max(counts, default=0), len(long))
+
+
+class PairCollate:
+    """Records to a batch: augmented pixels, one drawn caption each, and the domain's extras."""
+
+    def __init__(self, recipe: Recipe, texts: PairTexts, processor: Processor, pixels: Pixels) -> None:
+        self._texts, self._processor, self._pixels = texts, processor, pixels
+        self._previous_share = recipe.data.previous_share
+        self._collate: Collate | None = None
+        if recipe.data.collate is not None:
+            if recipe.domain is None:
+                raise ConfigError(f"data.collate {recipe.data.collate!r} belongs to a domain; none is set.")
+            self._collate = cast("Collate", room(recipe.domain).function("collates", recipe.data.collate))
+
+    def __call__(self, records: Sequence[Record], generator: torch.Generator, *, train: bool = True) -> Batch:
+        """Return the batch of ``records``; with ``train=False`` the images are not augmented."""
+        captions = self._texts.draw(records, generator)
+        pixels = self._pixels(records, generator if train else None)
+        inputs = {"image": {"pixels": pixels}, "text": self._processor("text", captions)}
+        if self._previous_share is not None:
+            inputs["image"] |= self._earlier(records, pixels, generator, train=train)
+        extras: dict[str, Tensor] = {}
+        if self._collate is not None:
+            given = [self._texts.extras(record) for record in records]
+            made = self._collate(given, captions, self._processor, generator)
+            inputs["text"] |= {key[5:]: value for key, value in made.items() if key.startswith("text.")}
+            extras = {key: value for key, value in made.items() if not key.startswith("text.")}
+        return Batch(inputs, self._texts.labels(records), tuple(record.id for record in records), extras)
+
+    def _earlier(
+        self, records: Sequence[Record], pixels: Tensor, generator: torch.Generator, *, train: bool
+    ) -> dict[str, Tensor]:
+        """Return ``previous`` like ``pixels``, zero where there is none, and ``has_previous`` bool [B]."""
+        share = float(self._previous_share or 0.0) if train else 1.0
+        kept = (torch.rand(len(records), generator=generator) < share).tolist()
+        before = [
+            self._texts.previous(record) if keep else None for record, keep in zip(records, kept, strict=True)
+        ]
+        has = torch.tensor([record is not None for record in before])
+        previous = torch.zeros_like(pixels)
+        found = [record for record in before if record is not None]
+        if found:
+            previous[has] = self._pixels(found, generator if train else None)
+        return {"previous": previous, "has_previous": has}

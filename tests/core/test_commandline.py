@@ -1,0 +1,56 @@
+"""What the commands of the program and of every domain share."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import typer
+from verticlip.core import registry
+from verticlip.core.answers import Failure
+from verticlip.core.commandline import PARTIAL, failure_line, finish, load_options, open_model, split_labels
+from verticlip.core.errors import ConfigError
+
+
+def test_labels_are_split_at_commas() -> None:
+    assert split_labels(None) is None
+    assert split_labels("red, blue sky,") == ["red", "blue sky", ""]
+
+
+def test_loader_options_are_read_as_yaml() -> None:
+    options = load_options(["window=lung", "size=[40, 80]", "frame=3", "name=a=b", "skip="])
+    assert options == {
+        "show_paths": True, "window": "lung", "size": [40, 80], "frame": 3, "name": "a=b", "skip": None,
+    }  # fmt: skip
+    for pair, match in (
+        ("window", "is not KEY=VALUE"),
+        ("a b=1", "is not KEY=VALUE"),
+        ("limits=1", "--load limits is not a loader option"),
+        ("size=[1", "the value cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            load_options([pair])
+
+
+def test_a_failure_names_its_input_once() -> None:
+    assert failure_line(Failure("a.dcm", "a.dcm: is\ncut")) == "a.dcm: is cut"
+    assert failure_line(Failure("a.dcm", "is cut")) == "a.dcm: is cut"
+
+
+@pytest.mark.parametrize(("failed", "total", "status"), [(1, 2, PARTIAL), (2, 2, 1)])
+def test_exit_status(failed: int, total: int, status: int) -> None:
+    finish(0, total)
+    with pytest.raises(typer.Exit) as end:
+        finish(failed, total)
+    assert end.value.exit_code == status
+
+
+def test_models_are_opened_by_what_the_program_hands_down() -> None:
+    context = SimpleNamespace(obj=lambda *given: given)
+    assert open_model(context, "name", None, "cpu", "auto") == ("name", None, "cpu", "auto")  # type: ignore[arg-type]
+
+
+def test_a_room_without_commands_has_no_app() -> None:
+    plain = registry.Room("none", registry.room("medical").folder, {}, {}, {}, {}, {}, {})
+    assert plain.command_app() is None
+    assert isinstance(registry.room("medical").command_app(), typer.Typer)

@@ -1,0 +1,639 @@
+"""``verticlip medical ...`` and the common verbs on every kind of medical file, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from PIL import Image
+from verticlip import cli
+
+RAMP = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
+SERIES = "dicomdirtests/98892001/CT5N"
+GAP = "dicomdirtests/77654033/CT2"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the program and return (exit status, stdout, stderr)."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["verticlip", *map(str, arguments)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call
+
+
+def rows(out: str) -> list[dict]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def one_error(result: tuple[int, str, str]) -> str:
+    """Return the message of a command that failed as a whole."""
+    status, out, err = result
+    assert (status, out) == (1, ""), err
+    assert "Traceback" not in err
+    return next(line for line in err.splitlines() if line.startswith("error: "))
+
+
+@pytest.fixture(scope="module")
+def conceptclip(small_golden, tmp_path_factory) -> Path:
+    """The reduced reference ConceptCLIP as a model folder."""
+    from verticlip.core.checkpoint import load_strict
+    from verticlip.core.conversion import build_empty
+    from verticlip.core.processing import Processor
+    from verticlip.domains.medical.conceptclip.convert import convert
+    from verticlip.facade import Model
+
+    case = small_golden / "conceptclip" / "tiny_a"
+    files = {"weights": case / "weights.safetensors", "vocab": case / "vocab.txt"}
+    heads = {"image_heads": 4, "text_heads": 4, "context_length": 24}
+    done = convert("test/conceptclip", files, heads)
+    network = build_empty(done.config)
+    load_strict(network, done.state, source="test")
+    model = Model(network.eval(), Processor(done.processor, done.tokenizer_json))
+    return model.save(tmp_path_factory.mktemp("models") / "conceptclip")
+
+
+def _biovil(small_golden, folder: Path, *, temporal: bool) -> Path:
+    from verticlip.core.config import ImageProcessing, ModelConfig, ProcessorConfig, TextProcessing
+    from verticlip.core.conversion import wordpiece_tokenizer
+    from verticlip.core.processing import Processor
+    from verticlip.domains.medical.biovil.model import BioViL
+    from verticlip.facade import Model
+
+    vocabulary = small_golden / "biovil" / "phrase_grounding" / "vocab.txt"
+    trunk = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_width": 8}
+    bert = {"backend": "bert", "width": 16, "layers": 1, "heads": 2, "mlp_width": 32, "max_positions": 64}
+    options: dict = {"masked_words": False}
+    if temporal:
+        options["temporal"] = {"dim": 16, "grid": [3, 3], "heads": 2, "blocks": 1, "mlp_width": 32}
+    config = ModelConfig.model_validate(
+        {
+            "name": folder.name,
+            "domain": "medical",
+            "architecture": "biovil",
+            "embed_dim": 8,
+            "towers": {
+                "image": {
+                    "backend": "timm",
+                    "architecture": "resnet50",
+                    "options": trunk,
+                    "projection": "mlp",
+                },
+                "text": {**bert, "vocab_size": len(vocabulary.read_text().splitlines()), "projection": "mlp"},
+            },
+            "options": options,
+        }
+    )
+    image = ImageProcessing(
+        size=96, short_side=104, interpolation="bilinear", resampler="pillow", mean=(0, 0, 0), std=(1, 1, 1),
+        load={"normalize": "hi-ml"},
+    )  # fmt: skip
+    text = TextProcessing(context_length=64, clean="none", strip_end="!?.", allow_empty=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = BioViL(config).eval()
+    processor = Processor(ProcessorConfig(image=image, text=text), wordpiece_tokenizer(vocabulary))
+    return Model(network, processor).save(folder)
+
+
+@pytest.fixture(scope="module")
+def biovil(small_golden, tmp_path_factory) -> Path:
+    """A random BioViL of a few kilobytes."""
+    return _biovil(small_golden, tmp_path_factory.mktemp("models") / "biovil", temporal=False)
+
+
+@pytest.fixture(scope="module")
+def biovil_t(small_golden, tmp_path_factory) -> Path:
+    """A random BioViL-T of a few kilobytes."""
+    return _biovil(small_golden, tmp_path_factory.mktemp("models") / "biovil-t", temporal=True)
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    """A PNG of 40 x 52 pixels with structure."""
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 52), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def nifti(tmp_path) -> Path:
+    """A volume of six slices with values of no unit."""
+    nibabel = pytest.importorskip("nibabel")
+    path = tmp_path / "scan.nii.gz"
+    values = np.random.default_rng(0).integers(0, 900, (20, 24, 6)).astype(np.int16)
+    nibabel.Nifti1Image(values, np.diag([1.0, 1.0, 3.0, 1.0])).to_filename(path)
+    return path
+
+
+# The group of commands
+
+
+def test_the_group_lists_its_commands(run) -> None:
+    status, out, _ = run("medical", "--help")
+    assert status == 0
+    for command in ("ground", "annotate", "compare", "volume", "deidentify"):
+        assert command in out
+    assert "medical" in run("--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["medical", "grond"], "No such command 'grond'"),
+        (["medical", "ground", "x.png", "--model", "m", "--out", "o"], "Missing option '--phrase'"),
+        (["medical", "compare", "x.png", "--model", "m"], "Missing argument 'PREVIOUS'"),
+        (["medical", "deidentify", "x.dcm"], "Missing argument 'OUT'"),
+        (["medical", "volume", "x", "--model", "m", "--batch-size", "0"], "Invalid value for '--batch-size'"),
+    ],
+)
+def test_wrong_usage_exits_with_two(run, arguments, match: str) -> None:
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert match in err
+
+
+# deidentify
+
+
+@pytest.fixture
+def study(make, tmp_path) -> Path:
+    """A folder named after a patient: two good files, one that may show text, one damaged, one of text."""
+    root = tmp_path / "in" / "Zaphodius"
+    root.mkdir(parents=True)
+    make.image(root / "a.dcm", RAMP)
+    make.image(root / "b.dcm", RAMP, SOPInstanceUID="1.2.3.444.555.10", Modality="US")
+    (root / "c.dcm").write_bytes(bytes(128) + b"DICM" + b"\2\0\0\0junk")
+    (root / "notes.txt").write_text("Zaphodius")
+    return root.parent
+
+
+def test_deidentify_a_tree(run, study: Path, tmp_path, make) -> None:
+    status, out, err = run("medical", "deidentify", study, tmp_path / "out")
+    assert status == 3
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert [Path(source).name for source, *_ in lines] == ["a.dcm", "b.dcm"]
+    assert all("removed" in treated for *_, treated in lines)
+    assert "failed: " in err
+    assert "c.dcm" in err
+    assert "skipped: " in err
+    assert "check 1 of 2: modality US often has text in the pixels" in err
+    assert "2 files written, 1 skipped, 1 failed" in err
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    content = (
+        b"".join(path.read_bytes() for path in written) + str(written).replace(str(tmp_path), "").encode()
+    )
+    assert not any(secret.encode() in content for secret in make.SECRETS)
+
+
+def test_deidentify_as_json(run, study: Path, tmp_path) -> None:
+    status, out, _ = run("medical", "deidentify", study, tmp_path / "out", "--json")
+    assert status == 3
+    found = {Path(row["id"]).name: row for row in rows(out)}
+    assert {name: row["status"] for name, row in found.items()} == {
+        "a.dcm": "written", "b.dcm": "written", "c.dcm": "failed", "notes.txt": "skipped",
+    }  # fmt: skip
+    assert Path(found["a.dcm"]["out"]).is_file()
+    assert found["b.dcm"]["warnings"] == ["modality US often has text in the pixels"]
+    assert found["c.dcm"]["out"] is None
+    assert "TransferSyntaxUID" in found["c.dcm"]["reason"]
+
+
+def test_deidentify_dry_run_writes_nothing(run, study: Path, tmp_path) -> None:
+    key = tmp_path / "key"
+    status, out, err = run(
+        "medical", "deidentify", study, tmp_path / "out", "--dry-run", "--secret-file", key
+    )
+    assert status == 3
+    assert len(out.splitlines()) == 2
+    assert "2 files would be written" in err
+    assert f"{key} would be made" in err
+    assert not (tmp_path / "out").exists()
+    assert not key.exists()
+
+
+def test_deidentify_with_a_key(run, study: Path, tmp_path) -> None:
+    key = tmp_path / "keys" / "key"
+    first = run("medical", "deidentify", study, tmp_path / "one", "--secret-file", key, "--json")
+    assert key.stat().st_mode & 0o077 == 0
+    assert f"new key in {key}" in first[2]
+    second = run("medical", "deidentify", study, tmp_path / "two", "--secret-file", key, "--json")
+    names = [[Path(row["out"]).name for row in rows(out) if row["out"]] for _, out, _ in (first, second)]
+    assert names[0] == names[1]
+    assert run("medical", "deidentify", study, tmp_path / "one", "--secret-file", key)[0] == 3
+    key.chmod(0o644)
+    assert "others may read" in run("medical", "deidentify", study, tmp_path / "two", "--secret-file", key)[2]
+
+
+def test_deidentify_options(run, study: Path, tmp_path) -> None:
+    out = tmp_path / "b.dcm"
+    arguments = ["--dates", "keep", "--retain", "institution", "--retain", "uids", "--blank", "0,0,10,5"]
+    status, _, err = run("medical", "deidentify", study / "Zaphodius" / "a.dcm", out, *arguments)
+    assert status == 0
+    assert "1 file written" in err
+    clean = pydicom.dcmread(out)
+    assert (clean.StudyDate, clean.InstitutionName) == ("19710203", "SecretHospital")
+    assert clean.SOPInstanceUID == "1.2.3.444.555.9"
+    assert clean.pixel_array[:5, :10].max() == 0
+    run("medical", "deidentify", study, tmp_path / "kept", "--keep-names")
+    assert (tmp_path / "kept" / "Zaphodius" / "a.dcm").is_file()
+
+
+@pytest.mark.parametrize(
+    ("target", "extra", "match"),
+    [
+        ("in/clean", [], "the target lies in the source folder"),
+        ("full", [], "is not empty and holds no export of this program"),
+        ("out", ["--dates", "blur"], "dates must be 'remove', 'keep' or 'shift', got 'blur'"),
+        ("out", ["--retain", "name"], "retain knows 'patient', 'device', 'institution', 'uids'; got 'name'"),
+        ("out", ["--blank", "1,2,3"], "--blank '1,2,3' is not a box x0,y0,x1,y1"),
+        ("out", ["--secret-file", "{out}/key"], "lies in OUT and would be handed on with it"),
+        ("out", ["--secret-file", "{short}"], "secret needs at least 16 bytes, got 5"),
+        ("out", ["--secret-file", "{full}"], "is a folder"),
+    ],
+)
+def test_deidentify_refuses(run, study: Path, tmp_path, target, extra, match: str) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("x")
+    (tmp_path / "short").write_text("short")
+    names = {name: tmp_path / name for name in ("out", "short", "full")}
+    extra = [word.format(**names) for word in extra]
+    assert match in one_error(run("medical", "deidentify", study, tmp_path / target, *extra))
+
+
+def test_deidentify_without_dicom(run, tmp_path, study: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "nothing to copy" in one_error(run("medical", "deidentify", tmp_path / "empty", tmp_path / "o"))
+    assert "no such file or folder" in one_error(
+        run("medical", "deidentify", tmp_path / "no", tmp_path / "o")
+    )
+    status, _, err = run("medical", "deidentify", study / "Zaphodius" / "c.dcm", tmp_path / "o")
+    assert status == 1
+    assert "failed: " in err
+
+
+# The common verbs on every kind of file
+
+
+def test_classify_takes_every_kind_of_file(run, wheel_file, picture: Path, nifti: Path) -> None:
+    files = [wheel_file("CT_small.dcm"), picture, wheel_file(SERIES), nifti]
+    labels = "brain scan,chest X-ray"
+    status, out, err = run("classify", *files, "-m", "medical/tiny", "--labels", labels, "--json")
+    assert status == 0, err
+    answers = rows(out)
+    assert [row["id"] for row in answers] == [str(path) for path in files]
+    assert answers[2]["meta"]["slices"] == 5
+    assert answers[3]["meta"]["axis"] == "axial"
+    for row in answers:
+        assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_volume_is_the_mean_direction_of_its_slices(wheel_file) -> None:
+    import verticlip
+    from verticlip.core.types import Sample
+    from verticlip.domains.medical.io import load_series
+
+    model = verticlip.from_pretrained("medical/tiny")
+    volume = load_series(wheel_file(SERIES), window="lung")
+    # Rows of this series run to the patient's left and columns to the back, as pictures do.
+    samples = [Sample(volume.pixels[:, index], "image") for index in range(5)]
+    mean = model.embed(samples).vectors.mean(dim=0)
+    found = model.embed(wheel_file(SERIES), modality="image", window="lung").vectors[0]
+    torch.testing.assert_close(found, mean / mean.norm(), atol=1e-5, rtol=1e-5)
+    three = model.embed(wheel_file(SERIES), modality="image", window="lung", slices=[0, 2, 4])
+    assert three.metas[0]["slices"] == 3
+
+
+def test_classify_names_what_is_wrong_with_a_volume(run, wheel_file, nifti: Path, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cut.nii.gz").write_bytes(nifti.read_bytes()[:200])
+    mixed = wheel_file("dicomdirtests")
+    files = [wheel_file(GAP), mixed, tmp_path / "empty", tmp_path / "cut.nii.gz", nifti]
+    status, out, err = run("classify", *files, "-m", "medical/tiny", "--labels", "a scan,a cell", "--json")
+    assert status == 3
+    reasons = [row.get("error", "") for row in rows(out)]
+    assert "apart except between -99.48 and 103.02 mm" in reasons[0]
+    assert "different groups of slices" in reasons[1]
+    assert "no two slices are parallel" in reasons[2]
+    assert "damaged or cut short" in reasons[3]
+    assert reasons[4] == ""
+    assert err.count("\n") >= 4
+
+
+def test_volumes_have_options_of_their_own(run, nifti: Path) -> None:
+    arguments = ["classify", nifti, "-m", "medical/tiny", "--labels", "a scan,a cell", "--json"]
+    status, out, _ = run(*arguments, "--load", "axis=sagittal", "--load", "slices=4")
+    assert (status, rows(out)[0]["meta"]["slices"]) == (0, 4)
+    status, out, _ = run(*arguments, "--load", "channels=1")
+    assert status == 1
+    assert "A volume has no option 'channels'; it has: window, axis" in rows(out)[0]["error"]
+
+
+def test_embed_takes_every_kind_of_file(run, wheel_file, picture: Path, nifti: Path, tmp_path) -> None:
+    from pyarrow import parquet
+
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for path in (picture, nifti, wheel_file("MR_small.dcm")):
+        (folder / path.name).write_bytes(path.read_bytes())
+    status, _, err = run(
+        "embed", folder, "-m", "medical/tiny", "--out", tmp_path / "v.parquet", "--workers", 2
+    )
+    assert (status, err) == (0, "")
+    ids = parquet.read_table(tmp_path / "v.parquet").column("id").to_pylist()
+    assert ids == ["MR_small.dcm", "picture.png", "scan.nii.gz"]
+    status, _, _ = run(
+        "embed",
+        wheel_file(SERIES),
+        "-m",
+        "medical/tiny",
+        "--out",
+        tmp_path / "s.parquet",
+        "--load",
+        "window=lung",
+    )
+    assert status == 0
+    assert parquet.read_table(tmp_path / "s.parquet").num_rows == 5
+
+
+# ground
+
+
+def test_ground_writes_maps_and_goes_on_past_bad_files(
+    run, wheel_file, picture: Path, conceptclip, tmp_path
+) -> None:
+    files = [wheel_file("MR_truncated.dcm"), picture, wheel_file("MR_small.dcm")]
+    arguments = [
+        "medical",
+        "ground",
+        *files,
+        "-m",
+        conceptclip,
+        "--phrase",
+        "nodule",
+        "--phrase",
+        "left mass",
+    ]
+    status, out, err = run(*arguments, "--out", tmp_path / "maps")
+    assert status == 3, err
+    assert "MR_truncated.dcm: 8130 bytes of pixel data, 8192 expected" in err
+    assert len(out.splitlines()) == 4
+    assert out.splitlines()[0].split("\t")[:2] == [str(picture), "nodule"]
+    names = sorted(path.name for path in (tmp_path / "maps").glob("*.png"))
+    assert names == [
+        "002_01_nodule.png", "002_02_left-mass.png", "003_01_nodule.png", "003_02_left-mass.png",
+    ]  # fmt: skip
+    assert Image.open(tmp_path / "maps" / names[0]).format == "PNG"
+    stored = rows((tmp_path / "maps" / "maps.jsonl").read_text())
+    assert [row["phrase"] for row in stored] == ["nodule", "left mass"] * 2
+    assert stored[0]["size"] == [40, 52]
+    for row in stored:
+        for box in row["boxes"]:
+            assert 0 <= box["x0"] < box["x1"] <= row["size"][1]
+            assert box["mean"] > row["threshold"]
+    status, out, _ = run(*arguments, "--out", tmp_path / "again", "--json", "--threshold", "1e9")
+    assert status == 3
+    assert "error" in rows(out)[0]
+    assert [row["boxes"] for row in rows(out)[1:]] == [[]] * 4
+
+
+def test_ground_maps_are_in_pixels_of_the_file_whatever_the_loader_crops(
+    run, picture: Path, biovil: Path, tmp_path
+) -> None:
+    status, out, err = run(
+        "medical", "ground", picture, "-m", biovil, "--phrase", "effusion", "--out", tmp_path / "maps",
+        "--load", "box=[4,6,44,36]", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    (row,) = rows(out)
+    assert row["size"] == [40, 52]
+    left, top, right, bottom = row["seen"]
+    assert 4 <= left < right <= 44
+    assert 6 <= top < bottom <= 36
+
+
+def test_ground_with_the_packaged_model(run, wheel_file, tmp_path) -> None:
+    status, out, _ = run(
+        "medical", "ground", wheel_file("CT_small.dcm"), "-m", "medical/tiny", "--phrase", "tumor", "--out",
+        tmp_path / "maps", "--load", "window=abdomen", "--json",
+    )  # fmt: skip
+    assert status == 0
+    assert rows(out)[0]["size"] == [128, 128]
+
+
+def test_ground_refuses(run, picture: Path, model_folder: Path, conceptclip, tmp_path) -> None:
+    def ground(model, *extra) -> str:
+        return one_error(run("medical", "ground", picture, "-m", model, "--out", tmp_path / "maps", *extra))
+
+    assert "cannot ground phrases. Use a model with phrase maps" in ground(model_folder, "--phrase", "cat")
+    assert "phrase 0 is ' '; expected words" in ground(conceptclip, "--phrase", " ")
+    assert "device 'nonsense' cannot be used" in ground(conceptclip, "--phrase", "x", "--device", "nonsense")
+    assert "No model called 'medical/biovill'" in ground("medical/biovill", "--phrase", "x")
+    folder = run(
+        "medical", "ground", tmp_path, "-m", conceptclip, "--phrase", "x", "--out", tmp_path / "maps"
+    )
+    assert folder[0] == 1
+    assert "is a folder, one file was expected" in folder[2]
+    assert "verticlip medical volume" in folder[2]
+
+
+def test_a_phrase_of_600_tokens(run, picture: Path, biovil: Path, conceptclip, tmp_path) -> None:
+    phrase = "effusion " * 600
+    error = one_error(
+        run("medical", "ground", picture, "-m", biovil, "--phrase", phrase, "--out", tmp_path / "maps")
+    )
+    assert "tokens; this model takes 64" in error
+    error = one_error(run("medical", "annotate", picture, "-m", conceptclip, "--concepts", phrase))
+    assert "606 tokens; this model takes 24. Shorten it" in error
+    assert len(error) < 600
+
+
+# annotate
+
+
+def test_annotate(run, picture: Path, conceptclip, tmp_path, monkeypatch) -> None:
+    from verticlip.domains.medical.conceptclip import concepts as module
+
+    # The words of the packaged lists are longer than the reduced model reads.
+    few = module.ConceptSet(concepts=("nodule", "mass", "heart"))
+    monkeypatch.setattr(module, "concept_set", {"chest-radiology": few}.__getitem__)
+    arguments = ["medical", "annotate", picture, tmp_path / "none.png", "-m", conceptclip]
+    status, out, err = run(*arguments, "--concepts", "nodule, mass")
+    assert status == 3
+    assert "none.png: no such file" in err
+    (line,) = out.splitlines()
+    assert line.startswith(f"{picture}\t")
+    status, out, _ = run(
+        *arguments, "--concept-list", "chest-radiology", "--json", "--out", tmp_path / "maps"
+    )
+    assert status == 3
+    answer, failure = rows(out)
+    assert "error" in failure
+    concepts = [one["concept"] for one in answer["concepts"]]
+    assert concepts == ["nodule", "mass", "heart"]
+    assert len(list((tmp_path / "maps").glob("001_*.png"))) == len(concepts)
+    assert [row["phrase"] for row in rows((tmp_path / "maps" / "maps.jsonl").read_text())] == concepts
+
+
+@pytest.mark.parametrize(
+    ("extra", "match"),
+    [
+        ([], "Give either --concepts 'a,b' or --concept-list NAME"),
+        (["--concepts", "a", "--concept-list", "dermoscopy"], "Give either"),
+        (["--concept-list", "dermoscpy"], "Did you mean 'dermoscopy'?"),
+        (["--concepts", "nodule,,mass"], "Label 1 ('') is empty"),
+        (["--concepts", "nodule,nodule"], "read the same"),
+        (["--concepts", "nodule", "--load", "window"], "--load 'window' is not KEY=VALUE"),
+    ],
+)
+def test_annotate_refuses(run, picture: Path, conceptclip, extra, match: str) -> None:
+    assert match in one_error(run("medical", "annotate", picture, "-m", conceptclip, *extra))
+
+
+def test_annotate_needs_conceptclip(run, picture: Path) -> None:
+    error = one_error(run("medical", "annotate", picture, "-m", "medical/tiny", "--concepts", "nodule"))
+    assert "scores of patches need 'conceptclip'" in error
+
+
+# compare
+
+
+def test_compare(run, picture: Path, wheel_file, biovil_t: Path, tmp_path) -> None:
+    arguments = ["medical", "compare", picture, wheel_file("examples_overlay.dcm"), "-m", biovil_t]
+    status, out, err = run(*arguments, "--out", tmp_path / "out", "--findings", "pleural effusion,edema")
+    assert status == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == ["finding", "pleural", "edema"]
+    assert "note: The previous study is of modality MR, not a chest X-ray." in err
+    assert Image.open(tmp_path / "out" / "change.png").format == "PNG"
+    stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert list(stored["findings"]) == ["edema", "pleural effusion"]
+    status, out, _ = run(*arguments, "--phrase", "pleural effusion", "--json")
+    assert status == 0
+    (answer,) = rows(out)
+    assert len(answer["findings"]) == 5
+    assert answer["change"]["phrase"] == "change of pleural effusion"
+    for chances in answer["findings"].values():
+        assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_compare_refuses(run, picture: Path, biovil: Path, biovil_t: Path, tmp_path) -> None:
+    def compare(model, previous=picture, *extra) -> str:
+        return one_error(run("medical", "compare", picture, previous, "-m", model, *extra))
+
+    assert "takes one image and compares none. Use medical/biovil-t" in compare(biovil)
+    assert "is no BioViL" in compare("medical/tiny")
+    assert "The previous study cannot be used." in compare(biovil_t, tmp_path / "none.dcm")
+    assert "asked for twice" in compare(biovil_t, picture, "--findings", "edema,edema")
+
+
+# volume
+
+
+def test_volume(run, wheel_file, nifti: Path, tmp_path) -> None:
+    arguments = [
+        "medical",
+        "volume",
+        wheel_file(SERIES),
+        "-m",
+        "medical/tiny",
+        "--labels",
+        "brain scan,chest X-ray",
+    ]
+    status, out, err = run(*arguments, "--window", "lung", "--out", tmp_path / "out")
+    assert status == 0, err
+    assert out.splitlines()[0].split() == ["label", "score", "best", "slice"]
+    assert "5 axial slices" in err
+    assert Image.open(tmp_path / "out" / "slices.png").format == "PNG"
+    stored = json.loads((tmp_path / "out" / "volume.json").read_text())
+    assert len(stored["slices"]) == 5
+    status, out, _ = run(
+        *arguments[:2], nifti, *arguments[3:], "--aggregate", "mean", "--load", "keep=0", "--json"
+    )
+    assert status == 0
+    assert len(rows(out)[0]["slices"]) == 6
+    assert sum(rows(out)[0]["scores"].values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "extra", "match"),
+    [
+        (GAP, [], "apart except between -99.48 and 103.02 mm"),
+        ("dicomdirtests", [], "different groups of slices"),
+        ("CT_small.dcm", [], "no two slices are parallel and alike"),
+        (SERIES, ["--window", "lng"], "Did you mean 'lung'?"),
+        (SERIES, ["--axis", "axal"], "Did you mean 'axial'?"),
+        (SERIES, ["--aggregate", "median"], "aggregate must be one of"),
+        (SERIES, ["--load", "color=3"], "Unknown option 'color'"),
+        (SERIES, ["--labels", "one"], "A softmax over one label"),
+    ],
+)
+def test_volume_refuses(run, wheel_file, path, extra, match: str) -> None:
+    labels = [] if "--labels" in extra else ["--labels", "brain scan,chest X-ray"]
+    assert match in one_error(
+        run("medical", "volume", wheel_file(path), "-m", "medical/tiny", *labels, *extra)
+    )
+
+
+def test_volume_with_a_gap_by_choice(run, wheel_file) -> None:
+    arguments = [
+        "medical",
+        "volume",
+        wheel_file(GAP),
+        "-m",
+        "medical/tiny",
+        "--labels",
+        "brain scan,chest X-ray",
+    ]
+    status, _, err = run(*arguments, "--load", "on_gap=keep", "--load", "keep=0")
+    assert status == 0
+    assert "note: 1 gaps kept" in err
+
+
+def test_a_checkpoint_of_another_system_is_named(run, conceptclip: Path, picture: Path, tmp_path) -> None:
+    (tmp_path / "mixed").mkdir()
+    for name in ("config.json", "processor.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / "mixed" / name).write_bytes((conceptclip / name).read_bytes())
+    config = json.loads((tmp_path / "mixed" / "config.json").read_text())
+    config["architecture"] = "biovil"
+    (tmp_path / "mixed" / "config.json").write_text(json.dumps(config))
+    error = one_error(
+        run("medical", "ground", picture, "-m", tmp_path / "mixed", "--phrase", "x", "--out", tmp_path)
+    )
+    assert "architecture 'biovil' takes" in error or "unknown key" in error
+
+
+def test_a_gated_checkpoint_without_a_token_says_where_to_ask(
+    run, picture: Path, tmp_path, monkeypatch
+) -> None:
+    from types import SimpleNamespace
+
+    import huggingface_hub
+
+    def refuse(*_: object, **__: object) -> None:
+        answer: Any = SimpleNamespace(headers={}, request=None, status_code=403)
+        raise huggingface_hub.errors.GatedRepoError("gated", response=answer)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setenv("VERTICLIP_CACHE", str(tmp_path / "cache"))
+    status, out, err = run(
+        "medical", "annotate", picture, "-m", "medical/conceptclip", "--concepts", "nodule"
+    )
+    assert (status, out) == (1, "")
+    error = err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "grants access one by one. Ask at https://huggingface.co/" in error
+    assert "hf auth login" in error
