@@ -17,46 +17,70 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from .console import number, plain, print_json, print_table, say
-from .core.errors import ConfigError, VerticlipError
+from .cli_evaluate import app as evaluate_app
+from .cli_models import app as models_app
+from .cli_options import load_model
+from .core import registry
+from .core.commandline import (
+    BatchSize,
+    Device,
+    Dtype,
+    Json,
+    Labels,
+    Load,
+    ModelName,
+    Prompts,
+    Revision,
+    failure_line,
+    finish,
+    load_options,
+    progress_line,
+    read_prompts,
+    split_labels,
+)
+from .core.console import number, plain, print_json, print_table, say
+from .core.errors import VerticlipError
 
 if TYPE_CHECKING:
-    from .core.answers import Failure
     from .core.prompts import PromptSet
     from .core.types import Sample
     from .facade import Model
 
-PARTIAL = 3
+
+class _WithDomains(TyperGroup):
+    """The commands of the program and, imported when they are asked for, those of each domain."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return every name; a domain without commands of its own has none here."""
+        return [
+            *super().list_commands(ctx),
+            *(name for name in registry.ROOMS if registry.room(name).commands),
+        ]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command or the domain's group of commands, or None."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None and cmd_name in registry.ROOMS:
+            app = registry.room(cmd_name).command_app()
+            found = typer.main.get_group(app) if app is not None else None
+        return found
+
 
 app = typer.Typer(
     name="verticlip",
+    cls=_WithDomains,
     help="CLIP for verticals: classify, embed, train and evaluate.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-models_app = typer.Typer(help="Models that can be loaded by name.", no_args_is_help=True)
 train_app = typer.Typer(help="Train a model by recipe.", no_args_is_help=True)
-evaluate_app = typer.Typer(help="Measure a model.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
-
-ModelName = Annotated[
-    str, typer.Option("--model", "-m", help="Model name, folder, or Hub repository org/name.")
-]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repository.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
-Dtype = Annotated[str, typer.Option(help="auto (exact float32), float32 or bfloat16.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Inputs per call of the network.")]
-Labels = Annotated[str | None, typer.Option(help="Comma-separated; default: the model's own classes.")]
-Prompts = Annotated[Path | None, typer.Option(help="YAML prompt set: classes, their words, templates.")]
-Load = Annotated[
-    list[str] | None, typer.Option(help="Loader option KEY=VALUE, e.g. window=lung. Repeatable.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 
 def main() -> None:
@@ -67,6 +91,8 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger(__package__).setLevel(logging.INFO)
+    # Each retry would be told twice; what failed in the end is our own one line.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     warnings.showwarning = lambda message, *_, **__: say(f"note: {' '.join(str(message).split())}")
     # Pillow warns at half of its limit; the package's own ceiling decides.
     warnings.filterwarnings("ignore", message=r"Image size .* exceeds limit")
@@ -107,76 +133,31 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """CLIP for verticals: classify, embed, train and evaluate."""
-
-
-@models_app.command("list")
-def list_models(as_json: Json = False) -> None:
-    """List the models that can be loaded by name."""
-    from .core import registry
-
-    specs = registry.models().values()
-    rows = [_spec_facts(spec) for spec in specs]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(
-            ("name", "takes", "licence", "summary"),
-            [(r["name"], "+".join(r["modalities"]), r["licence"], r["summary"]) for r in rows],
-        )
-
-
-@models_app.command("info")
-def model_info(name: str, as_json: Json = False) -> None:
-    """Show what a model is, what it takes and what it may be used for."""
-    from .core import registry
-    from .core.config import ModelConfig, read_config
-    from .core.files import CONFIG_FILE
-    from .hub.loading import resolve
-
-    known = registry.models().get(name)
-    facts: dict[str, Any] = _spec_facts(known) if known else {"name": name}
-    source = resolve(name)
-    config = read_config(ModelConfig, source.folder / CONFIG_FILE)
-    facts |= {
-        "revision": source.revision,
-        "modalities": list(config.towers),
-        "embed_dim": config.embed_dim,
-        "licence": config.licence or facts.get("licence", ""),
-        "description": config.description,
-    }
-    if as_json:
-        print_json([facts])
-    else:
-        print_table(("", ""), [(key, plain(value)) for key, value in facts.items()])
-
-
-def _spec_facts(spec: Any) -> dict[str, Any]:
-    keys = (
-        "name",
-        "domain",
-        "summary",
-        "modalities",
-        "embed_dim",
-        "licence",
-        "intended_use",
-        "paper",
-        "extra",
-    )
-    return {key: getattr(spec, key) for key in keys}
+    # What a domain's commands open models with: a domain may not import the program above it.
+    context.obj = load_model
 
 
 @app.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Images.")],
-    model: ModelName,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="Images, or volumes where the domain reads them.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Model name, folder, or Hub repository; default: the head's."),
+    ] = None,
     labels: Labels = None,
     prompts: Prompts = None,
+    head: Annotated[
+        Path | None, typer.Option(help="Folder of a head that a probe or a fine-tuning wrote.")
+    ] = None,
     load: Load = None,
     batch_size: BatchSize = 8,
     revision: Revision = None,
@@ -184,13 +165,20 @@ def classify(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Classify images by the text of each label."""
-    loaded = _model(model, revision, device, dtype)
+    """Classify images by the text of each label, or with a fitted head."""
+    if model is None:
+        if head is None:
+            raise typer.BadParameter("Missing option '--model'; a --head that names its model will do, too.")
+        from .core.heads.pointer import read_pointer
+
+        model = read_pointer(head).locate(head)
+    loaded = load_model(model, revision, device, dtype)
     _classify(
         loaded,
         files,
-        _split(labels),
-        templates=_prompts(prompts),
+        split_labels(labels),
+        templates=read_prompts(prompts),
+        head=head,
         batch_size=batch_size,
         load=load,
         as_json=as_json,
@@ -203,6 +191,7 @@ def _classify(
     labels: list[str] | None,
     *,
     templates: PromptSet | None = None,
+    head: Path | None = None,
     batch_size: int = 8,
     load: list[str] | None = None,
     as_json: bool = False,
@@ -211,7 +200,7 @@ def _classify(
 
     failed = 0
     answers = model.classify_each(
-        items, labels, templates=templates, batch_size=batch_size, **_load_options(load)
+        items, labels, templates=templates, head=head, batch_size=batch_size, **load_options(load)
     )
     for answer in answers:
         if as_json:
@@ -225,14 +214,17 @@ def _classify(
                 )
         else:
             failed += 1
-            say(_failure_line(answer))
-    _finish(failed, len(items))
+            say(failure_line(answer))
+    finish(failed, len(items))
 
 
 @app.command()
 def embed(
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="Image, folder, or manifest (.csv, .jsonl).")
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="Image or volume, folder of such files, or manifest (.csv, .jsonl)."
+        ),
     ],
     model: ModelName,
     out: Annotated[Path, typer.Option(help="Parquet file with ids and vectors.")],
@@ -248,9 +240,9 @@ def embed(
     from .core.embed import list_files
 
     files = list_files(source)
-    loaded = _model(model, revision, device, dtype)
+    loaded = load_model(model, revision, device, dtype)
     report = loaded.embed_files(
-        files, out, batch_size=batch_size, workers=workers, progress=_progress(), **_load_options(load)
+        files, out, batch_size=batch_size, workers=workers, progress=progress_line(), **load_options(load)
     )
     facts = {
         "out": str(report.out),
@@ -265,7 +257,20 @@ def embed(
         print(report.out)
     if report.failed:
         say(f"{report.failed} of {len(files)} inputs failed; reasons in {report.failures}")
-    _finish(report.failed, len(files))
+    finish(report.failed, len(files))
+
+
+@train_app.command("list")
+def train_list(as_json: Json = False) -> None:
+    """List the recipes that can be run by name."""
+    rows = [
+        {"name": spec.name, "domain": spec.domain, "summary": spec.summary, "path": str(spec.path)}
+        for spec in registry.recipes().values()
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(("name", "summary"), [(row["name"], row["summary"]) for row in rows])
 
 
 @train_app.command("run")
@@ -279,7 +284,7 @@ def train_run(
     resume: Annotated[bool, typer.Option(help="Continue an unfinished run in the folder.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Train a model by recipe; run it again after an interruption and it continues."""
+    """Train a model or fit a probe by recipe; run it again after an interruption and it continues."""
     from .api import train
 
     result = train(recipe, data, out, overrides=changes or (), resume=resume, progress=sys.stderr.isatty())
@@ -293,47 +298,7 @@ def train_run(
         print_json([facts])
     else:
         print(result.model)
-        say(f"{result.steps} steps; metrics in {result.model / 'metrics.json'}")
-
-
-@evaluate_app.command("zero-shot")
-def evaluate_zero_shot(
-    model: ModelName,
-    data: Annotated[Path, typer.Option(help="One folder per class, or one per split with those inside.")],
-    labels: Annotated[str | None, typer.Option(help="Comma-separated; default: the folder names.")] = None,
-    prompts: Prompts = None,
-    split: Annotated[str | None, typer.Option(help="Which split, when the folder has splits.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report.json and confusion.png.")] = Path("evaluation"),
-    load: Load = None,
-    batch_size: BatchSize = 8,
-    revision: Revision = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    as_json: Json = False,
-) -> None:
-    """Measure how well text prompts alone classify labelled images."""
-    from .evaluation import evaluate_folder
-
-    loaded = _model(model, revision, device, dtype)
-    result = evaluate_folder(
-        loaded,
-        data,
-        out,
-        labels=_split(labels),
-        templates=_prompts(prompts),
-        split=split,
-        batch_size=batch_size,
-        **_load_options(load),
-    )
-    if as_json:
-        print_json([result.to_dict()])
-    else:
-        names = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "calibration_error")
-        print_table(("metric", "value"), [(name, str(getattr(result.report, name))) for name in names])
-    for failure in result.failures:
-        say(_failure_line(failure))
-    say(f"report and confusion matrix in {out}")
-    _finish(len(result.failures), len(result.failures) + result.report.rows)
+        say(result.summary)
 
 
 @app.command()
@@ -404,7 +369,7 @@ def demo(as_json: Json = False) -> None:
     from .core.errors import require
 
     data = require("pydicom.data", extra="demo")
-    model = _model(_DEMO_MODEL)
+    model = load_model(_DEMO_MODEL)
     say(f"{_DEMO_MODEL} is a demonstration, not a medical device. Which of these kinds is closest?")
     paths = {name: data.get_testdata_file(name, download=False) for name in _DEMO_FILES}
     items: list[Path | Sample] = [
@@ -424,65 +389,3 @@ def _drawn_head() -> Sample:
     for height, width, level in ((0.92, 0.76, 0.85), (0.84, 0.68, 0.40), (0.30, 0.20, 0.10)):
         image[(y / height) ** 2 + (x / width) ** 2 < 1] = level
     return Sample(image[None], "image", id="drawn head")
-
-
-def _split(labels: str | None) -> list[str] | None:
-    return None if labels is None else [label.strip() for label in labels.split(",")]
-
-
-def _prompts(path: Path | None) -> PromptSet | None:
-    if path is None:
-        return None
-    from .core.prompts import PromptSet
-
-    return PromptSet.load(path)
-
-
-_NOT_OPTIONS = ("path", "options", "transform", "limits", "modality")
-"""Arguments of a loader that no text can stand for, or that the program gives itself."""
-
-
-def _load_options(pairs: list[str] | None) -> dict[str, Any]:
-    """Return loader options; messages name the paths, because the user typed them."""
-    import yaml
-
-    options: dict[str, Any] = {"show_paths": True}
-    for pair in pairs or ():
-        key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise ConfigError(f"--load {pair!r} is not KEY=VALUE, for example window=lung.")
-        if key in _NOT_OPTIONS:
-            raise ConfigError(f"--load {key} is not a loader option. Give one such as window=lung.")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(
-                f"--load {pair!r}: the value cannot be read. Write a word, a number or a list like [40, 80]."
-            ) from None
-    return options
-
-
-def _failure_line(failure: Failure) -> str:
-    """Return the input and the reason on one line; most reasons name the input already."""
-    named = failure.error.startswith(" ".join(failure.id.split()))
-    return " ".join((failure.error if named else f"{failure.id}: {failure.error}").split())
-
-
-def _model(name: str, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> Model:
-    from .api import from_pretrained
-
-    return from_pretrained(name, revision=revision, device=device, dtype=dtype)  # pyright: ignore[reportArgumentType]
-
-
-def _progress() -> Any:
-    """Return a progress callback on a terminal, else None."""
-    if not sys.stderr.isatty():
-        return None
-    return lambda done, total: print(
-        f"\r{done:,} of {total:,}", end="\n" if done == total else "", file=sys.stderr
-    )
-
-
-def _finish(failed: int, total: int) -> None:
-    if failed:
-        raise typer.Exit(1 if failed == total else PARTIAL)

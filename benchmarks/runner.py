@@ -36,6 +36,9 @@ MODULES = (
     "infonce",
     "big_batch",
     "dicom",
+    "prompts_padding",
+    "class_cache",
+    "grounding",
 )
 """Files of this folder with ``workloads(quick)`` and perhaps ``extra_rows(quick)``."""
 ROUNDS, WARM_UPS = 5, 2

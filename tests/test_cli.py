@@ -126,7 +126,7 @@ def test_models_list_and_info(run, model_folder: Path) -> None:
     assert rows(out)[0]["name"] == "medical/tiny"
     status, out, _ = run("models", "list")
     assert status == 0
-    assert out.splitlines()[1].startswith("medical/tiny  image+text")
+    assert out.splitlines()[1].split()[:3] == ["medical/tiny", "medical", "image+text"]
     status, out, _ = run("models", "info", model_folder, "--json")
     assert status == 0
     assert rows(out)[0]["embed_dim"] == 12
@@ -308,7 +308,7 @@ def test_folders_of_the_brain_data_mean_classes_of_the_medical_prompts() -> None
 
 
 def test_json_has_no_infinity(capsys) -> None:
-    from verticlip.console import print_json
+    from verticlip.core.console import print_json
 
     print_json([{"a": float("nan"), "b": (1.5, float("inf")), "c": Path("x"), "d": None, "e": True}])
     assert rows(capsys.readouterr().out) == [{"a": "nan", "b": [1.5, "inf"], "c": "x", "d": None, "e": True}]

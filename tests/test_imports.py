@@ -117,6 +117,8 @@ def loaded_after(code: str) -> set[str]:
         COMMAND.format(["--help"]),
         COMMAND.format(["models", "list"]),
         COMMAND.format(["embed", "--help"]),
+        COMMAND.format(["medical", "--help"]),
+        COMMAND.format(["medical", "ground", "--help"]),
     ],
 )
 def test_the_surface_loads_nothing_heavy(code: str) -> None:

@@ -35,7 +35,7 @@ MODELS = (
 
 RECIPES = {
     "tiny": "the recipe medical/tiny was trained with: three small public sets, captions from templates",
-    "unimed-pretrain": "contrastive training on labelled sets turned into captions, in the way of UniMed-CLIP",
+    "unimed-pretrain": "contrastive training on labelled sets turned into captions, as UniMed-CLIP does",
     "conceptclip-stage1": "figures and captions with the sigmoid loss: the first stage of ConceptCLIP",
     "conceptclip-stage2": "the second stage of ConceptCLIP: concepts of captions against image patches",
     "biovil": "chest X-rays and reports: global term, masked words and section matching of BioViL",

@@ -86,3 +86,68 @@ def test_peak_memory_counts_what_a_step_adds() -> None:
     assert before == 0
     grown = peak_mib(lambda: torch.ones(1536 * 1024**2 // 4).sum())
     assert grown > 100
+
+
+def test_padding_changes_cost_and_not_embeddings() -> None:
+    from functools import partial
+
+    from verticlip.benchmarks import prompts_padding
+    from verticlip.core.config import BertTower
+    from verticlip.core.transformer import Bert
+
+    config = BertTower(backend="bert", vocab_size=50, width=16, layers=2, heads=2, mlp_width=32)
+    padded, cut = prompts_padding.PaddedBert(config).eval(), Bert(config).eval()
+    cut.load_state_dict(padded.state_dict())
+    inputs = text_embed.make_texts([3, 5], context=40, vocabulary=50)
+    assert padded.embed(inputs).states.shape[1] == 40
+    assert cut.embed(inputs).states.shape[1] == 5
+    ours, peer = (partial(text_embed.encode, tower, inputs) for tower in (cut, padded))
+    assert prompts_padding.check(ours, peer)["largest_difference"] <= prompts_padding.LARGEST_DIFFERENCE
+    with pytest.raises(VerticlipError, match="Padding changes the embeddings"):
+        prompts_padding.check(ours, partial(torch.ones, 2, 16))
+
+
+VIT = {
+    "backend": "vit",
+    "image_size": 16,
+    "patch_size": 8,
+    "width": 16,
+    "layers": 1,
+    "heads": 2,
+    "mlp_width": 32,
+}
+BERT = {"backend": "bert", "vocab_size": 50, "width": 16, "layers": 1, "heads": 2, "mlp_width": 32}
+
+
+def test_class_cache_row_counts_passes_of_the_text_tower(monkeypatch: pytest.MonkeyPatch) -> None:
+    from verticlip.benchmarks import class_cache, models
+
+    image, text = {**VIT, "projection": "linear"}, {**BERT, "projection": "linear"}
+    model = models.random_model(image, text, ImageProcessing(size=16), embed_dim=8)
+    phrases = models.make_phrases(200)
+    assert len(set(phrases)) == 200
+    pixels = torch.rand(1, 3, 16, 16)
+    assert class_cache.check(model, pixels, phrases[:3])["text_passes_second"] == 0
+    monkeypatch.setattr(type(model._classes), "get", lambda *_: None)
+    with pytest.raises(VerticlipError, match="the second must make none"):
+        class_cache.check(model, pixels, phrases[3:6])
+
+
+def test_the_one_image_path_gives_our_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("scipy")
+    from verticlip.benchmarks import grounding, models
+    from verticlip.domains.medical.biovil.model import BioViL
+
+    trunk = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_width": 8}
+    image = {"backend": "timm", "architecture": "resnet50", "options": trunk, "projection": "mlp"}
+    processing = ImageProcessing(
+        size=96, short_side=104, interpolation="bilinear", resampler="pillow", mean=(0, 0, 0), std=(1, 1, 1)
+    )
+    settings = {"architecture": "biovil", "domain": "medical", "options": {"masked_words": False}}
+    text = {**BERT, "projection": "mlp"}
+    model = models.random_model(image, text, processing, embed_dim=8, build=BioViL, **settings)
+    images = grounding.make_images(2, 110)
+    assert grounding.check(model, images, "left lung")["largest_difference"] < 1e-5
+    monkeypatch.setattr(grounding, "_SIGMA", 1.0)
+    with pytest.raises(VerticlipError, match="The maps differ by"):
+        grounding.check(model, images, "left lung")

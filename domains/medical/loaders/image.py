@@ -20,6 +20,7 @@ from .geometry import check_box
 from .himl import as_grey_levels, load_flat_nifti, reading_options
 from .raster import load_raster
 from .records import ImageOptions, MedicalImage
+from .resize import resize_bilinear
 
 _RASTER_MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -114,9 +115,7 @@ def _finish(loaded: Loaded, options: ImageOptions, transform: Any, label: str) -
     pixels = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
     if options.size is not None:
         height, width = (int(value) for value in options.size)
-        pixels = torch.nn.functional.interpolate(
-            pixels, size=(height, width), mode="bilinear", antialias=True, align_corners=False
-        )
+        pixels = resize_bilinear(pixels, (height, width))
         geometry = geometry.resize((height, width))
         history.append(f"resize: {height} x {width} bilinear")
     if options.channels not in (None, pixels.shape[1]):

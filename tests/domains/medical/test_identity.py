@@ -133,7 +133,9 @@ def test_a_training_run_and_its_card(study, shapes, make, tmp_path):
             path = tmp_path / "data" / "scans" / label / f"{number}.dcm"
             make.image(path, pixels, Modality="MR", SOPInstanceUID=uid, **PLANTED)
     recipe = (shapes / "recipe.yaml").read_text().replace("path: photos", "path: scans")
-    recipe = recipe.replace("name: test/shapes\n", "name: test/shapes\n  licence: MIT\n  description: Test.\n")
+    recipe = recipe.replace(
+        "name: test/shapes\n", "name: test/shapes\n  licence: MIT\n  description: Test.\n"
+    )
     recipe = "domain: medical\n" + recipe
     (tmp_path / "recipe.yaml").write_text(recipe)
     (tmp_path / "words.yaml").write_text((shapes / "words.yaml").read_text())

@@ -1,0 +1,324 @@
+"""``verticlip medical ground``, ``annotate`` and ``compare``: what single pictures show, and where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ....core.commandline import (
+    BatchSize,
+    Device,
+    Dtype,
+    Json,
+    Load,
+    ModelName,
+    Revision,
+    failure_line,
+    finish,
+    load_options,
+    open_model,
+    split_labels,
+)
+from ....core.console import print_json, print_table, say
+from ....core.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from ....core.answers import Failure
+    from ....core.handle import ModelHandle
+    from ....core.heatmaps import HeatMap
+    from ....core.types import Sample
+    from ..conceptclip.concepts import ConceptSet
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILES...", help="DICOM, PNG, JPEG or TIFF images.")]
+Answer = TypeVar("Answer")
+MAPS_FILE, COMPARISON_FILE = "maps.jsonl", "comparison.json"
+_RESHAPING = ("box", "size")
+"""Loader options after which the pixels are not those of the file."""
+_MOST_BOXES = 10
+
+
+def ground(
+    context: typer.Context,
+    files: Files,
+    model: ModelName,
+    phrase: Annotated[list[str], typer.Option(help="What to look for. Repeatable.")],
+    out: Annotated[Path, typer.Option(help="Folder for a PNG per image and phrase, and maps.jsonl.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Boxes go around larger values; default: the middle of each map's values."),
+    ] = None,
+    load: Load = None,
+    batch_size: BatchSize = 8,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Show where on each image a phrase is, as heat maps and boxes in the pixels of the file."""
+    from ..tasks.grounding import can_ground, check_phrases
+    from ..tasks.grounding import ground as ground_images
+
+    handle, options = open_model(context, model, revision, device, dtype), load_options(load)
+    if not can_ground(handle):
+        raise InputError(
+            f"{handle.id} cannot ground phrases. Use a model with phrase maps, such as medical/biovil or "
+            "medical/conceptclip."
+        )
+    # Unusable words show before the first image, not with each.
+    handle.processor("text", check_phrases(phrase))
+    maps = _Maps(handle, out, threshold, options, as_json=as_json)
+
+    def run(samples: list[Sample]) -> list[list[HeatMap]]:
+        return ground_images(handle, samples, phrase, batch_size=batch_size)
+
+    failed = 0
+    for number, sample, answer in _answers(handle, files, run, batch_size, options):
+        if sample is None or not isinstance(answer, list):
+            failed += 1
+            _print_failure(answer, as_json=as_json)
+        else:
+            maps.write(number, sample, answer)
+    maps.close()
+    finish(failed, len(files))
+
+
+def annotate(
+    context: typer.Context,
+    files: Files,
+    model: ModelName,
+    concepts: Annotated[str | None, typer.Option(help="Comma-separated concepts.")] = None,
+    concept_list: Annotated[
+        str | None, typer.Option(help="Name of a list that comes with the package.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for a heat map per image and concept.")] = None,
+    load: Load = None,
+    batch_size: BatchSize = 8,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say which concepts each image shows; the five highest are printed, --json gives all."""
+    from ..conceptclip.concepts import Annotation
+    from ..conceptclip.concepts import annotate as annotate_images
+
+    asked = _concepts(concepts, concept_list)
+    handle, options = open_model(context, model, revision, device, dtype), load_options(load)
+    _check_concepts(handle, asked)
+    maps = None if out is None else _Maps(handle, out, None, options, as_json=None)
+
+    def run(samples: list[Sample]) -> list[Annotation]:
+        return annotate_images(handle, samples, asked, maps=maps is not None, batch_size=batch_size)
+
+    failed = 0
+    for number, sample, answer in _answers(handle, files, run, batch_size, options):
+        if sample is None or not isinstance(answer, Annotation):
+            failed += 1
+            _print_failure(answer, as_json=as_json)
+            continue
+        if maps is not None:
+            maps.write(number, sample, answer.maps)
+        if as_json:
+            print_json([answer.to_dict()])
+        else:
+            print("\t".join([str(answer.id), *(f"{one.concept} {one.score:.3f}" for one in answer.best())]))
+    if maps is not None:
+        maps.close()
+    finish(failed, len(files))
+
+
+def compare(
+    context: typer.Context,
+    current: Annotated[Path, typer.Argument(metavar="CURRENT", help="The newer image.")],
+    previous: Annotated[
+        Path, typer.Argument(metavar="PREVIOUS", help="The older image of the same patient.")
+    ],
+    model: ModelName,
+    findings: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated; default: the five findings the package has prompts for."),
+    ] = None,
+    phrase: Annotated[
+        str | None, typer.Option(help="What the change map follows; default: any change.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for change.png and comparison.json.")] = None,
+    load: Load = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say what got better or worse between two chest X-rays of one patient, and where."""
+    from ....core.files import write_json_atomic
+    from ..biovil.compare import compare as compare_images
+
+    handle, options = open_model(context, model, revision, device, dtype), load_options(load)
+    words = split_labels(findings)
+    result = compare_images(handle, current, previous, words, phrase=phrase, **options)
+    facts = result.to_dict()
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        facts["overlay"] = str(out / "change.png")
+        result.change.save_overlay(
+            out / "change.png", _picture_of(handle, current, options), limits=handle.limits
+        )
+        write_json_atomic(out / COMPARISON_FILE, facts)
+    for note in result.notes:
+        say(f"note: {note}")
+    if as_json:
+        print_json([facts])
+        return
+    states = list(next(iter(result.findings.values())))
+    rows = [
+        (name, *(f"{chances[state]:.3f}" for state in states), result.state(name))
+        for name, chances in result.findings.items()
+    ]
+    print_table(("finding", *states, "most probable"), rows)
+
+
+class _Maps:
+    """Writes heat maps of one call: a PNG each, and one line each in ``maps.jsonl``.
+
+    Files are called by the number of the image in the call, not by its name, which may name a patient.
+
+    Args:
+        as_json: print each map as JSON (True), as a line (False), or not at all (None).
+    """
+
+    def __init__(
+        self, model: ModelHandle, out: Path, threshold: float | None, options: Mapping[str, Any], *,
+        as_json: bool | None,
+    ) -> None:  # fmt: skip
+        self.model, self.out, self.threshold, self.options = model, out, threshold, options
+        self.as_json = as_json
+        self.rows: list[dict[str, Any]] = []
+        # An unusable folder should show before the work, not after it.
+        out.mkdir(parents=True, exist_ok=True)
+
+    def write(self, number: int, sample: Sample, maps: Sequence[HeatMap]) -> None:
+        """Write the maps of one image."""
+        picture = sample
+        if any(self.options.get(name) is not None for name in _RESHAPING):
+            picture = _picture_of(self.model, Path(str(sample.id)), self.options)
+        for position, one in enumerate(maps, 1):
+            threshold = _middle(one) if self.threshold is None else self.threshold
+            boxes = one.boxes(threshold, max(1, one.values.numel() // 1000))[:_MOST_BOXES]
+            path = self.out / f"{number:03d}_{position:02d}_{_slug(one.phrase)}.png"
+            one.save_overlay(path, picture, boxes=boxes, limits=self.model.limits)
+            named = [dict(zip(("x0", "y0", "x1", "y1", "mean"), box, strict=True)) for box in boxes]
+            row = {**one.to_dict(), "threshold": threshold, "boxes": named, "overlay": str(path)}
+            self.rows.append(row)
+            self._show(row)
+
+    def _show(self, row: Mapping[str, Any]) -> None:
+        if self.as_json:
+            print_json([row])
+        elif self.as_json is not None:
+            peak = row["peak"]
+            place = f"peak at ({peak['x']}, {peak['y']})" if peak else "nothing seen"
+            print(f"{row['id']}\t{row['phrase']}\t{row['score']:.3f}\t{place}\t{row['overlay']}", flush=True)
+
+    def close(self) -> None:
+        """Write ``maps.jsonl``."""
+        import json
+
+        from ....core.files import write_text_atomic
+
+        # ASCII, because a name that is not UTF-8 can only be written as an escape.
+        write_text_atomic(self.out / MAPS_FILE, "".join(json.dumps(row) + "\n" for row in self.rows))
+
+
+def _answers(
+    model: ModelHandle,
+    files: Sequence[Path],
+    run: Callable[[list[Sample]], list[Answer]],
+    batch_size: int,
+    options: Mapping[str, Any],
+) -> Iterator[tuple[int, Sample | None, Answer | Failure]]:
+    """Yield (number from 1, sample, answer) or (number, None, failure) of each file, in order.
+
+    A batch that cannot be answered as a whole is asked again one by one, so that one bad image does
+    not take the others with it.
+    """
+    from ....core.answers import Failure
+
+    for start in range(0, len(files), batch_size):
+        found: dict[int, tuple[Sample | None, Answer | Failure]] = {}
+        samples: dict[int, Sample] = {}
+        for number, path in enumerate(files[start : start + batch_size], start + 1):
+            try:
+                samples[number] = replace(model.load(path, modality="image", **options), id=str(path))
+            except InputError as error:
+                found[number] = None, Failure(str(path), str(error))
+        try:
+            answers = run(list(samples.values())) if samples else []
+            found |= {key: (samples[key], one) for key, one in zip(samples, answers, strict=True)}
+        except InputError:
+            for number, sample in samples.items():
+                try:
+                    found[number] = sample, run([sample])[0]
+                except InputError as error:
+                    found[number] = None, Failure(str(sample.id), str(error))
+        for number in sorted(found):
+            yield number, *found[number]
+
+
+def _print_failure(failure: Any, *, as_json: bool) -> None:
+    if as_json:
+        print_json([failure.to_dict()])
+    say(failure_line(failure))
+
+
+def _picture_of(model: ModelHandle, path: Path, options: Mapping[str, Any]) -> Sample:
+    """Return a file as it is, without the crop and size of the loader options."""
+    plain = {name: value for name, value in options.items() if name not in _RESHAPING}
+    return model.load(path, modality="image", **{**plain, **dict.fromkeys(_RESHAPING)})
+
+
+def _concepts(words: str | None, name: str | None) -> ConceptSet:
+    """Return what ``--concepts`` or ``--concept-list`` asks for.
+
+    Raises:
+        ConfigError: both, neither, or no such list.
+    """
+    from ..conceptclip.concepts import ConceptSet, concept_set
+
+    if (words is None) == (name is None):
+        raise ConfigError("Give either --concepts 'a,b' or --concept-list NAME.")
+    if name is not None:
+        return concept_set(name)
+    from ....core.prompts import check_labels
+
+    listed = split_labels(words) or []
+    check_labels(listed)
+    return ConceptSet(concepts=tuple(listed))
+
+
+def _check_concepts(model: ModelHandle, asked: ConceptSet) -> None:
+    """Raise for a model or for words that cannot be used: before the first image, not with each."""
+    import torch
+
+    from ..conceptclip.concepts import AnnotationRule, concept_vectors
+    from ..conceptclip.scoring import network_of
+
+    network = network_of(model)
+    with torch.inference_mode(), model.precision("text"):
+        concept_vectors(network, model.processor, asked, AnnotationRule())
+
+
+def _middle(one: HeatMap) -> float:
+    """Return the value half way between a map's smallest and largest; of cosines, at least 0."""
+    seen = one.values[one.values.isfinite()]
+    low, high = (float(bound) for bound in seen.aminmax()) if len(seen) else (0.0, 0.0)
+    middle = (low + high) / 2
+    return max(middle, 0.0) if one.value_range[0] < 0 < one.value_range[1] else middle
+
+
+def _slug(phrase: str) -> str:
+    """Return a phrase as a part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", phrase.lower()).strip("-")[:40] or "phrase"
