@@ -90,7 +90,7 @@ OBJECTIVES = {
 COLLATES = {
     "report_sections": "biovil.sections:collate_sections",
     "concept_spans": "conceptclip.collate:collate_concepts",
-    "concept_spans_clamped": "conceptclip.collate:collate_concepts_clamped",
+    "concept_spans_all": "conceptclip.collate:collate_all_concepts",
 }
 """{collate: "module:function"}; from extras and texts of a batch to ``Batch.extras``."""
 

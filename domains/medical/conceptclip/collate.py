@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ....core.errors import InputError
 from .pairs import Row
-from .spans import TokenLocator, TokenSpan, clamp, fits
+from .spans import TokenLocator, TokenSpan, fits
 
 if TYPE_CHECKING:
     from ....core.processing import Processor
 
-Fit = Literal["drop", "clamp"]
+Fit = Literal["drop", "keep"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def align_spans(
     Args:
         text: caption, as it is given to the processor.
         concepts: as :class:`ConceptPairs` gives them in ``extras["concepts"]``.
-        fit: ``"drop"`` leaves out spans behind the context length; ``"clamp"`` keeps every span of
-            which there are tokens, for :func:`verticlip.domains.medical.conceptclip.spans.clamp`.
+        fit: ``"drop"`` leaves out spans behind the context length; ``"keep"`` keeps every span of
+            which the whole text has tokens.
 
     Raises:
         InputError: an entry is neither characters nor tokens, or lies outside the text.
@@ -111,17 +111,18 @@ def collate_concepts(
     return _collate(records_extras, texts, processor, fit="drop")
 
 
-def collate_concepts_clamped(
+def collate_all_concepts(
     records_extras: Sequence[Mapping[str, Any]],
     texts: Sequence[str],
     processor: Processor,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Return what :func:`collate_concepts` does, with spans behind the text pulled into it.
+    """Return what :func:`collate_concepts` does, with the spans behind the context length as well.
 
-    Only for comparison with the published training code: such a span reads the end token or padding.
+    Only for comparison with the published training code, which keeps them; the objective then needs
+    ``beyond: last``.
     """
-    return _collate(records_extras, texts, processor, fit="clamp")
+    return _collate(records_extras, texts, processor, fit="keep")
 
 
 def _collate(
@@ -131,14 +132,12 @@ def _collate(
         raise InputError(f"{len(records_extras)} records and {len(texts)} texts; one text per record.")
     rows: list[tuple[TokenSpan, ...]] = []
     dropped: list[int] = []
-    length = int(processor("text", texts)["attention_mask"].sum(1).max()) if fit == "clamp" and texts else 0
     for row, (extras, text) in enumerate(zip(records_extras, texts, strict=True)):
         try:
             aligned = align_spans(text, extras.get("concepts") or (), processor, fit=fit)
         except InputError as error:
             raise InputError(f"row {row} of the batch: {error}") from error
-        spans = aligned.spans
-        rows.append(tuple(clamp(span, length) for span in spans) if fit == "clamp" else spans)
+        rows.append(aligned.spans)
         dropped.append(sum(aligned.dropped.values()))
     widest = max(map(len, rows), default=0)
     spans = torch.full((len(rows), widest, 2), -1, dtype=torch.int64)

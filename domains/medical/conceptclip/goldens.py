@@ -18,7 +18,7 @@ from ....core.objectives.streaming import Pairing, sigmoid_sum
 from ....core.processing import Processor
 from ....core.prompts import PromptSet
 from ....core.types import Batch, Outputs
-from .collate import collate_concepts_clamped
+from .collate import collate_all_concepts
 from .concepts import AnnotationRule, ConceptSet, concept_vectors, presence
 from .convert import convert
 from .losses import PatchConceptAlignment, best_patches, collect_concepts, pool_spans
@@ -79,8 +79,9 @@ def _towers(network: ConceptClip, inputs: Tensors) -> dict[str, Tensor]:
     text_raw, tokens = network.embed("text", texts, tokens=True)
     outputs = network(Batch({"image": images, "text": texts}), extras=EXTRAS)
     left, right = outputs.embeddings["image"], outputs.embeddings["text"]
-    pooled, exists = pool_spans(outputs.extras["text_concepts"], _clamped(inputs["span_positions"], outputs))
-    concepts = collect_concepts(outputs.extras["text_concepts"], _clamped(inputs["span_positions"], outputs))
+    states, spans = outputs.extras["text_concepts"], inputs["span_positions"]
+    pooled, exists = pool_spans(states, spans, beyond="last")
+    concepts = collect_concepts(states, spans, beyond="last")
     best, index = best_patches(outputs.extras["image_concepts"], concepts.vectors)
     scale, bias = outputs.extras["concept_scale"], outputs.extras["concept_bias"]
     return {
@@ -105,16 +106,13 @@ def _towers(network: ConceptClip, inputs: Tensors) -> dict[str, Tensor]:
     }
 
 
-def _clamped(spans: Tensor, outputs: Outputs) -> Tensor:
-    """Return stored spans as the reference reads them: pulled into the padded text."""
-    last = outputs.extras["text_concepts"].shape[1] - 2
-    start = spans[..., 0].clamp(max=last)
-    end = torch.maximum(spans[..., 1].clamp(max=last), start + 1)
-    return torch.where(spans[..., :1] < 0, -1, torch.stack([start, end], dim=-1))
-
-
 def _spans(processor: Processor, case_dir: Path) -> Tensor:
-    """Return the spans that the collate makes of the captions' characters, int64 [B, K, 2]."""
+    """Return the spans that the collate makes of the captions' characters, int64 [B, K, 2].
+
+    The training code, unlike the evaluation code, does not clean what it tokenizes.
+    """
+    text = cast("Any", processor.config.text).model_copy(update={"clean": "none"})
+    as_given = Processor(processor.config.model_copy(update={"text": text}), processor.tokenizer_json)
     captions = read_json(case_dir / "captions.json")["batch"]
     extras = [
         {
@@ -125,7 +123,7 @@ def _spans(processor: Processor, case_dir: Path) -> Tensor:
         for given in captions
     ]
     texts = [given["caption"] for given in captions]
-    return collate_concepts_clamped(extras, texts, processor)["concept_spans"]
+    return collate_all_concepts(extras, texts, as_given)["concept_spans"]
 
 
 def _zero_shot(
@@ -149,7 +147,8 @@ def _annotation(network: ConceptClip, processor: Processor, config: Config, inpu
     text = cast("Any", processor.config.text).model_copy(update={"context_length": asked["context_length"]})
     wider = Processor(processor.config.model_copy(update={"text": text}), processor.tokenizer_json)
     concepts = ConceptSet(**asked["template"], concepts=tuple(asked["concepts"]))
-    rule = AnnotationRule(asked["alpha"], None, "last_position")
+    # There the share is that of the whole picture; in zero-shot diagnosis it is that of the patches.
+    rule = AnnotationRule(1 - asked["alpha"], None, "last_position")
     vectors = concept_vectors(network, wider, concepts, rule)
     images = wider("image", list(inputs["annotation_raw_images"].numpy()))
     return presence(network, images, vectors, rule)[0].transpose(0, 1)
@@ -158,7 +157,9 @@ def _annotation(network: ConceptClip, processor: Processor, config: Config, inpu
 def _losses(network: ConceptClip, config: Config, inputs: Tensors, spans: Tensor) -> dict[str, Tensor]:
     given = {"image": {"pixels": inputs["images"]}, "text": _texts(inputs["token_ids"])}
     batch = Batch(given, extras={"concept_spans": spans})
-    objective = build_objective("conceptclip", {"weight": config["concept_loss_weight"]}, domain="medical")
+    objective = build_objective(
+        "conceptclip", {"weight": config["concept_loss_weight"], "beyond": "last"}, domain="medical"
+    )
     network.zero_grad(set_to_none=True)
     outputs = network(batch, extras=objective.needs.output_extras)
     parts = objective(outputs, batch)
@@ -184,9 +185,10 @@ def _losses(network: ConceptClip, config: Config, inputs: Tensors, spans: Tensor
 
 
 def _loss_values(network: ConceptClip, outputs: Outputs, batch: Batch, inputs: Tensors) -> dict[str, Tensor]:
-    plain = cast("PatchConceptAlignment", build_objective("pc_align", domain="medical"))
+    last = {"beyond": "last"}
+    plain = cast("PatchConceptAlignment", build_objective("pc_align", last, domain="medical"))
     # One score at a time has to give what one block gives.
-    pieces = cast("PatchConceptAlignment", build_objective("pc_align", {"budget": 1}, domain="medical"))
+    pieces = cast("PatchConceptAlignment", build_objective("pc_align", {**last, "budget": 1}, domain="medical"))
     value = plain(outputs, batch)["loss"]
     got = {
         "loss_pc_align": value,
@@ -195,14 +197,14 @@ def _loss_values(network: ConceptClip, outputs: Outputs, batch: Batch, inputs: T
     }
     spans = batch.extras["concept_spans"]
     if bool((spans[..., 0] >= 0).any(dim=1).all()):
-        joined = build_objective("pc_align", {"reduction": "lse"}, domain="medical")
+        joined = build_objective("pc_align", {**last, "reduction": "lse"}, domain="medical")
         got["loss_pc_lse_variant"] = joined(outputs, batch)["loss"]
     theirs = network(
         Batch({"image": {"pixels": inputs["other_images"]}, "text": _texts(inputs["other_token_ids"])}),
         extras=EXTRAS,
     )
     others = collect_concepts(
-        theirs.extras["text_concepts"], _clamped(inputs["other_span_positions"], theirs)
+        theirs.extras["text_concepts"], inputs["other_span_positions"], beyond="last"
     )
     got["loss_pc_negative_shard"] = plain.between(outputs, others, paired=False)
     image, text = outputs.embeddings["image"], theirs.embeddings["text"]

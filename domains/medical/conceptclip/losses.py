@@ -33,6 +33,7 @@ from ....core.objectives.pairwise import Sigmoid
 from ....core.types import Batch, Outputs
 
 Reduction = Literal["max", "lse"]
+Beyond = Literal["error", "last"]
 
 DEFAULT_BUDGET = 1 << 24
 """Scores held at once (64 MiB in float32) while the best patch of each concept is looked for."""
@@ -53,15 +54,17 @@ class Concepts:
     caption: Tensor
 
 
-def pool_spans(text_concepts: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
+def pool_spans(text_concepts: Tensor, spans: Tensor, *, beyond: Beyond = "error") -> tuple[Tensor, Tensor]:
     """Return the mean token vector of each span, float [B, K, D], and which spans exist, bool [B, K].
 
     Args:
         text_concepts: float [B, L, D], one vector per position; position 0 is the start token.
         spans: int64 [B, K, 2], [start, end) counted without the start token; -1 where there is none.
+        beyond: ``"last"`` reads the last position in place of every one behind it, as the published
+            training code does: an end token or padding, once for each token that is not there.
 
     Raises:
-        InputError: shapes disagree, a span is empty or reaches past the text.
+        InputError: shapes disagree, a span is empty, or it reaches past the text (``"error"``).
     """
     if spans.ndim != 3 or spans.shape[2] != 2 or len(spans) != len(text_concepts):
         raise InputError(
@@ -71,22 +74,25 @@ def pool_spans(text_concepts: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
     start, end = spans.unbind(dim=-1)
     exists = start >= 0
     length = text_concepts.shape[1]
-    bad = (exists & ((end <= start) | (end + 1 > length))).nonzero()
+    outside = (end + 1 > length) & (beyond == "error")
+    bad = (exists & ((end <= start) | outside)).nonzero()
     if len(bad):
         row, which = bad[0].tolist()
         raise InputError(
             f"concept_spans: caption {row}, span {which} is {spans[row, which].tolist()}; the text has "
-            f"{length - 1} positions after the start token. Drop or clamp spans that do not fit."
+            f"{length - 1} positions after the start token. Drop spans that do not fit."
         )
     position = torch.arange(length, device=spans.device)
-    inside = (position > start[..., None]) & (position <= end[..., None]) & exists[..., None]
-    weights = inside.to(text_concepts.dtype) / inside.sum(-1, keepdim=True).clamp(min=1)
-    return weights @ text_concepts, exists
+    times = ((position > start[..., None]) & (position <= end[..., None])).to(text_concepts.dtype)
+    # The last position stands for itself and for all tokens of the span behind it.
+    times[..., -1] = (end - start.clamp(min=length - 2)).clamp(min=0).to(times)
+    times = times * exists[..., None]
+    return times / times.sum(-1, keepdim=True).clamp(min=1) @ text_concepts, exists
 
 
-def collect_concepts(text_concepts: Tensor, spans: Tensor) -> Concepts:
+def collect_concepts(text_concepts: Tensor, spans: Tensor, *, beyond: Beyond = "error") -> Concepts:
     """Return the unit concept vectors of a batch; arguments and errors as in :func:`pool_spans`."""
-    pooled, exists = pool_spans(text_concepts, spans)
+    pooled, exists = pool_spans(text_concepts, spans, beyond=beyond)
     return Concepts(F.normalize(pooled[exists], dim=-1), exists.nonzero()[:, 0])
 
 
@@ -178,6 +184,8 @@ class PatchConceptAlignment(Objective):
             of every other process are negatives, divided by that process's own ``Nc`` (``"max"``), so
             the value depends on how a batch is spread over processes.
         budget: scores held at once, see :func:`best_patches`.
+        beyond: what a span behind the text is, see :func:`pool_spans`. ``"last"`` is only for
+            comparison with the published training code, with the collate ``concept_spans_all``.
 
     Returns ``{"loss", "pc_align"}``. Reads ``batch.extras["concept_spans"]`` int64 [B, K, 2], see
     :func:`pool_spans`, and the concept outputs of the ``conceptclip`` architecture.
@@ -195,6 +203,7 @@ class PatchConceptAlignment(Objective):
         reduction: Reduction = "max",
         exchange: Exchange = "bidir",
         budget: int = DEFAULT_BUDGET,
+        beyond: Beyond = "error",
     ) -> None:
         super().__init__()
         if weight < 0:
@@ -204,6 +213,7 @@ class PatchConceptAlignment(Objective):
         self.weight, self.budget = float(weight), budget
         self.reduction: Reduction = reduction
         self.exchange: Exchange = exchange
+        self.beyond: Beyond = beyond
 
     def compute(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Return the part ``pc_align``, already weighted."""
@@ -215,7 +225,7 @@ class PatchConceptAlignment(Objective):
         patches, states = outputs.extras["image_concepts"], outputs.extras["text_concepts"]
         if len(patches) != len(states):
             raise InputError(f"{len(patches)} images and {len(states)} captions; they come in pairs.")
-        own = collect_concepts(states, spans)
+        own = collect_concepts(states, spans, beyond=self.beyond)
         total = _nothing(outputs)
         if len(own.vectors):
             total = total + self.between(outputs, own, paired=True)
@@ -265,8 +275,9 @@ class ConceptClipLoss(PatchConceptAlignment):
         reduction: Reduction = "max",
         exchange: Exchange = "bidir",
         budget: int = DEFAULT_BUDGET,
+        beyond: Beyond = "error",
     ) -> None:
-        super().__init__(weight, reduction=reduction, exchange=exchange, budget=budget)
+        super().__init__(weight, reduction=reduction, exchange=exchange, budget=budget, beyond=beyond)
         self._pairs = Sigmoid(exchange)
 
     def compute(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:

@@ -98,15 +98,6 @@ def fits(span: TokenSpan, processor: Processor) -> bool:
     return text is None or span[1] <= text.context_length - 2
 
 
-def clamp(span: TokenSpan, length: int) -> TokenSpan:
-    """Return a span pulled into a text of ``length`` positions, as the published training code does.
-
-    Only for comparison with it: a span beyond the text then reads the end token or padding.
-    """
-    start = min(span[0], length - 2)
-    return start, max(min(span[1], length - 2), start + 1)
-
-
 @functools.lru_cache(maxsize=8)
 def _matcher(phrases: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
     known: dict[str, str] = {}

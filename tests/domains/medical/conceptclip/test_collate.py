@@ -13,7 +13,7 @@ from verticlip.core.types import Batch
 from verticlip.domains.medical.conceptclip.collate import (
     align_spans,
     collate_concepts,
-    collate_concepts_clamped,
+    collate_all_concepts,
     report_spans,
 )
 from verticlip.domains.medical.conceptclip.pairs import read_concept_jsonl
@@ -41,9 +41,9 @@ def test_the_collate_gives_token_spans(tmp_path, processor):
     got = collate_concepts([row["extras"] for row in rows], texts, processor)
     assert got["concept_spans"].tolist() == [[[4, 6], [8, 10]], [[-1, -1]] * 2, [[-1, -1]] * 2]
     assert got["concept_dropped"].tolist() == [0, 0, 1]
-    clamped = collate_concepts_clamped([row["extras"] for row in rows], texts, processor)
-    assert clamped["concept_spans"][2].tolist() == [[22, 23], [-1, -1]]
-    assert clamped["concept_dropped"].tolist() == [0, 0, 0]
+    every = collate_all_concepts([row["extras"] for row in rows], texts, processor)
+    assert every["concept_spans"][2].tolist() == [[30, 31], [-1, -1]]
+    assert every["concept_dropped"].tolist() == [0, 0, 0]
     empty = collate_concepts([{}, {}], ["a", "b"], processor)
     assert empty["concept_spans"].shape == (2, 0, 2)
     assert room("medical").function("collates", "concept_spans") is collate_concepts

@@ -6,7 +6,6 @@ from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.processing import Processor
 from verticlip.domains.medical.conceptclip.spans import (
     TokenLocator,
-    clamp,
     fits,
     match_phrases,
     phrase_positions,
@@ -103,13 +102,9 @@ def test_phrases_in_token_ids(processor):
         phrase_positions(ids, ["nodule lung", "mri"], processor)
 
 
-def test_fitting_and_clamping(processor):
+def test_fitting(processor):
     assert fits((20, 22), processor)
     assert not fits((20, 23), processor)
-    # As published: both ends are pulled to the last position, which then is read alone.
-    assert clamp((30, 32), 24) == (22, 23)
-    assert clamp((5, 7), 24) == (5, 7)
-    assert clamp((21, 40), 24) == (21, 22)
 
 
 def test_tokenizers_that_cannot_tell_are_refused(processor):
