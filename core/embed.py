@@ -125,12 +125,12 @@ def list_files(source: str | Path) -> list[tuple[str, Path]]:
         InputError: no such file or folder.
         DataError: nothing in it, or a manifest that cannot be used or names parts of files.
     """
+    from .data.files import files_below
     from .data.manifest import Manifest
 
     source = Path(source)
     if source.is_dir():
-        paths = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
-        visible = [path for path in paths if not any(part.startswith(".") for part in path.parts)]
+        visible = sorted(Path(name) for name in files_below(source) if (source / name).is_file())
         if not visible:
             raise DataError(f"{source}: the folder holds no files.")
         return [(path.as_posix(), source / path) for path in visible]

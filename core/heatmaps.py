@@ -260,6 +260,12 @@ class HeatMap:
         y, x = peak_of(self.values.numpy())
         return x, y
 
+    @property
+    def contrast(self) -> float:
+        """Largest minus smallest value; a map without contrast does not say where."""
+        values = self.values[torch.isfinite(self.values)]
+        return float(values.max() - values.min()) if len(values) else 0.0
+
     def boxes(self, threshold: float, min_area: int = 1) -> list[tuple[int, int, int, int, float]]:
         """Return (x0, y0, x1, y1, mean value) of each connected region above ``threshold``, best first.
 
@@ -330,6 +336,7 @@ class HeatMap:
             "phrase": self.phrase,
             "score": self.score,
             "peak": None if x is None or y is None else {"x": x, "y": y, "value": float(self.values[y, x])},
+            "contrast": self.contrast,
             "size": list(self.values.shape),
             "seen": None if seen is None else list(seen),
             "value_range": list(self.value_range),

@@ -12,7 +12,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: full name of the package.
-        homes: {public name: module below ``package`` that defines it}.
+        homes: {public name: module below ``package`` that defines it}; a leading dot starts beside
+            ``package`` instead.
 
     Example:
         >>> lazy_names("verticlip.core", {"ConfigError": "errors"})("ConfigError").__name__
@@ -24,6 +25,6 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
             raise AttributeError(
                 f"module {package!r} has no attribute {name!r}; it has: {', '.join(sorted(homes))}"
             )
-        return getattr(import_module(f"{package}.{homes[name]}"), name)
+        return getattr(import_module(f".{homes[name]}", package), name)
 
     return __getattr__

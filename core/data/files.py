@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
+import os
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from ..errors import InputError, LimitError
 from ..limits import DEFAULT
@@ -13,11 +14,14 @@ _PILLOW_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 def inside(root: Path, path: str) -> str:
     """Return ``path`` relative to ``root`` with forward slashes.
 
+    Links below ``root`` are followed like plain files and folders, and keep the name they have there:
+    data sets are often linked into one folder. A path can leave the root only where its owner linked it.
+
     Args:
-        root: resolved folder. path: relative, or absolute and inside ``root``.
+        root: the folder. path: relative, or absolute and below ``root`` as written, links aside.
 
     Raises:
-        InputError: a URL, a path outside ``root`` (also through a link), or one that is not portable.
+        InputError: a URL, a path outside ``root``, or one that is not portable.
     """
     if "://" in path or path.lower().startswith("pipe:"):
         raise InputError(f"{path[:200]!r} is a URL; manifests name local files only. Download it first.")
@@ -25,17 +29,53 @@ def inside(root: Path, path: str) -> str:
         raise InputError(f"{path[:200]!r} is not a portable path; use forward slashes and no drive letter.")
     if not path.strip():
         raise InputError("The path is empty.")
-    outside = f"{path[:200]!r} leaves the data folder {root}. Move the file inside or pass another root."
-    if ".." in path.split("/"):
-        raise InputError(outside)
+    below = _below(root, Path(path)) if path.startswith("/") else PurePosixPath(path)
+    if below is None or ".." in below.parts:
+        raise InputError(
+            f"{path[:200]!r} leaves the data folder {root}. Move or link the file into it, or pass another root."
+        )
+    return below.as_posix()
+
+
+def _below(root: Path, path: Path) -> PurePath | None:
+    """Return an absolute path relative to ``root``, also where the two spell the root differently."""
+    if path.is_relative_to(root):
+        return path.relative_to(root)
     try:
-        target = (root / path).resolve()
+        known = root.resolve()
+        # From the top: what follows the root stays as it is written, links included.
+        above = next((one for one in reversed(path.parents) if one.resolve() == known), None)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path[:200]!r} cannot be resolved ({error}).") from error
-    if not target.is_relative_to(root):
-        raise InputError(outside)
-    # Links inside the folder keep their own name, so that two links to one file stay two rows.
-    return (target.relative_to(root) if path.startswith("/") else PurePosixPath(path)).as_posix()
+        raise InputError(f"{str(path)[:200]!r} cannot be resolved ({error}).") from error
+    return None if above is None else path.relative_to(above)
+
+
+def files_below(folder: Path) -> list[str]:
+    """Return the paths of all files below ``folder``, relative with forward slashes, sorted.
+
+    Hidden files and folders are left out. Linked folders are entered, except one that leads back to a
+    folder on the way to it.
+    """
+    found: list[str] = []
+    on_the_way: dict[str, frozenset[tuple[int, int]]] = {str(folder): frozenset({_identity(folder)})}
+    for here, folders, names in os.walk(folder, followlinks=True):
+        above = on_the_way.pop(here)
+        entered = []
+        for name in sorted(name for name in folders if name[0] != "."):
+            path = os.path.join(here, name)
+            identity = _identity(path)
+            if identity not in above:
+                entered.append(name)
+                on_the_way[path] = above | {identity}
+        folders[:] = entered
+        relative = PurePath(here).relative_to(folder)
+        found += [(relative / name).as_posix() for name in names if name[0] != "."]
+    return sorted(found)
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def check_readable(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,7 +13,7 @@ from typing import Any
 from ..errors import DataError, InputError, VerticlipError
 from ..files import atomic_path
 from ..limits import DEFAULT, Limits
-from .files import check_header, inside
+from .files import check_header, files_below, inside
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ class Manifest:
     """Records of one data set below one root folder.
 
     Attributes:
-        root: resolved folder that every record's path starts from; never saved.
+        root: absolute folder that every record's path starts from, links in it as written; never saved.
         records: rows, unique by id.
         problems: inputs that were left out when the manifest was made.
     """
@@ -173,8 +172,8 @@ class Manifest:
         """Return a manifest of a labelled folder: ``root/<class>/...`` or ``root/<split>/<class>/...``.
 
         The second form is used when every folder under ``root`` is called train, val, valid,
-        validation or test. Hidden files are skipped; empty, unreadable and misplaced files go to
-        ``problems``. The result does not depend on the order of the file system.
+        validation or test. Hidden files are skipped, links followed; empty, unreadable and misplaced
+        files go to ``problems``. The result does not depend on the order of the file system.
 
         Args:
             root: the folder.
@@ -188,7 +187,7 @@ class Manifest:
             >>> Manifest.from_folder("photos").report().classes  # doctest: +SKIP
             {'train': {'cat': 120, 'dog': 110}, 'val': {'cat': 30, 'dog': 28}}
         """
-        folder = Path(root).resolve()
+        folder = Path(root).absolute()
         if not folder.is_dir():
             raise DataError(f"{root}: no such folder. Expected one folder per class inside it.")
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
@@ -202,7 +201,7 @@ class Manifest:
         depth = 1 if split_names else 0
         rows: list[tuple[str, dict[str, Any]]] = []
         misplaced: list[Problem] = []
-        for path in _files(folder):
+        for path in files_below(folder):
             limits.check("manifest_rows", len(rows) + 1, what=f"{root}: files")
             parts = path.split("/")
             if len(parts) < depth + 2:
@@ -290,7 +289,7 @@ def build(
         source: the file or folder in messages about the whole.
         problems: already found; those of ``check`` are added.
     """
-    folder = Path(root).resolve()
+    folder = Path(root).absolute()
     records: list[Record] = []
     refused = list(problems)
     seen: dict[str, str] = {}
@@ -334,13 +333,3 @@ def _record(values: Mapping[str, Any], root: Path, limits: Limits) -> Record:
         parts = (given.get("path") or given["text"], given.get("locator"))
         given["id"] = "#".join(part for part in parts if part)
     return Record(**given)
-
-
-def _files(folder: Path) -> Iterator[str]:
-    """Relative paths of all files below ``folder``, sorted, without hidden ones."""
-    found = []
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        relative = Path(here).relative_to(folder)
-        found += [(relative / name).as_posix() for name in names if name[0] != "."]
-    yield from sorted(found)

@@ -11,30 +11,26 @@ Example::
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from ...core.lazy import lazy_names
 
 _HOMES = {
-    "DeidentifyOptions": "deidentify",
-    "ImageOptions": "records",
-    "MedicalImage": "records",
-    "MedicalImageError": "errors",
-    "MedicalVolume": "records",
-    "deidentify": "export",
-    "inspect": "inspect",
-    "load_image": "image",
-    "load_series": "series",
-    "load_volume": "volume",
-    "resample": "resample",
-    "windows": "windows",
+    "DeidentifyOptions": "loaders.deidentify",
+    "ImageOptions": "loaders.records",
+    "MedicalImage": "loaders.records",
+    "MedicalImageError": "loaders.errors",
+    "MedicalVolume": "loaders.records",
+    "deidentify": "loaders.export",
+    "inspect": "loaders.inspect",
+    "load_image": "loaders.image",
+    "load_series": "loaders.series",
+    "load_volume": "loaders.volume",
+    "resample": "loaders.resample",
+    "windows": "loaders.windows",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
-    return getattr(importlib.import_module(f".loaders.{_HOMES[name]}", __package__), name)
+# The loaders are siblings of this module, not below it.
+__getattr__ = lazy_names(__name__.rpartition(".")[0], _HOMES)
 
 
 def __dir__() -> list[str]:

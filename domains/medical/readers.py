@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ...core.data.files import files_below
 from ...core.errors import DataError, nearest
 from ...core.limits import DEFAULT, Limits
 from .loaders.arrays import array_shapes, read_npz_array
@@ -90,7 +91,7 @@ def read_voc_boxes(
         DataError: no xml file, an image is missing, a label that no box has, or a damaged or unsafe xml.
     """
     path, folder = Path(path), label_of(path, show_paths=show_paths)
-    files = sorted(path.rglob("*.xml"))
+    files = sorted(path / name for name in (files_below(path) if path.is_dir() else ()) if name.endswith(".xml"))
     if not files:
         raise DataError(f"{folder}: no .xml files here. Give the folder with images and Pascal-VOC boxes.")
     records: list[Record] = []

@@ -199,3 +199,10 @@ def test_messages(tmp_path: Path):
             tmp_path / "x.png", torch.zeros(1, 3, 3), limits=Limits(pixels=4)
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_contrast_is_the_span_of_what_was_seen() -> None:
+    values = torch.tensor([[0.25, float("nan")], [0.75, 0.5]])
+    heat = HeatMap(values, "x", 0.0, values, (-1.0, 1.0))
+    assert heat.contrast == pytest.approx(0.5)
+    assert heat.to_dict()["contrast"] == pytest.approx(0.5)

@@ -35,7 +35,7 @@ def read_reports(
         LimitError: the file has too many lines, or one is too long.
     """
     path = Path(path)
-    root = (path.parent if images is None else path.parent / images).resolve()
+    root = (path.parent if images is None else path.parent / images).absolute()
     records = [_record(row, root, where) for where, row in _rows(path, limits)]
     if not records:
         raise DataError(f"{path.name}: no studies. Write one JSON object per line.")

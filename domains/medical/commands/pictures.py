@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +41,8 @@ MAPS_FILE, COMPARISON_FILE = "maps.jsonl", "comparison.json"
 _RESHAPING = ("box", "size")
 """Loader options after which the pixels are not those of the file."""
 _MOST_BOXES = 10
+_FLAT = 0.05
+"""A map whose values span less than this share of what is possible gets a note."""
 
 
 def ground(
@@ -214,6 +217,12 @@ class _Maps:
             row = {**one.to_dict(), "threshold": threshold, "boxes": named, "overlay": str(path)}
             self.rows.append(row)
             self._show(row)
+            low, high = one.value_range
+            if math.isfinite(high - low) and one.contrast < _FLAT * (high - low):
+                say(
+                    f"note: {row['overlay']}: values differ by {one.contrast:.2g} only; this map does not say "
+                    "where."
+                )
 
     def _show(self, row: Mapping[str, Any]) -> None:
         if self.as_json:

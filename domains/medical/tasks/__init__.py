@@ -28,6 +28,16 @@ _HOMES = {
     "ground_each": "grounding",
     "read_bags": "bags",
     "save_attention": "bags",
+    "annotate": ".conceptclip.concepts",
+    "concept_set": ".conceptclip.concepts",
+    "classify_findings": ".conceptclip.scoring",
+    "explain": ".conceptclip.bottleneck",
+    "fit_bottleneck": ".conceptclip.bottleneck",
+    "compare": ".biovil.compare",
+    "fill_mask": ".biovil.similarity",
+    "zero_shot": ".biovil.similarity",
+    "CaptionBank": ".unimed.captions",
+    "make_pairs": ".unimed.captions",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ....core.data.files import files_below
 from ....core.errors import DataError, nearest
 from ....core.limits import DEFAULT, Limits
 from ....core.prompts import normalize_label
@@ -192,9 +193,9 @@ class _Finder:
     """
 
     def __init__(self, root: Path, table_folder: Path) -> None:
-        self._root = root.resolve()
+        self._root = root
         bases = [root, table_folder, table_folder.parent, root / "images", table_folder / "images"]
-        self._bases = [base for base in dict.fromkeys(bases) if base.resolve().is_relative_to(self._root)]
+        self._bases = [base for base in dict.fromkeys(bases) if base.is_relative_to(root)]
         self._last: tuple[Path, int] | None = None
 
     def __call__(self, named: str) -> Path:
@@ -206,15 +207,13 @@ class _Finder:
         for base, cut in tries:
             file = base.joinpath(*parts[cut:])
             if cut < len(parts) and file.is_file():
-                if not file.resolve().is_relative_to(self._root):
-                    raise self._outside(named)
                 self._last = (base, cut)
                 return file
         return self._bases[0].joinpath(*parts)
 
     def _outside(self, named: str) -> DataError:
         return DataError(
-            f"{named!r:.80} leaves the data folder {self._root}. Move the file inside or pass a wider folder."
+            f"{named!r:.80} leaves the data folder {self._root}. Move or link the file into it, or pass a wider folder."
         )
 
 
@@ -271,9 +270,9 @@ def _folders(base: Path, depth: int) -> list[Path]:
 
 def _images(folder: Path, limits: Limits) -> list[Path]:
     files = [
-        path
-        for path in (folder.rglob("*") if folder.is_dir() else ())
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.name[0] != "."
+        folder / name
+        for name in (files_below(folder) if folder.is_dir() else ())
+        if (folder / name).suffix.lower() in IMAGE_SUFFIXES and (folder / name).is_file()
     ]
     limits.check("manifest_rows", len(files), what=f"{folder.name}: files")
     return sorted(files)

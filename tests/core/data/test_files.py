@@ -33,14 +33,39 @@ def test_paths_inside_are_kept_relative(root: Path):
     assert inside(root, "a..b/c..png") == "a..b/c..png"
 
 
-def test_links_inside_keep_their_name_and_links_outside_are_refused(root: Path, tmp_path: Path):
-    (tmp_path / "secret.txt").write_text("x")
-    (root / "real.txt").write_text("x")
-    (root / "good").symlink_to(root / "real.txt")
-    (root / "bad").symlink_to(tmp_path / "secret.txt")
-    assert inside(root, "good") == "good"
-    with pytest.raises(InputError, match=r"'bad' leaves the data folder .*pass another root"):
-        inside(root, "bad")
+def test_links_keep_the_name_they_have_in_the_folder(root: Path, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text("x")
+    (root / "file").symlink_to(tmp_path / "elsewhere" / "a.txt")
+    (root / "set").symlink_to(tmp_path / "elsewhere")
+    assert inside(root, "file") == "file"
+    assert inside(root, "set/a.txt") == "set/a.txt"
+    assert inside(root, str(root / "set" / "a.txt")) == "set/a.txt"
+    for path in ("set/../a.txt", str(root / "set" / ".." / "a.txt"), str(tmp_path / "elsewhere" / "a.txt")):
+        with pytest.raises(InputError, match=r"leaves the data folder .*Move or link the file into it"):
+            inside(root, path)
+
+
+def test_a_root_that_is_spelled_in_two_ways_is_one_root(root: Path, tmp_path: Path):
+    (root / "b.txt").write_text("x")
+    (tmp_path / "alias").symlink_to(root)
+    assert inside(root, str(tmp_path / "alias" / "b.txt")) == "b.txt"
+    assert inside(tmp_path / "alias", str(root / "b.txt")) == "b.txt"
+    assert inside(root / ".." / root.name, str(root / ".." / root.name / "b.txt")) == "b.txt"
+    with pytest.raises(InputError, match="leaves the data folder"):
+        inside(tmp_path / "alias", str(tmp_path / "elsewhere"))
+
+
+def test_linked_folders_are_walked_and_loops_are_not(root: Path, tmp_path: Path):
+    for name in ("a", "b", ".hidden"):
+        (tmp_path / "elsewhere" / name).mkdir(parents=True)
+        (tmp_path / "elsewhere" / name / "1.txt").write_text("x")
+    (root / "set").symlink_to(tmp_path / "elsewhere")
+    (root / "again").symlink_to(tmp_path / "elsewhere" / "a")
+    (tmp_path / "elsewhere" / "b" / "up").symlink_to(root)
+    (root / "self").symlink_to(root)
+    (root / "0.txt").write_text("x")
+    assert files_below(root) == ["0.txt", "again/1.txt", "set/a/1.txt", "set/b/1.txt"]
 
 
 @pytest.mark.parametrize(
