@@ -91,8 +91,10 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger(__package__).setLevel(logging.INFO)
-    # Each retry would be told twice; what failed in the end is our own one line.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if not debug:
+        # Each retry would be told twice; what failed in the end is our own one line. The library reads
+        # this when it is imported and would undo a level set before.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     warnings.showwarning = lambda message, *_, **__: say(f"note: {' '.join(str(message).split())}")
     # Pillow warns at half of its limit; the package's own ceiling decides.
     warnings.filterwarnings("ignore", message=r"Image size .* exceeds limit")

@@ -197,7 +197,8 @@ class ImageProcessing(Config):
     resize: Literal["shortest", "longest", "squash"] = "shortest"
     """``shortest``: short side to ``short_side`` then centre crop; ``longest``: pad to square; ``squash``."""
     short_side: int | None = Field(default=None, ge=1, le=4096)
-    """With ``shortest``: short side before the centre crop of ``size``; None is ``size``."""
+    """With ``shortest``: short side before the centre crop of ``size``; None is ``size``. A picture
+    smaller than the crop is put in the middle of black."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     resampler: Literal["torch", "pillow"] = "torch"
     """``pillow`` rounds to 8 bits and resizes with Pillow, as most published weights were trained."""
@@ -222,8 +223,8 @@ class ImageProcessing(Config):
             )
         if any(value <= 0 for value in self.std):
             raise ValueError(f"std must be positive, got {self.std}")
-        if self.short_side is not None and (self.resize != "shortest" or self.short_side < self.size):
-            raise ValueError(f"short_side {self.short_side} needs resize 'shortest' and a size no larger")
+        if self.short_side is not None and self.resize != "shortest":
+            raise ValueError(f"short_side {self.short_side} needs resize 'shortest', not {self.resize!r}")
         return self
 
 

@@ -385,6 +385,10 @@ def _resize(pixels: Tensor, config: ImageProcessing, *, limits: Limits, name: st
     limits.check("pixels", short_side * long_side, what=f"{name}: pixels after resizing {height} x {width}")
     new = (short_side, long_side) if height <= width else (long_side, short_side)
     pixels = _interpolate(pixels, *new, config)
+    down, right = max(0, size - new[0]), max(0, size - new[1])
+    if down or right:
+        pixels = F.pad(pixels, (right // 2, right - right // 2, down // 2, down - down // 2))
+        new = pixels.shape[1], pixels.shape[2]
     top, left = round((new[0] - size) / 2), round((new[1] - size) / 2)
     return pixels[:, top : top + size, left : left + size]
 

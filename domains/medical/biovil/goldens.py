@@ -77,12 +77,22 @@ def replay_image_encoder(
             **_stage_means(network, inputs["image"]),
         }
         if any(config.get("dilation_variant") or ()):
-            dilated = network.dilated().image_states(given)
+            dilated = network.dilated(_dilated_stages(config)).image_states(given)
             outputs["patch_embeddings_dilated"] = dilated.patches
             outputs["projected_global_embedding_dilated"] = dilated.embedding
         if network.options.classifier is not None:
             outputs["class_logits"] = network.class_logits(given)
     return outputs
+
+
+def _dilated_stages(config: Mapping[str, Any]) -> int:
+    """Return how many of the last stages a case dilates."""
+    flags = [bool(flag) for flag in config["dilation_variant"]]
+    if flags != sorted(flags) or sum(flags) > 2:
+        raise InputError(
+            f"dilation_variant {config['dilation_variant']}: only the last or the last two stages can be dilated."
+        )
+    return sum(flags)
 
 
 def _stage_means(network: BioViL, pixels: Tensor) -> dict[str, Tensor]:

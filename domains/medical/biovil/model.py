@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 IGNORED_LABEL = -100
 """At places of ``mlm_labels`` that are not predicted."""
-DILATED_STRIDE = 16
+STRIDE = 32
 
 
 class BioViLOptions(Config):
@@ -92,9 +92,7 @@ class BioViL(ContrastiveModel):
         if isinstance(text, BertTower):
             if self.options.joint_space:
                 hidden = text.projection_hidden or config.embed_dim
-                self.projections["text"] = TextProjection(
-                    text.width, config.embed_dim, hidden=hidden, eps=text.layer_norm_eps
-                )
+                self.projections["text"] = TextProjection(text.width, config.embed_dim, hidden=hidden)
             self.masked_words = MaskedWordHead(text) if self.options.masked_words else None
 
     def _check(self) -> None:
@@ -242,22 +240,28 @@ class BioViL(ContrastiveModel):
         maps = torch.einsum("bdhw,pd->bphw", F.normalize(states.projected, dim=1), texts)
         return maps, F.normalize(states.embedding, dim=-1) @ texts.T
 
-    def dilated(self) -> BioViL:
+    def dilated(self, stages: int = 1) -> BioViL:
         """Return this model with a grid twice as fine, sharing its weights.
 
         The last stage keeps its stride at one and looks two pixels apart instead, so that 480 pixels
         give 30 x 30 patches. Weights are the same objects: what is trained in one is trained in both.
 
+        Args:
+            stages: how many of the last stages, 1 or 2; each doubles the grid.
+
         Raises:
             InputError: a BioViL-T, whose comparison has a fixed grid; a network of basic blocks.
+            ConfigError: another number of stages.
         """
+        if stages not in (1, 2):
+            raise ConfigError(f"stages must be 1 or 2, the last stages to dilate; got {stages!r}.")
         tower, name = self.image_tower, self.config.name
         if tower.temporal is not None:
             raise InputError(f"{name}: its temporal encoder has a fixed grid. Use a BioViL for a finer one.")
         if not hasattr(tower.trunk.layer4[0], "conv3"):
             raise InputError(f"{name}: a finer grid needs bottleneck blocks, as resnet50 has them.")
         image = cast("TimmTower", self.config.towers["image"])
-        options = {**image.options, "output_stride": DILATED_STRIDE}
+        options = {**image.options, "output_stride": STRIDE >> stages}
         towers = {**self.config.towers, "image": image.model_copy(update={"options": options})}
         with torch.device("meta"):
             twin = BioViL(self.config.model_copy(update={"towers": towers}))

@@ -27,10 +27,13 @@ class TextProjection(nn.Module):
     Linear, exact GELU, layer norm, linear; there is no tanh pooler before it. Not normalized.
     """
 
-    def __init__(self, width: int, embed_dim: int, *, hidden: int, eps: float) -> None:
+    eps = 1e-12
+    """Of the layer norm; a constant of the reference, whatever the text tower has."""
+
+    def __init__(self, width: int, embed_dim: int, *, hidden: int) -> None:
         super().__init__()
         self.dense_to_hidden = nn.Linear(width, hidden)
-        self.norm = nn.LayerNorm(hidden, eps)
+        self.norm = nn.LayerNorm(hidden, self.eps)
         self.dense_to_output = nn.Linear(hidden, embed_dim)
         _start(self)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from verticlip.core.data import check_decodes, check_header, check_readable
-from verticlip.core.data.files import inside
+from verticlip.core.data.files import files_below, inside
 from verticlip.core.errors import InputError, LimitError
 from verticlip.core.limits import Limits
 

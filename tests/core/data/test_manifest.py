@@ -93,11 +93,17 @@ def test_a_truncated_image_is_found_by_the_thorough_check(folder: Path):
     assert "damaged image" in problem.reason
 
 
-def test_links_out_of_the_folder_are_refused(folder: Path, tmp_path: Path):
-    picture(tmp_path / "secret.png")
-    (folder / "cat" / "link.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(InputError, match=r"cat/link.png: 'cat/link.png' leaves the data folder"):
-        Manifest.from_folder(folder)
+def test_linked_files_and_folders_are_read_under_the_name_of_the_link(folder: Path, tmp_path: Path):
+    before = {record.path for record in Manifest.from_folder(folder)}
+    picture(tmp_path / "elsewhere" / "1.png")
+    (folder / "cat" / "link.png").symlink_to(tmp_path / "elsewhere" / "1.png")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    manifest = Manifest.from_folder(folder)
+    assert {record.path for record in manifest} == before | {"cat/link.png", "linked/1.png"}
+    files = [manifest.file_of(record) for record in manifest]
+    assert all(file.is_relative_to(folder) and file.is_file() for file in files)
+    (tmp_path / "alias").symlink_to(folder)
+    assert Manifest.from_folder(tmp_path / "alias").records == manifest.records
 
 
 def test_order_of_the_file_system_does_not_matter(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -107,13 +113,13 @@ def test_order_of_the_file_system_does_not_matter(folder: Path, monkeypatch: pyt
     before = Manifest.from_folder(folder)
     walk = os.walk
 
-    def shuffled(top: Path):
-        for here, folders, names in walk(top):
+    def shuffled(top: Path, **options: bool):
+        for here, folders, names in walk(top, **options):
             random.Random(1).shuffle(folders)
             names.reverse()
             yield here, folders, names
 
-    monkeypatch.setattr("verticlip.core.data.manifest.os.walk", shuffled)
+    monkeypatch.setattr("verticlip.core.data.files.os.walk", shuffled)
     assert Manifest.from_folder(folder) == before
 
 
