@@ -54,6 +54,8 @@ READERS = {
     "report_jsonl": "biovil.reports:read_reports",
     "concept_jsonl": "conceptclip.pairs:read_concept_jsonl",
     "caption_bank": "unimed.captions:read_caption_bank",
+    "captioned_npz": "unimed.captioned:read_captioned_npz",
+    "captioned_boxes": "unimed.captioned:read_captioned_boxes",
     "unimed_annotations": "unimed.annotations:read_annotations",
 }
 """{dataset layout: "module:function"}."""

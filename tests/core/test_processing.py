@@ -253,3 +253,29 @@ def test_fit_box_is_what_fit_image_looks_at(resize: str):
     assert plain.fit_box(image) == (0, 0, 80, 60)
     assert torch.equal(trimming.fit_image(image), plain.fit_image(image[:, 10:50, 20:75]))
     assert trimming.fit_box(torch.zeros(1, 60, 80)) == (0, 0, 80, 60)
+
+
+@pytest.mark.parametrize("size", [(9, 30), (30, 9), (20, 20), (200, 13), (21, 20)])
+def test_a_picture_smaller_than_the_crop_lies_on_black_as_in_torchvision(size):
+    from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor
+
+    array = noise(*size)
+    ours = image_processor(size=25, short_side=20, interpolation="bilinear", resampler="pillow")
+    expected = Compose([Resize(20), CenterCrop(25), ToTensor()])(Image.fromarray(array))
+    assert torch.equal(ours("image", [array])["pixels"][0], expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("the &ldquo;left&rdquo; lung", 'the "left" lung'),
+        ("caf&Atilde;&copy;", "café"),
+        ("a &amp;amp;amp;lt; b", "a < b"),
+        ("&EACUTE;dema &amp; x", "Édema & x"),
+        ("plain (text), 50%", "plain (text), 50%"),
+    ],
+)
+def test_escapes_are_mended_as_open_clip_does(text, cleaned):
+    from open_clip.tokenizer import get_clean_fn
+
+    assert text_processor().clean_text(text) == get_clean_fn("whitespace")(text) == cleaned

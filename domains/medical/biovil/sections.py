@@ -6,6 +6,7 @@ Processing", 2022 (sentences shuffled inside a section, masked words, section ma
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -128,6 +129,13 @@ class Vocabulary:
     size: int
     special: tuple[int, ...]
 
+    @functools.cached_property
+    def words(self) -> Tensor:
+        """The ids that are drawn in place of others, int64 [V - special]."""
+        ordinary = torch.ones(self.size, dtype=torch.bool)
+        ordinary[[one for one in self.special if one < self.size]] = False
+        return ordinary.nonzero()[:, 0]
+
 
 def vocabulary_of(processor: Processor) -> Vocabulary:
     """Return the ids of a WordPiece processor.
@@ -135,7 +143,13 @@ def vocabulary_of(processor: Processor) -> Vocabulary:
     Raises:
         ConfigError: its tokenizer has no [MASK].
     """
-    content: dict[str, Any] = json.loads(processor.tokenizer_json or "{}")
+    return _vocabulary(processor.tokenizer_json or "{}")
+
+
+# A batch asks for it every time; a file of 30,000 words takes longer to read than the batch.
+@functools.lru_cache(maxsize=4)
+def _vocabulary(tokenizer_json: str) -> Vocabulary:
+    content: dict[str, Any] = json.loads(tokenizer_json)
     words = content.get("model", {}).get("vocab", {})
     if not isinstance(words, dict) or "[MASK]" not in words:
         raise ConfigError(
@@ -166,8 +180,7 @@ def mask_words(
     special = torch.isin(ids, torch.tensor(vocabulary.special))
     chosen = (torch.rand(ids.shape, generator=generator) < share) & attention.bool() & ~special
     kind = torch.rand(ids.shape, generator=generator)
-    words = torch.tensor([i for i in range(vocabulary.size) if i not in set(vocabulary.special)])
-    drawn = words[torch.randint(len(words), ids.shape, generator=generator)]
+    drawn = vocabulary.words[torch.randint(len(vocabulary.words), ids.shape, generator=generator)]
     masked = torch.where(chosen & (kind < _MASKED), vocabulary.mask, ids)
     masked = torch.where(chosen & (kind >= _MASKED) & (kind < _MASKED + _RANDOM), drawn, masked)
     labels = torch.where(chosen, ids, IGNORED_LABEL)

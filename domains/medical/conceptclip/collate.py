@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ....core.errors import InputError
 from .pairs import Row
-from .spans import TokenLocator, TokenSpan, fits
+from .spans import TokenLocator, TokenSpan, fits, match_phrases
 
 if TYPE_CHECKING:
     from ....core.processing import Processor
@@ -96,7 +96,8 @@ def collate_concepts(
     """Return the concept spans of a batch as the objectives read them.
 
     Args:
-        records_extras: B ``extras`` of rows; one without ``concepts`` has none.
+        records_extras: B ``extras`` of rows: ``concepts`` with their places, ``phrases`` to look up
+            wherever they stand in the text, both, or none.
         texts: the B texts that were drawn for them.
         processor: the model's own.
         generator: unused; nothing is drawn.
@@ -137,13 +138,15 @@ def _collate(
             aligned = align_spans(text, extras.get("concepts") or (), processor, fit=fit)
         except InputError as error:
             raise InputError(f"row {row} of the batch: {error}") from error
-        rows.append(aligned.spans)
-        dropped.append(sum(aligned.dropped.values()))
+        looked_up = match_phrases(text, extras["phrases"], processor) if extras.get("phrases") else []
+        found = tuple(match.tokens for match in looked_up if match.tokens is not None)
+        rows.append(aligned.spans + found)
+        dropped.append(sum(aligned.dropped.values()) + len(looked_up) - len(found))
     widest = max(map(len, rows), default=0)
     spans = torch.full((len(rows), widest, 2), -1, dtype=torch.int64)
-    for row, found in enumerate(rows):
-        if found:
-            spans[row, : len(found)] = torch.tensor(found)
+    for row, own in enumerate(rows):
+        if own:
+            spans[row, : len(own)] = torch.tensor(own)
     return {"concept_spans": spans, "concept_dropped": torch.tensor(dropped, dtype=torch.int64)}
 
 

@@ -188,7 +188,9 @@ def _loss_values(network: ConceptClip, outputs: Outputs, batch: Batch, inputs: T
     last = {"beyond": "last"}
     plain = cast("PatchConceptAlignment", build_objective("pc_align", last, domain="medical"))
     # One score at a time has to give what one block gives.
-    pieces = cast("PatchConceptAlignment", build_objective("pc_align", {**last, "budget": 1}, domain="medical"))
+    pieces = cast(
+        "PatchConceptAlignment", build_objective("pc_align", {**last, "budget": 1}, domain="medical")
+    )
     value = plain(outputs, batch)["loss"]
     got = {
         "loss_pc_align": value,
@@ -203,9 +205,7 @@ def _loss_values(network: ConceptClip, outputs: Outputs, batch: Batch, inputs: T
         Batch({"image": {"pixels": inputs["other_images"]}, "text": _texts(inputs["other_token_ids"])}),
         extras=EXTRAS,
     )
-    others = collect_concepts(
-        theirs.extras["text_concepts"], inputs["other_span_positions"], beyond="last"
-    )
+    others = collect_concepts(theirs.extras["text_concepts"], inputs["other_span_positions"], beyond="last")
     got["loss_pc_negative_shard"] = plain.between(outputs, others, paired=False)
     image, text = outputs.embeddings["image"], theirs.embeddings["text"]
     got["loss_it_negative_shard"] = sigmoid_sum(

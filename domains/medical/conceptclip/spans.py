@@ -98,7 +98,7 @@ def fits(span: TokenSpan, processor: Processor) -> bool:
     return text is None or span[1] <= text.context_length - 2
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _matcher(phrases: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
     known: dict[str, str] = {}
     for phrase in phrases:

@@ -97,8 +97,8 @@ def remap_to_uint8(
 
 
 def _luma(levels: np.ndarray) -> np.ndarray:
-    """Return uint8 [H, W] of [C, H, W] with C = 1, 3 or 4; alpha is dropped."""
-    if len(levels) == 1:
+    """Return uint8 [H, W] of [C, H, W] with C from 1 to 4; alpha, the second or fourth, is dropped."""
+    if len(levels) < 3:
         return levels[0]
     weighted = np.tensordot(_LUMA, levels[:3].astype(np.uint32), axes=1)
     return ((weighted + 0x8000) >> 16).astype(np.uint8)

@@ -94,10 +94,10 @@ def _decode(
 
     mode, info = image.mode, image.info
     if options.parity:
-        # What the reference reads: no orientation, 8 bits of 16-bit colour, alpha as a fourth sample.
+        # What the reference reads: no orientation, 8 bits of 16-bit colour, alpha as one more sample.
         array, top = _array_of(image, mode, label)
         history.append(f"decode: {image.format}")
-        return (_composite(array, top) if array.shape[-1] == 2 else array), top
+        return array, top
     if _color_bits(image, data) == 16:
         array, top = _color16(image, data, label)
     else:

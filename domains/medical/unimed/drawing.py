@@ -30,9 +30,9 @@ class _Tag:
 _TAGS = (
     _Tag("_radimagenet_", "first", 10),
     _Tag("_chexpert_", "first", 10),
+    _Tag("_openi_", "original", 4),
     _Tag("_chestxray8_", "first", 10),
     _Tag("_all_retina_merged_", "first", 10),
-    _Tag("_openi_", "original", 4),
     _Tag("_dr_", "first", 15),
     _Tag("_medicat_", "noted", None),
     _Tag("_mimiccxr_", "report", 10),

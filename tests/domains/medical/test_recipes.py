@@ -58,8 +58,8 @@ def test_a_recipe_says_where_its_choices_come_from(name):
 
 def small(*more: str) -> list[str]:
     return [
-        "epochs=2",
-        "evaluation.every_epochs=2",
+        "epochs=1",
+        "evaluation.min_above_chance=0",
         "image.size=32",
         "model.towers.image.options.img_size=32",
         *more,
@@ -71,7 +71,7 @@ def test_concepts_in_two_stages(data_dir, tmp_path):
     """Both stages on the published sample, a few steps each: it runs, and stage two starts from stage one."""
     data = data_dir / "medical"
     first = verticlip.train("medical/conceptclip-stage1", data, tmp_path / "1", overrides=small())
-    again = [f"start.model={first.model}", "epochs=4", "evaluation.every_epochs=1"]
+    again = [f"start.model={first.model}", "epochs=2"]
     second = verticlip.train("medical/conceptclip-stage2", data, tmp_path / "2", overrides=small(*again))
     assert second.metrics["start"]["id"] == "medical/conceptclip-small-stage1"
     assert {name.partition(".")[0] for name in second.metrics["start"]["new"]} == {
@@ -80,7 +80,8 @@ def test_concepts_in_two_stages(data_dir, tmp_path):
     rows = [json.loads(line) for line in (second.folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_loss"] < rows[1]["train_loss"]
     assert second.metrics["captions"]["overlong"] > 0
-    assert second.metrics["source_splits"] == {"figures": {"train": 56, "val": 14}}
+    assert second.metrics["source_splits"]["figures"] == {"train": 56, "val": 14}
+    assert set(second.metrics["equal_captions"]) == {"figures"}, "captions made from labels repeat"
     model = verticlip.from_pretrained(second.model)
     assert model.network.concept_logit_scale is not None
 
@@ -95,6 +96,9 @@ def test_the_second_stage_says_what_another_start_lacks(tmp_path, model_folder):
     changes += ["batch_size=8"]
     with pytest.raises(WeightsError, match=r"random does not fit the recipe's model: it .* \d+ tensors"):
         verticlip.train("medical/conceptclip-stage2", tmp_path, tmp_path / "x", overrides=changes)
+
+
+OWN_REPORTS = "data.sources=[{name: reports, reader: report_jsonl, path: reports.jsonl, captions: text}]"
 
 
 def reports(folder: Path, count: int = 24) -> Path:
@@ -122,6 +126,8 @@ def reports(folder: Path, count: int = 24) -> Path:
 def test_reports_with_masked_words_and_sections(tmp_path):
     folder = reports(tmp_path / "data")
     changes = [
+        OWN_REPORTS,
+        "evaluation.min_above_chance=0",
         "batch_size=8",
         "epochs=6",
         "optim.warmup_steps=2",
@@ -144,7 +150,8 @@ def test_two_studies_are_compared_in_training(tmp_path):
     lines = [{**line, "patient": str(number // 3)} for number, line in enumerate(lines)]
     (folder / "reports.jsonl").write_text("\n".join(map(json.dumps, lines)))
     temporal = "{dim: 16, grid: [2, 2], heads: 2, blocks: 1, mlp_width: 32}"
-    changes = ["batch_size=8", "epochs=2", "data.validation.fraction=0.25", "data.previous_share=0.7"]
+    changes = [OWN_REPORTS, "batch_size=8", "epochs=2", "data.validation.fraction=0.25"]
+    changes += ["data.previous_share=0.7", "evaluation.min_above_chance=0"]
     changes += [f"model.options={{masked_words: true, temporal: {temporal}}}"]
     result = verticlip.train("medical/biovil", folder, tmp_path / "out", overrides=changes)
     fresh = build_model(verticlip.from_pretrained(result.model).config)

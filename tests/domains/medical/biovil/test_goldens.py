@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from verticlip.core.errors import InputError
@@ -27,15 +30,36 @@ def test_several_threads_agree_too(small_golden):
 
 
 def test_other_tokens_are_an_error(small_golden, tmp_path):
-    import json
-    import shutil
-
     folder = tmp_path / "text_encoder_other"
     shutil.copytree(small_golden / "biovil" / "text_encoder", folder)
     config = json.loads((folder / "config.json").read_text())
     config["prompts"][0] = "lungs"
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="differs from the stored one"):
+        replay("biovil", folder)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_case_of_another_name_is_told_by_its_settings(small_golden, tmp_path, case):
+    folder = shutil.copytree(small_golden / "biovil" / case, tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "case": "other"}))
+    assert replay("biovil", folder).passed
+
+
+def test_settings_of_no_case_are_refused(small_golden, tmp_path):
+    folder = shutil.copytree(small_golden / "biovil" / "preprocess", tmp_path / "other")
+    (folder / "config.json").write_text('{"case": "other"}')
+    with pytest.raises(InputError, match="none of items, vit, prompt, bert, resnet"):
+        replay("biovil", folder)
+
+
+@pytest.mark.parametrize("variant", [[True, False, False], [True, True, True]])
+def test_other_dilations_are_refused(small_golden, tmp_path, variant):
+    folder = shutil.copytree(small_golden / "biovil" / "image_encoder", tmp_path / "image_encoder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dilation_variant": variant}))
+    with pytest.raises(InputError, match="only the last one or two stages"):
         replay("biovil", folder)
 
 

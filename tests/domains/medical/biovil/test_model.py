@@ -400,3 +400,17 @@ def test_a_gpu_answers_as_the_cpu(network, pixels, previous):
     model = model.cuda()
     moved = {name: value.cuda() for name, value in inputs.items()}
     assert (model.encode("image", moved).cpu() - expected).abs().max() < 1e-3
+
+
+def test_two_dilated_stages_give_a_grid_four_times_as_fine(network, pixels):
+    assert network().dilated(2).encode_patches({"pixels": pixels}).shape == (3, 8, 8, 12)
+    with pytest.raises(ConfigError, match="stages must be 1 or 2"):
+        network().dilated(3)
+
+
+def test_the_projection_keeps_its_own_epsilon(config):
+    """The reference fixes it; the text tower's is a setting."""
+    raw = config().model_dump(mode="json")
+    raw["towers"]["text"]["layer_norm_eps"] = 1e-5
+    model = build_model(ModelConfig.model_validate(raw))
+    assert model.projections["text"].norm.eps == 1e-12

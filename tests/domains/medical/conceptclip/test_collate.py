@@ -12,8 +12,8 @@ from verticlip.core.registry import room
 from verticlip.core.types import Batch
 from verticlip.domains.medical.conceptclip.collate import (
     align_spans,
-    collate_concepts,
     collate_all_concepts,
+    collate_concepts,
     report_spans,
 )
 from verticlip.domains.medical.conceptclip.pairs import read_concept_jsonl
@@ -48,6 +48,16 @@ def test_the_collate_gives_token_spans(tmp_path, processor):
     assert empty["concept_spans"].shape == (2, 0, 2)
     assert room("medical").function("collates", "concept_spans") is collate_concepts
     assert room("medical").function("readers", "concept_jsonl") is read_concept_jsonl
+
+
+def test_phrases_are_looked_up_in_the_text_that_was_drawn(processor):
+    extras = [{"phrases": ["pleural effusion", "chest x ray"]}, {"phrases": ["edema"]}, {}]
+    texts = ["Pleural effusion on a chest x ray.", "a normal chest x ray", "edema"]
+    got = collate_concepts(extras, texts, processor)
+    assert got["concept_spans"].tolist() == [[[0, 2], [4, 7]], [[-1, -1]] * 2, [[-1, -1]] * 2]
+    late = collate_concepts([{"phrases": ["edema"]}], ["signal " * 30 + "edema"], processor)
+    assert late["concept_spans"].shape == (1, 0, 2)
+    assert late["concept_dropped"].tolist() == [1]
 
 
 def test_texts_that_were_rewritten_keep_the_concepts_they_still_have(processor):

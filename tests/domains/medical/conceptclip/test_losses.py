@@ -283,3 +283,30 @@ def own_and_others(given, spans, rank, reduction):
         )
         for other in range(len(given))
     )
+
+
+def test_spans_behind_the_text_read_its_last_position_as_published():
+    states = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    spans = torch.tensor([[[0, 2], [3, 5], [3, 9], [4, 7]], [[7, 9], [5, 6], NONE, NONE]])
+    pooled, exists = pool_spans(states, spans, beyond="last")
+    for row, which in exists.nonzero().tolist():
+        start, end = spans[row, which].tolist()
+        places = [min(position + 1, 5) for position in range(start, end)]
+        torch.testing.assert_close(pooled[row, which], states[row, places].mean(0))
+    assert exists.sum() == 6
+    assert pooled[~exists].abs().max() == 0
+    fitting = torch.where(spans[..., 1:] > 5, -1, spans)
+    strict, kept = pool_spans(states, fitting)
+    torch.testing.assert_close(strict[kept], pooled[kept])
+    with pytest.raises(InputError, match=r"caption 0, span 2 is \[3, 9\]"):
+        pool_spans(states, spans)
+
+
+def test_the_objective_takes_spans_behind_the_text_only_when_asked():
+    spans = torch.tensor([[[0, 2], [5, 12]], [NONE, NONE], [[1, 2], NONE], [[9, 11], NONE]])
+    batch = Batch({}, extras={"concept_spans": spans})
+    for name in ("pc_align", "conceptclip"):
+        loss = build_objective(name, {"beyond": "last"}, domain="medical")(make(), batch)["loss"]
+        assert torch.isfinite(loss)
+        with pytest.raises(InputError, match="Drop spans that do not fit"):
+            build_objective(name, domain="medical")(make(), batch)

@@ -189,3 +189,11 @@ def test_options_that_contradict(options, message, tmp_path):
     Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(ConfigError, match=message):
         load_image(tmp_path / "a.png", **options)
+
+
+def test_alpha_of_a_grey_picture_counts_among_the_extremes_in_parity(tmp_path):
+    array = np.random.default_rng(4).integers(40, 120, (17, 23, 2)).astype(np.uint8)
+    array[0, 0, 1], array[0, 1, 1] = 0, 255
+    Image.fromarray(array).save(tmp_path / "a.png")
+    found = levels(load_image(tmp_path / "a.png", normalize="hi-ml", parity=True))
+    assert np.array_equal(found, reference(array)[..., 0])

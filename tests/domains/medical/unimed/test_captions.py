@@ -164,7 +164,10 @@ def test_pairs_carry_captions_labels_and_what_the_image_is_of(bank: CaptionBank)
     ]
     pairs = make_pairs(rows, bank, dataset="chexpert")
     assert pairs[0]["text"] == list(bank.captions("chexpert", ["Atelectasis"]))
-    assert pairs[0]["extras"] == {"labels": ["Atelectasis"], "modality": "X-ray", "anatomy": "chest"}
+    words = ["atelectasis", "X-ray", "radiograph", "plain film", "projection radiograph", "chest"]
+    assert pairs[0]["extras"] == {
+        "labels": ["Atelectasis"], "modality": "X-ray", "anatomy": "chest", "phrases": words,
+    }  # fmt: skip
     assert pairs[1]["label"] == "Pleural Effusion; Atelectasis"
     assert pairs[1]["extras"]["age"] == 3
     assert pairs[2]["text"] == ["Clear lungs."]

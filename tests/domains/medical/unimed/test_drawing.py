@@ -62,3 +62,10 @@ def test_drawing_is_uniform_and_follows_the_seed() -> None:
 def test_captions_that_would_be_split_are_found() -> None:
     assert tags_in("seen on the_dr_scan") == ["_dr_"]
     assert tags_in("seen on the dr scan") == []
+
+
+def test_the_first_tag_in_the_reference_order_is_taken() -> None:
+    """A caption that has another data set's tag in it by accident."""
+    assert candidates("report._openi_of _chestxray8_ kind._openi_") == ["report."]
+    assert candidates("a _openi_ film._chexpert_b._chexpert_") == ["a _openi_ film.", "b."]
+    assert candidates("a _dr_ slide_medicat_b") == ["a", "slide_medicat_b"]

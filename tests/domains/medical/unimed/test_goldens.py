@@ -62,3 +62,32 @@ def test_a_setting_that_the_system_does_not_have_is_refused(copied: Path) -> Non
     edit(copied / "config.json", lambda config: config["text"].update(pooler="mean_pooler"))
     with pytest.raises(InputError, match="pooler is 'mean_pooler'; UniMed-CLIP has"):
         replay("unimed_clip", copied)
+
+
+@pytest.mark.parametrize(
+    ("stored", "possible"),
+    [
+        ("a._mimiccxr_b._mimiccxr__mimiccxr_noreportpresent", ["", "a.", "b.", "noreportpresent"]),
+        ("a._mimiccxr_", [""]),
+        ("a._chexpert_a._chexpert_", ["", "a.", "a."]),
+        (" a ._dr_noreportpresent_dr_", ["", " a .", "noreportpresent"]),
+    ],
+)
+def test_defects_of_the_reference_reader_are_told_from_ours(copied: Path, stored: str, possible) -> None:
+    case = {"stored_text": stored, "possible_captions": possible}
+    edit(copied / "texts.json", lambda texts: texts.update(caption_sampling=[case]))
+    assert replay("unimed_clip", copied).passed
+
+
+def test_an_empty_text_is_start_and_end_to_the_reference(copied: Path) -> None:
+    """It is encoded and then compared, rather than refused as input of a user."""
+    edit(copied / "texts.json", lambda texts: texts["texts"].__setitem__(2, ""))
+    with pytest.raises(VerticlipError, match=r"tokens of text 2 \(''\) differ"):
+        replay("unimed_clip", copied)
+
+
+def test_class_names_do_not_matter(copied: Path) -> None:
+    edit(copied / "texts.json", lambda texts: texts.update(class_prompts={
+        "a b": texts["class_prompts"]["a"], "A_B": texts["class_prompts"]["b"]
+    }))  # fmt: skip
+    assert replay("unimed_clip", copied).passed
