@@ -24,10 +24,15 @@ def run_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, Line]]:
             if key in first[name]
         }
         if lines and key == "score":
-            lines["chance"] = line(lambda row: row["chance"])
+            lines["chance"] = line(lambda row, names=tuple(lines): _mean_chance(row, names))
         if lines:
             panels[f"{title}, validation"] = lines
     losses = {"training": "train_loss", "validation": "valid_loss"}
     if any(row["train_loss"] is not None for row in rows):
         panels["loss"] = {name: line(lambda row, key=key: row.get(key)) for name, key in losses.items()}
     return panels
+
+
+def _mean_chance(row: dict[str, Any], names: tuple[str, ...]) -> float:
+    """Return the mean chance of these sources; that of the row may count other measures too."""
+    return sum(row["sources"][name]["chance"] for name in names) / len(names)

@@ -3,6 +3,11 @@
 A room may declare ``COLLATES = {"word": "module:function"}``. Such a function gets ``(extras of the
 records, drawn captions, processor, generator)`` and returns ``Batch.extras``, tensors by name with one
 entry per row. A name ``text.<argument>`` replaces that input of the text tower.
+
+A collate may come with a check of the same word in ``COLLATE_CHECKS``. Before the first step it gets
+``(rows with "id", "text" (every caption) and "extras", processor)`` and returns plain values for
+``metrics.json``: what the collate will use and what it will leave out. It raises ``DataError`` where
+nothing would be left.
 """
 
 from __future__ import annotations
@@ -152,6 +157,57 @@ def check_lengths(texts: PairTexts, records: Sequence[Record], processor: Proces
             max(counts),
         )
     return CaptionLengths(len(counts), context, max(counts, default=0), len(long))
+
+
+def check_extras(
+    recipe: Recipe, texts: PairTexts, records: Sequence[Record], processor: Processor
+) -> dict[str, Any]:
+    """Return what the recipe's collate will use of all records, empty when it has no check.
+
+    Raises:
+        DataError: nothing of it can be used.
+    """
+    word = recipe.data.collate
+    if word is None or recipe.domain is None or word not in room(recipe.domain).collate_checks:
+        return {}
+    check = room(recipe.domain).function("collate_checks", word)
+    rows = ({"id": one.id, "text": list(texts.of(one)), "extras": texts.extras(one)} for one in records)
+    return check(rows, processor)
+
+
+def equal_captions(texts: PairTexts, records: Sequence[Record]) -> dict[str, dict[str, int]]:
+    """Return, by source, how many captions of the validation part also stand in the training part.
+
+    Captions that all rows of a class share are made from the class and leave nothing to find out; they
+    are not counted. Equal captions of different images are no error, but make the score a little too good.
+
+    Returns:
+        {source: {"validation": different captions there, "in_training": those of them}}; white space aside.
+    """
+    of_class: dict[tuple[str | None, str], set[tuple[str, ...]]] = {}
+    for record in records:
+        if record.label is not None:
+            of_class.setdefault((record.source, record.label), set()).add(texts.of(record))
+    seen: dict[str, dict[str, set[str]]] = {"train": {}, "val": {}}
+    for record in records:
+        shared = record.label is not None and len(of_class[record.source, record.label]) == 1
+        if record.split in seen and not shared:
+            found = seen[record.split].setdefault(str(record.source), set())
+            found.update(" ".join(text.split()) for text in texts.of(record))
+    trained = set().union(*seen["train"].values())
+    counts = {
+        source: {"validation": len(found), "in_training": len(found & trained)}
+        for source, found in seen["val"].items()
+    }
+    for source, count in counts.items():
+        if count["in_training"]:
+            _log.warning(
+                "%d of %d validation captions of %s also stand in the training part.",
+                count["in_training"],
+                count["validation"],
+                source,
+            )
+    return counts
 
 
 class PairCollate:

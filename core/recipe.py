@@ -177,6 +177,9 @@ class EvaluationConfig(Config):
     """How a contrastive model is judged; empty: classes by zero-shot, captions by retrieval."""
     recall_at: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 5, 10), min_length=1)
     """Depths of the retrieval recalls; the score is their mean over both directions."""
+    duplicates: Literal["merge", "separate"] = "merge"
+    """Retrieval: equal captions are one text that belongs to several images (``merge``), or wrong answers
+    to each other (``separate``)."""
 
 
 class ProbeConfig(Config):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .data import Manifest, Record
-from .data.files import inside
+from .data.files import below
 from .data.manifest import build
 from .data.tables import read_csv, read_jsonl
 from .errors import ConfigError, DataError, nearest
@@ -88,7 +88,7 @@ def _named(row: Row, source: SourceConfig, folder: Path, prompts: PromptSet | No
     relative = None
     if record.path is not None:
         # Readers give absolute paths; what is linked into the data folder is named as it stands there.
-        relative = inside(folder.absolute(), str(Path(record.path).absolute()))
+        relative = below(folder.absolute(), Path(record.path).absolute())
     group = record.group
     if group is None and own_text and record.locator is None:
         # Several rows of one figure must not lie on both sides of a split.

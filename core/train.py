@@ -360,6 +360,10 @@ class Run:
             facts["adapted"] = self.adapted
         if self.data.lengths is not None:
             facts["captions"] = self.data.lengths.to_dict()
+        if self.data.extras:
+            facts["extras"] = self.data.extras
+        if self.data.equal_captions:
+            facts["equal_captions"] = self.data.equal_captions
         return facts
 
     def _refuse_chance(self, report: dict[str, Any]) -> None:

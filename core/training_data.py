@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +23,9 @@ from .pair_data import (
     PairCollate,
     PairTexts,
     Pixels,
+    check_extras,
     check_lengths,
+    equal_captions,
 )
 from .processing import Processor
 from .prompts import PromptSet
@@ -56,6 +58,8 @@ class TrainingData:
         images: decoded images. validation: {source: records}.
         texts: captions of pairs, or None where every caption comes from a class.
         lengths: how the captions of pairs fit the context.
+        extras: what the collate will use of all records, as its check tells.
+        equal_captions: how many captions of the validation part stand in the training part, by source.
     """
 
     manifest: Manifest
@@ -70,6 +74,8 @@ class TrainingData:
     validation: dict[str, list[Record]]
     texts: PairTexts | None = None
     lengths: CaptionLengths | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
+    equal_captions: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def source_classes(self, source: str) -> list[int]:
         """Return the indices of the classes that ``source`` has."""
@@ -163,6 +169,8 @@ def prepare_data(loaded: LoadedRecipe, folder: Path, start: Start | None = None)
         validation=validation,
         texts=texts,
         lengths=lengths,
+        extras=check_extras(recipe, texts, gathered.manifest.records, processor) if texts else {},
+        equal_captions=equal_captions(texts, gathered.manifest.records) if texts else {},
     )
 
 

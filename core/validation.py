@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,7 @@ from torch import Tensor, nn
 from .errors import ConfigError, DataError
 from .heads.zero_shot import ZeroShotHead, class_embeddings
 from .metrics.classification import classification_report
-from .metrics.ranking import image_text_ranks
-from .metrics.retrieval import image_text_report
+from .metrics.matched import Matches, matched_report
 from .model import ContrastiveModel
 from .objectives.base import Objective
 from .objectives.classify import CrossEntropy
@@ -57,7 +57,14 @@ def evaluate(
         report["across"] = found["across"]
         scores += [(found["score"], found["chance"])] * len(by_class)
     for name in by_text:
-        found = evaluate_retrieval(model, data, name, depths=settings.recall_at, details=details)
+        found = evaluate_retrieval(
+            model,
+            data,
+            name,
+            depths=settings.recall_at,
+            duplicates=settings.duplicates,
+            details=details,
+        )
         report["sources"][name] = {**report["sources"].get(name, {}), **found}
         scores.append((found["score"], found["chance"]))
     report["score"] = sum(score for score, _ in scores) / len(scores)
@@ -188,59 +195,46 @@ def evaluate_retrieval(
     source: str,
     *,
     depths: Sequence[int] = (1, 5, 10),
+    duplicates: Literal["merge", "separate"] = "merge",
     details: bool = False,
 ) -> dict[str, Any]:
     """Return how well validation images find their captions and captions their images.
 
-    Only the own captions of an image count as right, also where another image has the same words.
+    Captions that read the same are one, and so are images of the same pixels at the model's size; each
+    row adds a match. ``duplicates="separate"`` counts only the own captions of a row as right, also where
+    another row has the same words.
 
     Returns:
-        ``score``: mean recall over both directions and all depths below the size of the gallery;
-        ``chance``: the same for a random order, exact; ``images``, ``texts``; and for both directions
-        ``{"recall@k": ..., "median_rank": ...}``, ranks from 1; with ``details`` with intervals.
+        ``score``: mean recall over both directions and all depths at which a random order could fail;
+        ``chance``: the same for a random order, exact; ``images``, ``texts``: how many were ranked; for
+        both directions ``{"recall@k": ..., "median_rank": ...}``, ranks from 1; ``chances`` of each
+        recall; with ``details`` intervals, and ``score_interval``.
 
     Raises:
         DataError: fewer than two validation images.
     """
-    texts = data.validation_texts(source)
-    if len(texts) < 2:
+    captions = data.validation_texts(source)
+    if len(captions) < 2:
         raise DataError(
-            f"Source {source!r} has {len(texts)} validation images; retrieval needs at least two. Raise "
+            f"Source {source!r} has {len(captions)} validation images; retrieval needs at least two. Raise "
             "data.validation.fraction."
         )
-    owner = torch.tensor([row for row, own in enumerate(texts) for _ in own])
+    if duplicates == "merge":
+        matches = Matches.merged(list(_contents(data, source)), captions)
+    else:
+        matches = Matches.separate(captions)
+    flat = list(matches.texts)
     with judged(model):
         images, _ = _encode_images(model, data, source)
-        flat = [text for own in texts for text in own]
         vectors = torch.cat([_encode_text(model, data, flat[i : i + 64]) for i in range(0, len(flat), 64)])
-    used = [k for k in depths if k < len(texts)] or [1]
-    counts = torch.bincount(owner).tolist()
-    chance = [value for k in used for value in (_random_recall(counts, len(flat), k), k / len(texts))]
-    ranks = dict(
-        zip(("image_to_text", "text_to_image"), image_text_ranks(images, vectors, owner), strict=True)
+    report = matched_report(
+        images[torch.from_numpy(matches.image_rows)],
+        vectors,
+        matches.links,
+        ks=depths,
+        resamples=1000 if details else 0,
     )
-    recalls = [float((found < k).mean()) for found in ranks.values() for k in used]
-    summary = {
-        "score": sum(recalls) / len(recalls),
-        "chance": sum(chance) / len(chance),
-        "images": len(texts),
-        "texts": len(flat),
-    }
-    if details:
-        report = image_text_report(images, vectors, owner, ks=used).to_dict()
-        return {**summary, **{way: report[way] for way in ranks}}
-    directions = {
-        way: {f"recall@{k}": float((found < k).mean()) for k in used}
-        | {"median_rank": float(torch.tensor(found + 1.0).quantile(0.5))}
-        for way, found in ranks.items()
-    }
-    return {**summary, **directions}
-
-
-def _random_recall(counts: Sequence[int], total: int, k: int) -> float:
-    """Return the chance that a random order of ``total`` texts has an image's own among the first k."""
-    hits = [1 - math.comb(total - own, k) / math.comb(total, k) for own in counts]
-    return sum(hits) / len(hits)
+    return {**report.to_dict(details=details), "duplicates": duplicates}
 
 
 def validation_loss(model: ContrastiveModel, objective: Objective, data: TrainingData) -> float | None:
@@ -265,6 +259,13 @@ def judged(module: nn.Module) -> Iterator[None]:
             yield
     finally:
         module.train(was_training)
+
+
+def _contents(data: TrainingData, source: str) -> Iterator[bytes]:
+    """Yield a digest of the pixels of each validation image, as the model gets them."""
+    for pixels, _ in data.validation_batches(source):
+        for image in pixels:
+            yield hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
 
 
 def _encode_text(model: ContrastiveModel, data: TrainingData, texts: list[str]) -> Tensor:

@@ -93,15 +93,22 @@ def _results(kind: str, metrics: dict[str, Any]) -> str:
     sources = validation["sources"]
     if kind == "retrieval":
         sources = {name: report for name, report in sources.items() if "image_to_text" in report}
-        found = {key for key in next(iter(sources.values()))["image_to_text"] if key.startswith("recall@")}
+        ways = [report[way] for report in sources.values() for way in ("image_to_text", "text_to_image")]
+        found = {key for way in ways for key in way if key.startswith("recall@")}
         depths = sorted(found, key=lambda key: int(key.partition("@")[2]))
         rows = [row for name, report in sources.items() for row in _retrieval_rows(name, report, depths)]
+        merged = any(report.get("duplicates") == "merge" for report in sources.values())
         named = {"depths": " | ".join(depths), "rule": " | ".join("---" for _ in depths)}
+        named["convention"] = _MERGED if merged else _SEPARATE
         return _fill(
             "results_retrieval", rows="\n".join(rows), score=f"{validation['score']:.3f}", **named, **values
         )
     rows = [_result_row(name, report) for name, report in sources.items() if "accuracy" in report]
     return _fill(f"results_{kind}", rows="\n".join(rows), across=f"{validation['across'] or 0:.3f}", **values)
+
+
+_MERGED = "captions that read the same are one text, which is right for every image that has it."
+_SEPARATE = "only an image's own captions count as right."
 
 
 def _retrieval_rows(name: str, report: dict[str, Any], depths: list[str]) -> list[str]:

@@ -29,25 +29,43 @@ def inside(root: Path, path: str) -> str:
         raise InputError(f"{path[:200]!r} is not a portable path; use forward slashes and no drive letter.")
     if not path.strip():
         raise InputError("The path is empty.")
-    below = _below(root, Path(path)) if path.startswith("/") else PurePosixPath(path)
-    if below is None or ".." in below.parts:
-        raise InputError(
-            f"{path[:200]!r} leaves the data folder {root}. Move or link the file into it, or pass another root."
-        )
-    return below.as_posix()
+    if path.startswith("/"):
+        return below(root, Path(path))
+    relative = PurePosixPath(path)
+    if ".." in relative.parts:
+        raise _outside(root, path)
+    return relative.as_posix()
 
 
-def _below(root: Path, path: Path) -> PurePath | None:
-    """Return an absolute path relative to ``root``, also where the two spell the root differently."""
+def below(root: Path, path: Path) -> str:
+    """Return an absolute path relative to ``root`` with forward slashes, links as they are written.
+
+    The two may spell the root differently, through a link or with ``..``; below it, ``..`` is refused.
+
+    Raises:
+        InputError: the path is outside ``root``, or the two cannot be compared.
+    """
     if path.is_relative_to(root):
-        return path.relative_to(root)
-    try:
-        known = root.resolve()
-        # From the top: what follows the root stays as it is written, links included.
-        above = next((one for one in reversed(path.parents) if one.resolve() == known), None)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{str(path)[:200]!r} cannot be resolved ({error}).") from error
-    return None if above is None else path.relative_to(above)
+        relative = path.relative_to(root)
+    else:
+        try:
+            known = root.resolve()
+            # From the top: what follows the root stays as it is written, links included.
+            above = next((one for one in reversed(path.parents) if one.resolve() == known), None)
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{str(path)[:200]!r} cannot be resolved ({error}).") from error
+        if above is None:
+            raise _outside(root, str(path))
+        relative = path.relative_to(above)
+    if ".." in relative.parts:
+        raise _outside(root, str(path))
+    return relative.as_posix()
+
+
+def _outside(root: Path, path: str) -> InputError:
+    return InputError(
+        f"{path[:200]!r} leaves the data folder {root}. Move or link the file into it, or pass another root."
+    )
 
 
 def files_below(folder: Path) -> list[str]:
@@ -55,10 +73,13 @@ def files_below(folder: Path) -> list[str]:
 
     Hidden files and folders are left out. Linked folders are entered, except one that leads back to a
     folder on the way to it.
+
+    Raises:
+        InputError: a folder may not be read, so that files could be missing.
     """
     found: list[str] = []
     on_the_way: dict[str, frozenset[tuple[int, int]]] = {str(folder): frozenset({_identity(folder)})}
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         above = on_the_way.pop(here)
         entered = []
         for name in sorted(name for name in folders if name[0] != "."):
@@ -71,6 +92,12 @@ def files_below(folder: Path) -> list[str]:
         relative = PurePath(here).relative_to(folder)
         found += [(relative / name).as_posix() for name in names if name[0] != "."]
     return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        f"{error.filename}: this folder cannot be read ({error.strerror}). Ask for permission, or move it away."
+    ) from error
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

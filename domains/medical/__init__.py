@@ -96,7 +96,17 @@ COLLATES = {
 }
 """{collate: "module:function"}; from extras and texts of a batch to ``Batch.extras``."""
 
-VOLUMES = {"is_volume": "tasks.volume_inputs:is_volume", "embed": "tasks.volume_inputs:embed_volume"}
+COLLATE_CHECKS = {
+    "concept_spans": "conceptclip.collate:check_spans",
+    "concept_spans_all": "conceptclip.collate:check_all_spans",
+}
+"""{collate: "module:function"}; what it will use of all rows; see ``core/pair_data.py``."""
+
+VOLUMES = {
+    "is_volume": "tasks.volume_inputs:is_volume",
+    "read": "tasks.volume_inputs:read_volume",
+    "embed": "tasks.volume_inputs:embed_slices",
+}
 """How an image model answers for a series folder or a NIfTI file; see ``core/registry.py``."""
 
 COMMANDS = "commands:app"

@@ -91,7 +91,9 @@ def read_voc_boxes(
         DataError: no xml file, an image is missing, a label that no box has, or a damaged or unsafe xml.
     """
     path, folder = Path(path), label_of(path, show_paths=show_paths)
-    files = sorted(path / name for name in (files_below(path) if path.is_dir() else ()) if name.endswith(".xml"))
+    files = sorted(
+        path / name for name in (files_below(path) if path.is_dir() else ()) if name.endswith(".xml")
+    )
     if not files:
         raise DataError(f"{folder}: no .xml files here. Give the folder with images and Pascal-VOC boxes.")
     records: list[Record] = []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 
@@ -28,3 +29,13 @@ def test_a_name_that_is_not_utf8_survives_json(tmp_path):
     write_json_atomic(tmp_path / "a.json", {"name": name})
     assert read_json(tmp_path / "a.json") == {"name": name}
     assert "ü" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_what_the_system_refused_is_told_whoever_wrote(tmp_path) -> None:
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(OSError, match="No space left on device") as caught, atomic_path(path):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    with pytest.raises(RuntimeError, match="shape"), atomic_path(path):
+        raise RuntimeError("another shape")
+    assert not list(tmp_path.iterdir())

@@ -102,7 +102,7 @@ def assert_same_weights(first: Path, second: Path) -> None:
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
-def test_pairs_are_learned_and_judged_by_retrieval(finished):
+def test_pairs_are_learned_and_judged_by_retrieval(pairs, finished):
     rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_loss"] < rows[1]["train_loss"]
     assert rows[-1]["valid_loss"] < rows[0]["valid_loss"]
@@ -110,7 +110,9 @@ def test_pairs_are_learned_and_judged_by_retrieval(finished):
     assert report["score"] > report["chance"] + 0.1
     found = report["sources"]["figures"]
     assert set(found["image_to_text"]) >= {"recall@1", "recall@3", "median_rank"}
-    assert found["texts"] == 2 * found["images"] == 24
+    words = {text for own in data_of(pairs).validation_texts("figures") for text in own}
+    assert (found["images"], found["texts"], found["duplicates"]) == (12, len(words), "merge")
+    assert found["score_interval"]["low"] > found["chance"]
     assert finished.metrics["captions"] == {"captions": 32, "context": 16, "longest": 8, "overlong": 0}
     assert "24" not in finished.summary
     assert f"{report['score']:.3f}, chance {report['chance']:.3f}" in finished.summary
@@ -190,7 +192,7 @@ def test_rows_of_one_image_are_one_record_with_several_captions(pairs, tmp_path)
 def test_retrieval_numbers_agree_with_counting(pairs, finished):
     model = verticlip.from_pretrained(finished.model)
     data = data_of(pairs)
-    report = evaluate_retrieval(model.network, data, "figures", depths=(1, 3, 500))
+    report = evaluate_retrieval(model.network, data, "figures", depths=(1, 3, 500), duplicates="separate")
     records = data.validation["figures"]
     images = model.embed([data.manifest.file_of(record) for record in records]).vectors
     texts, owner = [], []
@@ -219,6 +221,37 @@ def test_retrieval_numbers_agree_with_counting(pairs, finished):
     # A random order: k of 12 images, and at least one of an image's two captions among k of 24.
     one = [1 - math.comb(22, k) / math.comb(24, k) for k in (1, 3)]
     assert report["chance"] == pytest.approx(np.mean([*one, 1 / 12, 3 / 12]))
+
+
+def test_equal_captions_and_images_are_one_unless_the_recipe_says_otherwise(pairs, finished, tmp_path):
+    def twice(number: int, row: dict) -> dict:
+        return {"image": "pictures/0.png" if number == 1 else row["image"], "caption": row["caption"][:1]}
+
+    folder = changed(pairs, tmp_path, twice)
+    rows = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row |= {"split": "val" if number < 8 else "train", "doi": number}
+        row["id"] = f"row {number}"
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "pictures" / "3.png").write_bytes((folder / "pictures" / "2.png").read_bytes())
+    columns = "{path: image, text: caption, split: split, id: id}"
+    source = f"{{name: figures, reader: jsonl, path: pairs.jsonl, captions: text, columns: {columns}}}"
+    data = data_of(folder, f"data.sources=[{source}]")
+    model = verticlip.from_pretrained(finished.model).network
+    merged, separate = (
+        evaluate_retrieval(model, data, "figures", depths=(1,), duplicates=way)
+        for way in ("merge", "separate")
+    )
+    # Rows 0 and 1 name one file, files 2 and 3 have the same pixels; rows 0 and 4 say the same, and so on.
+    assert (merged["images"], merged["texts"]) == (6, 4)
+    assert (separate["images"], separate["texts"]) == (8, 8)
+    assert separate["chances"]["image_to_text"] == {"recall@1": 1 / 8}
+    # Images 0 and 2 have two of the four texts each, the others one.
+    assert merged["chances"]["image_to_text"]["recall@1"] == pytest.approx((2 + 2 + 1 + 1 + 1 + 1) / 6 / 4)
+    changes = ["epochs=1", "evaluation.duplicates=separate"]
+    result = verticlip.train(pairs / "recipe.yaml", pairs, tmp_path / "out", overrides=changes)
+    assert result.metrics["validation"]["sources"]["figures"]["texts"] == 24
+    assert "only an image's own captions count as right" in (result.model / "README.md").read_text()
 
 
 def test_micro_batches_take_the_same_steps(pairs, tmp_path):
@@ -460,6 +493,31 @@ def test_long_captions_are_cut_when_the_recipe_says_so(pairs, finished, tmp_path
     data = data_of(pairs, "text.context_length=7", "text.overlong=truncate")
     assert data.lengths.to_dict() == {"captions": 32, "context": 7, "longest": 8, "overlong": 16}
     assert "16 of 32 captions are cut to 7 tokens; the longest has 8." in caplog.text
+
+
+def test_equal_captions_on_both_sides_are_counted(pairs, labelled, finished, tmp_path, caplog):
+    data = data_of(pairs)
+    train, val = (
+        {text for record in data.manifest if record.split == part for text in data.texts.of(record)}
+        for part in ("train", "val")
+    )
+    counted = {"figures": {"validation": len(val), "in_training": len(val & train)}}
+    assert data.equal_captions == finished.metrics["equal_captions"] == counted
+    assert val & train
+    assert f"{len(val & train)} of {len(val)} validation captions of figures also stand" in caplog.text
+    # With a class for each colour: one caption for the whole class is made from it, others are not.
+    free = data_of(labelled, TABLE).equal_captions["t"]
+    assert free["in_training"] > 0
+    lines = (labelled / "labelled.csv").read_text().splitlines()
+    made = [
+        lines[0],
+        *(f"{line.split(',')[0]},all {line.split(',')[2]},{line.split(',')[2]}" for line in lines[1:]),
+    ]
+    (labelled / "labelled.csv").write_text("\n".join(made) + "\n")
+    try:
+        assert data_of(labelled, TABLE).equal_captions == {}
+    finally:
+        (labelled / "labelled.csv").write_text("\n".join(lines) + "\n")
 
 
 def test_equal_images_on_both_sides_of_given_splits_are_an_error(pairs, tmp_path):

@@ -10,7 +10,8 @@ from verticlip.core.config import AugmentConfig, ImageProcessing, ProcessorConfi
 from verticlip.core.errors import ConfigError, InputError, LimitError
 from verticlip.core.files import write_json_atomic
 from verticlip.core.limits import Limits
-from verticlip.core.processing import Processor, to_pixels
+from verticlip.core.pixels import to_pixels
+from verticlip.core.processing import Processor
 from verticlip.core.types import Sample
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from ....core.config import Config, read_config
 from ....core.errors import InputError
 from ....core.heatmaps import HeatMap, gaussian_smooth
+from ....core.inputs import Fitted, fit, on_device
 from ....core.prompts import normalize_label
 from ....core.types import Sample
-from ..tasks.grounding import Fitted, fit, on_device
 from .similarity import biovil_of, embed_prompts
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ Reference: microsoft/hi-ml, ``health_multimodal``: the names of its tensors.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,9 @@ from ....core.config import (
 )
 from ....core.conversion import (
     Converted,
+    bert_tower,
     build_empty,
+    check_vocabulary,
     count_blocks,
     dimension,
     read_checkpoint,
@@ -116,13 +117,10 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
     states = {part: read_checkpoint(files[part]) for part in sources}
     tokenizer = wordpiece_tokenizer(files["vocab"]) if "text" in files else None
     if tokenizer is not None:
-        words = _count_words(tokenizer)
         rows = len(states["text"].get(_WORDS, ()))
-        if rows and words != rows:
-            raise WeightsError(
-                f"{Path(files['vocab']).name} has {words} words and {sources['text']} {rows}. "
-                "Take both from the same repository."
-            )
+        if rows:
+            vocab = Path(files["vocab"]).name
+            check_vocabulary(tokenizer, rows, name=vocab, source=sources["text"])
     return convert_states(name, states, settings, sources=sources, tokenizer=tokenizer)
 
 
@@ -238,19 +236,15 @@ def _text_tower(
     if _WORDS not in state:
         raise WeightsError(f"{source} is not a CXR-BERT{_looks_like(state)}.")
     width = dimension(state, _WORDS, 1, source=source)
-    tower: dict[str, Any] = {
-        "backend": "bert",
-        "vocab_size": dimension(state, _WORDS, 0, source=source),
-        "width": width,
-        "layers": count_blocks(state, "bert.encoder.layer."),
-        "heads": settings.text_heads or max(1, width // _HEAD_WIDTH),
-        "mlp_width": dimension(state, "bert.encoder.layer.0.intermediate.dense.weight", 0, source=source),
-        "max_positions": dimension(state, "bert.embeddings.position_embeddings.weight", 0, source=source),
-        "type_vocab_size": dimension(state, "bert.embeddings.token_type_embeddings.weight", 0, source=source),
-        "layer_norm_eps": settings.layer_norm_eps,
-        "dropout": settings.text_dropout,
-        "pooling": "cls",
-    }
+    tower = bert_tower(
+        state,
+        "bert.",
+        heads=settings.text_heads or max(1, width // _HEAD_WIDTH),
+        source=source,
+        layer_norm_eps=settings.layer_norm_eps,
+        dropout=settings.text_dropout,
+        pooling="cls",
+    )
     options: dict[str, Any] = {}
     if not any(name.startswith("cls.predictions.") for name in state):
         options["masked_words"] = False
@@ -338,10 +332,6 @@ def _processor(config: ModelConfig, settings: ConversionOptions) -> ProcessorCon
             overlong=settings.overlong,
         )
     return ProcessorConfig(image=image, text=text)
-
-
-def _count_words(tokenizer: str) -> int:
-    return len(json.loads(tokenizer)["model"]["vocab"])
 
 
 def _looks_like(state: Mapping[str, Tensor]) -> str:

@@ -287,6 +287,12 @@ class BioViL(ContrastiveModel):
                 raise InputError(
                     f"{self.config.name} gives no extra {name!r}; it gives: {known}.{nearest(name, _EXTRAS)}"
                 )
+            modality = _NEEDS.get(name)
+            if modality is not None and modality not in batch.inputs:
+                raise InputError(
+                    f"The extra {name!r} needs {modality!r} in the batch, which has "
+                    f"{', '.join(batch.inputs) or 'nothing'}. Leave it out, or give that input."
+                )
         for modality in batch.inputs:
             if modality not in self.towers:
                 raise InputError(
@@ -317,7 +323,7 @@ class BioViL(ContrastiveModel):
             self.scale(),
             self.logit_bias,
             {name: kept[name] for name in tokens if name in kept},
-            {name: found[name] for name in extras if name in found},
+            {name: found[name] for name in extras},
         )
 
     def _report_extras(self, batch: Batch, extras: tuple[str, ...]) -> dict[str, Tensor]:
@@ -348,6 +354,12 @@ _EXTRAS = (
     "patch_embeddings", "class_logits", "word_embeddings", "word_mask", "mlm_logits", "findings_embeddings",
     "impression_embeddings",
 )  # fmt: skip
+
+
+_NEEDS = {
+    "patch_embeddings": "image", "class_logits": "image", "word_embeddings": "text", "word_mask": "text",
+}  # fmt: skip
+"""{extra: modality it is made of}; the others come from ``Batch.extras``."""
 
 
 def _in_float32(projection: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:

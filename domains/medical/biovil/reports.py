@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ....core.data.files import inside
+from ....core.data.tables import json_rows
 from ....core.errors import DataError, InputError, nearest
 from ....core.limits import DEFAULT, Limits
 from .sections import split_report
@@ -31,39 +31,16 @@ def read_reports(
         images: folder of the images relative to the file's own folder; None is that folder.
 
     Raises:
-        DataError: a line that is no such object, a study without text, or a path that leaves the folder.
+        DataError: a line that is no such object or not UTF-8, a study without text, or a path that leaves
+            the folder.
         LimitError: the file has too many lines, or one is too long.
     """
     path = Path(path)
     root = (path.parent if images is None else path.parent / images).absolute()
-    records = [_record(row, root, where) for where, row in _rows(path, limits)]
+    records = [_record(row, root, where) for where, row in json_rows(path, limits)]
     if not records:
         raise DataError(f"{path.name}: no studies. Write one JSON object per line.")
     return records
-
-
-def _rows(path: Path, limits: Limits) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if not path.is_file():
-        raise DataError(f"{path.name}: no such file.")
-    with path.open(encoding="utf-8") as handle:
-        number = 0
-        while line := handle.readline(limits.config_bytes + 1):
-            number += 1
-            where = f"{path.name} row {number}"
-            limits.check("config_bytes", len(line), what=f"{where}: characters")
-            limits.check("manifest_rows", number, what=f"{path.name}: rows")
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                # The line itself may be a report, so it is not shown.
-                raise DataError(f"{where}: not valid JSON ({type(error).__name__}).") from error
-            if not isinstance(row, dict):
-                raise DataError(
-                    f"{where}: expected an object with 'image' and 'report', got {type(row).__name__}."
-                )
-            yield where, row
 
 
 def _record(row: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:

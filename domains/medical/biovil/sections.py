@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ....core.errors import ConfigError, InputError
 from ....core.processing import BERT_SPECIAL_TOKENS
+from ....core.sentences import sentences
 from .model import IGNORED_LABEL
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ _OTHER_HEADINGS = frozenset(
     )
 )  # fmt: skip
 """Words that headings of other sections are made of."""
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\[(])")
 MASK_SHARE = 0.15
 _MASKED, _RANDOM = 0.8, 0.1
 
@@ -85,24 +85,6 @@ def _is_heading(heading: str) -> bool:
     return (
         heading.isupper() or words in SECTION_NAMES or all(word in _OTHER_HEADINGS for word in words.split())
     )
-
-
-def sentences(text: str) -> list[str]:
-    """Return the sentences of a section, in order.
-
-    Example:
-        >>> sentences("No effusion. Heart size 1.2 times normal. 2. Clear lungs.")
-        ['No effusion.', 'Heart size 1.2 times normal.', '2. Clear lungs.']
-    """
-    pieces = [piece.strip() for piece in _SENTENCE.split(text) if piece.strip()]
-    joined: list[str] = []
-    for piece in pieces:
-        # "2." is the number of the next sentence, not a sentence.
-        if joined and re.fullmatch(r"\d{1,2}\.", joined[-1]):
-            joined[-1] += f" {piece}"
-        else:
-            joined.append(piece)
-    return joined
 
 
 def shuffle_sentences(text: str, generator: torch.Generator) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ....core.errors import ConfigError, InputError
-from ....core.inference import encode_by_length
+from ....core.inputs import encode_texts
 from .model import BioViL
 from .sections import sentences
 
@@ -96,7 +96,7 @@ def embed_prompts(model: ModelHandle, groups: Sequence[Sequence[str]]) -> Tensor
     if not listed:
         raise InputError("There is nothing to compare with: the list of prompts is empty.")
     texts = [prompt for group in listed for prompt in group]
-    vectors = _embed_texts(model, texts)
+    vectors = encode_texts(model, texts, normalize=False)
     return torch.stack(
         [F.normalize(part.mean(dim=0), dim=0) for part in vectors.split([len(group) for group in listed])]
     )
@@ -108,15 +108,6 @@ def _prompts(group: Sequence[str], position: int) -> list[str]:
     if not len(group):
         raise InputError(f"prompts {position}: the list is empty. Give at least one sentence.")
     return list(group)
-
-
-def _embed_texts(model: ModelHandle, texts: Sequence[str]) -> Tensor:
-    """Return raw vectors float32 [N, D] on the CPU."""
-    inputs = {name: value.to(model.device) for name, value in model.processor("text", texts).items()}
-    network = model.network
-    with torch.inference_mode(), model.precision("text"):
-        vectors = encode_by_length(lambda part: network.encode("text", part, normalize=False), inputs)
-    return vectors.float().cpu().clone()
 
 
 def similarity(
@@ -145,7 +136,7 @@ def similarity(
     return images.vectors @ texts.T
 
 
-def zero_shot(
+def score_findings(
     model: ModelHandle,
     items: Any,
     findings: Mapping[str, PromptPair],
@@ -158,7 +149,7 @@ def zero_shot(
     Example::
 
         pneumonia = (["Findings suggesting pneumonia"], ["There is no pneumonia"])
-        zero_shot(model, "chest.dcm", {"pneumonia": pneumonia})[0].findings["pneumonia"].margin
+        score_findings(model, "chest.dcm", {"pneumonia": pneumonia})[0].findings["pneumonia"].margin
 
     Args:
         model: a BioViL or BioViL-T.
@@ -197,7 +188,7 @@ def pairwise_similarity(model: ModelHandle, left: Sequence[str], right: Sequence
     first, second = _prompts(left, 0), _prompts(right, 1)
     if len(first) != len(second):
         raise InputError(f"{len(first)} sentences against {len(second)}. Both lists need the same length.")
-    vectors = F.normalize(_embed_texts(model, [*first, *second]), dim=-1)
+    vectors = encode_texts(model, [*first, *second])
     return (vectors[: len(first)] * vectors[len(first) :]).sum(dim=1)
 
 
@@ -211,7 +202,7 @@ def embed_reports(model: ModelHandle, reports: Sequence[str]) -> Tensor:
         InputError: no reports, or a sentence that is itself longer than the context.
     """
     pieces = [_pieces(model, report) for report in _prompts(reports, 0)]
-    vectors = _embed_texts(model, [text for parts in pieces for text, _ in parts])
+    vectors = encode_texts(model, [text for parts in pieces for text, _ in parts], normalize=False)
     rows = []
     for part, own in zip(vectors.split([len(parts) for parts in pieces]), pieces, strict=True):
         weights = torch.tensor([float(count) for _, count in own])

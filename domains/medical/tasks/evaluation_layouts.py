@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ....core.data.files import files_below
+from ....core.data.tables import read_table
 from ....core.errors import DataError, nearest
 from ....core.limits import DEFAULT, Limits
 from ....core.prompts import normalize_label
-from .tables import read_table
 
 IMAGE_SUFFIXES = (".bmp", ".dcm", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -213,7 +213,8 @@ class _Finder:
 
     def _outside(self, named: str) -> DataError:
         return DataError(
-            f"{named!r:.80} leaves the data folder {self._root}. Move or link the file into it, or pass a wider folder."
+            f"{named!r:.80} leaves the data folder {self._root}. Move or link the file into it, or pass a "
+            "wider folder."
         )
 
 

@@ -9,12 +9,12 @@ Reference: section "Data" of mbzuai-oryx/UniMed-CLIP and its preparation scripts
 from __future__ import annotations
 
 import ast
-import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ....core.data.tables import csv_rows, json_rows, table_rows
 from ....core.errors import ConfigError, DataError, nearest
 from ....core.files import unique_keys
 from ....core.limits import DEFAULT, Limits
@@ -55,7 +55,7 @@ def read_annotations(
         limits.check("file_bytes", source.stat().st_size, what=f"{source.name}: bytes")
     root = path.parent / images
     rows = []
-    for number, found in enumerate(LAYOUTS[layout](*sources), 1):
+    for number, found in enumerate(LAYOUTS[layout](*sources, limits=limits), 1):
         texts = list(dict.fromkeys(text.strip() for text in found["text"] if text.strip()))
         if not texts:
             raise DataError(f"{path.name} row {number}: has no caption. Remove the row.")
@@ -97,12 +97,11 @@ def _number_repeats(rows: list[Row]) -> None:
             row["group"] = row["id"]
 
 
-def _labelled(path: Path) -> Iterator[dict[str, Any]]:
+def _labelled(path: Path, *, limits: Limits) -> Iterator[dict[str, Any]]:
     """CheXpert, ChestX-ray8, RadImageNet, MIMIC-CXR: lists of path, labels, captions; perhaps a report."""
-    for number, cells in enumerate(_csv(path), 1):
-        if number == 1 and not cells[0].lstrip().startswith("["):
+    for position, (where, cells) in enumerate(csv_rows(path, limits)):
+        if not position and not cells[0].lstrip().startswith("["):
             continue  # a header
-        where = f"{path.name} row {number}"
         if len(cells) < 3:
             raise DataError(f"{where}: {len(cells)} columns, expected path, labels and captions.")
         image, labels, captions = (_list(cell, where) for cell in cells[:3])
@@ -120,7 +119,7 @@ def _labelled(path: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _openi(path: Path, second: Path) -> Iterator[dict[str, Any]]:
+def _openi(path: Path, second: Path, *, limits: Limits) -> Iterator[dict[str, Any]]:
     """OpenI: reports, and rewrites of each, which the reference stores and never draws."""
     reports = _field(_json(path), "annotations", list, path.name)
     rewrites = _field(_json(second), "refined_captions", list, second.name)
@@ -139,9 +138,9 @@ def _openi(path: Path, second: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _retina(path: Path) -> Iterator[dict[str, Any]]:
+def _retina(path: Path, *, limits: Limits) -> Iterator[dict[str, Any]]:
     """Merged fundus label sets: captions of a class, and one sentence that the reference never draws."""
-    for where, row in _table(path, "filename", "captions"):
+    for where, row in table_rows(path, limits, needed=("filename", "captions")):
         captions = _list(row["captions"], where)[:_TAKEN]
         yield {
             "image": row["filename"],
@@ -150,9 +149,9 @@ def _retina(path: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _retina_keywords(path: Path) -> Iterator[dict[str, Any]]:
+def _retina_keywords(path: Path, *, limits: Limits) -> Iterator[dict[str, Any]]:
     """DEN: keywords instead of captions."""
-    for where, row in _table(path, "image", "categories"):
+    for where, row in table_rows(path, limits, needed=("image", "categories")):
         keywords = _list(row["categories"], where)
         # The misspelt column is the published one.
         further = row.get("atributes") or row.get("attributes") or ""
@@ -160,42 +159,35 @@ def _retina_keywords(path: Path) -> Iterator[dict[str, Any]]:
         yield {"image": row["image"], "labels": keywords, "text": [_FUNDUS_PREFIX + text] if text else []}
 
 
-def _pairs(image: str, caption: str, suffix: str = "") -> Callable[[Path], Iterator[dict[str, Any]]]:
+def _pairs(image: str, caption: str, suffix: str = "") -> Callable[..., Iterator[dict[str, Any]]]:
     """Return the reader of a CSV with one caption per image in the named columns."""
 
-    def read(path: Path) -> Iterator[dict[str, Any]]:
-        for _, row in _table(path, image, caption):
+    def read(path: Path, *, limits: Limits) -> Iterator[dict[str, Any]]:
+        for _, row in table_rows(path, limits, needed=(image, caption)):
             yield {"image": row[image] + suffix, "text": [row[caption]]}
 
     return read
 
 
-def _quilt(path: Path) -> Iterator[dict[str, Any]]:
+def _quilt(path: Path, *, limits: Limits) -> Iterator[dict[str, Any]]:
     """Quilt-1M: caption in the second column, file name in the third."""
-    for number, cells in enumerate(_csv(path), 1):
-        if number == 1:
+    for position, (where, cells) in enumerate(csv_rows(path, limits)):
+        if not position:
             continue  # the header names neither column reliably
         if len(cells) < 3:
-            raise DataError(f"{path.name} row {number}: {len(cells)} columns, expected at least three.")
+            raise DataError(f"{where}: {len(cells)} columns, expected at least three.")
         yield {"image": cells[2], "text": [cells[1]]}
 
 
-def _pmc_oa(path: Path) -> Iterator[dict[str, Any]]:
+def _pmc_oa(path: Path, *, limits: Limits) -> Iterator[dict[str, Any]]:
     """PMC-OA: one JSON object per line."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                where = f"{path.name} line {number}"
-                row = _parse(line, where)
-                yield {
-                    "image": _field(row, "image", str, where),
-                    "text": [_field(row, "caption", str, where)],
-                }
+    for where, row in json_rows(path, limits):
+        yield {"image": _field(row, "image", str, where), "text": [_field(row, "caption", str, where)]}
 
 
-def _llava_alignment(path: Path) -> Iterator[dict[str, Any]]:
+def _llava_alignment(path: Path, *, limits: Limits) -> Iterator[dict[str, Any]]:
     """LLaVA-Med alignment: the answer of each conversation."""
-    for number, row in enumerate(_json(path), 1):
+    for number, row in enumerate(_of_kind(_json(path), list, path.name), 1):
         where = f"{path.name} entry {number}"
         turns = _field(row, "conversations", list, where)
         if len(turns) < 2:
@@ -203,15 +195,15 @@ def _llava_alignment(path: Path) -> Iterator[dict[str, Any]]:
         yield {"image": _field(row, "image", str, where), "text": [_field(turns[1], "value", str, where)]}
 
 
-def _llava_instruct(path: Path) -> Iterator[dict[str, Any]]:
+def _llava_instruct(path: Path, *, limits: Limits) -> Iterator[dict[str, Any]]:
     """LLaVA-Med instruct: the figure's caption, then once more with its first mention in the text."""
-    for entries in _json(path).values():
-        for number, row in enumerate(entries, 1):
-            where = f"{path.name} entry {number}"
+    for key, entries in _of_kind(_json(path), dict, path.name).items():
+        for number, row in enumerate(_of_kind(entries, list, f"{path.name} {key!r:.80}"), 1):
+            where = f"{path.name} {key!r:.80} entry {number}"
             image = f"{_field(row, 'pair_id', str, where)}.jpg"
             yield {"image": image, "text": [_field(row, "fig_caption", str, where)]}
             mentions = row.get("in_text_mention") or []
-            if mentions:
+            if _of_kind(mentions, list, f"{where} 'in_text_mention'"):
                 yield {"image": image, "text": [_field(mentions[0], "tokens", str, where)]}
 
 
@@ -230,32 +222,6 @@ LAYOUTS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
 """{layout: reader}; ``labelled`` serves CheXpert, ChestX-ray8, RadImageNet and MIMIC-CXR."""
 
 
-def _csv(path: Path) -> Iterator[list[str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            yield from (cells for cells in csv.reader(lines, strict=True) if cells)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path.name}: not valid CSV in UTF-8 ({error}).") from None
-
-
-def _table(path: Path, *needed: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield ("file row n", {column: cell}) of a CSV with a header that has the needed columns."""
-    header: list[str] | None = None
-    for number, cells in enumerate(_csv(path), 1):
-        if header is None:
-            header = [cell.strip() for cell in cells]
-            missing = [name for name in needed if name not in header]
-            if missing:
-                raise DataError(
-                    f"{path.name}: no column {missing[0]!r}; columns: {', '.join(header)}."
-                    f"{nearest(missing[0], header)}"
-                )
-        elif len(cells) != len(header):
-            raise DataError(f"{path.name} row {number}: {len(cells)} cells for {len(header)} columns.")
-        else:
-            yield f"{path.name} row {number}", dict(zip(header, cells, strict=True))
-
-
 def _list(cell: str, where: str) -> list[str]:
     """Return the strings of a Python list literal; nothing in it is run."""
     try:
@@ -269,21 +235,26 @@ def _list(cell: str, where: str) -> list[str]:
 
 def _json(path: Path) -> Any:
     try:
-        return _parse(path.read_text(encoding="utf-8"), path.name)
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique_keys)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name}: cannot be read as UTF-8 text ({type(error).__name__}).") from None
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON ({error}).") from None
+        raise DataError(f"{path.name}: not valid JSON ({error}).") from None
 
 
-def _field(row: Any, name: str, kind: type | Sequence[type], where: str) -> Any:
+def _field(row: Any, name: str, kind: type, where: str) -> Any:
     """Return one field of a JSON object after checking that it is there and of its kind."""
     value = row.get(name) if isinstance(row, dict) else None
-    if not isinstance(value, kind):  # pyright: ignore[reportArgumentType]
+    if not isinstance(value, kind):
         raise DataError(f"{where}: no {name!r} of the expected kind. It is a file of another layout.")
+    return value
+
+
+def _of_kind(value: Any, kind: type, where: str) -> Any:
+    """Return a list or an object of a JSON file after checking that it is one."""
+    if not isinstance(value, kind):
+        found = type(value).__name__
+        raise DataError(
+            f"{where}: holds a JSON {found}, expected a {kind.__name__}. It is a file of another layout."
+        )
     return value

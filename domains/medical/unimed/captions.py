@@ -23,7 +23,7 @@ from ....core.files import read_json, write_json_atomic
 from ....core.limits import DEFAULT, Limits
 from ....core.prompts import normalize_label
 from .drawing import tags_in
-from .templates import CaptionRequest, TemplateCaptions
+from .templates import CaptionRequest, TemplateCaptions, concept_phrases
 
 Row = dict[str, Any]
 LabelSet = tuple[str, ...]
@@ -243,7 +243,8 @@ def make_pairs(
 
     Returns:
         Rows with ``text``: list of captions to draw from, ``label``: labels in one string, and
-        ``extras``: ``labels``, ``modality``, ``anatomy`` and, where there is one, ``report``.
+        ``extras``: ``labels``, ``modality``, ``anatomy``, ``phrases`` (words of these to look up in a
+        caption) and, where there is one, ``report``.
 
     Raises:
         DataError: a label set has no captions, or a row no label.
@@ -260,6 +261,8 @@ def make_pairs(
         extras |= {
             key: value for key, value in (("modality", entry.modality), ("anatomy", entry.anatomy)) if value
         }
+        request = CaptionRequest(labels, entry.modality, entry.anatomy)
+        extras.setdefault("phrases", concept_phrases(request))
         if own:
             extras["report"] = own[0]
         pairs.append({**row, "label": LABEL_SEPARATOR.join(labels), "text": texts, "extras": extras})

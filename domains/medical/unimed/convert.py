@@ -6,7 +6,6 @@ Medical Imaging Modalities", 2024 (arXiv 2412.10372); model code of mbzuai-oryx/
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +26,9 @@ from ....core.config import (
 )
 from ....core.conversion import (
     Converted,
+    bert_tower,
     build_empty,
+    check_vocabulary,
     count_blocks,
     dimension,
     read_checkpoint,
@@ -45,7 +46,6 @@ VERSION = 1
 _TEXT_PREFIXES = ("text_encoder.", "text.")
 """The reference's name of the text tower, and open_clip's."""
 _BLOCK = "visual.transformer.resblocks."
-_LAYER = "transformer.encoder.layer."
 _WORDS = "transformer.embeddings.word_embeddings.weight"
 
 
@@ -110,7 +110,8 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
     )
     refuse_incomplete(report, source=source, system=SYSTEM)
     tokenizer = wordpiece_tokenizer(files["vocab"])
-    _refuse_other_vocabulary(tokenizer, towers["text"]["vocab_size"], Path(files["vocab"]).name)
+    rows = towers["text"]["vocab_size"]
+    check_vocabulary(tokenizer, rows, name=Path(files["vocab"]).name, source=source)
     processor = ProcessorConfig(
         image=ImageProcessing(
             size=towers["image"]["image_size"], resize="shortest", interpolation="bicubic", resampler="pillow"
@@ -204,21 +205,17 @@ def _text_tower(
             f"{source}: the text tower has {positions} positions, fewer than the context of "
             f"{settings.context_length} tokens. It belongs to another model."
         )
-    return {
-        "backend": "bert",
-        "vocab_size": side(_WORDS, 0),
-        "width": width,
-        "layers": count_blocks(state, prefix + _LAYER),
-        "heads": _heads(width, settings.text_head_width, "text", source),
-        "mlp_width": side(f"{_LAYER}0.intermediate.dense.weight", 0),
-        "max_positions": positions,
-        "type_vocab_size": side("transformer.embeddings.token_type_embeddings.weight", 0),
-        "layer_norm_eps": settings.layer_norm_eps,
-        "pooling": "cls",
-        "projection": "mlp",
-        "projection_hidden": side("proj.0.weight", 0),
-        "projection_bias": f"{prefix}proj.0.bias" in state,
-    }
+    return bert_tower(
+        state,
+        f"{prefix}transformer.",
+        heads=_heads(width, settings.text_head_width, "text", source),
+        source=source,
+        layer_norm_eps=settings.layer_norm_eps,
+        pooling="cls",
+        projection="mlp",
+        projection_hidden=side("proj.0.weight", 0),
+        projection_bias=f"{prefix}proj.0.bias" in state,
+    )
 
 
 def _heads(width: int, head_width: int, tower: str, source: str) -> int:
@@ -246,15 +243,6 @@ def _refuse_other_size(
                 f"{source}: its {what.format(found)}; {name} needs {wanted}. "
                 "It is the checkpoint of another UniMed-CLIP model."
             )
-
-
-def _refuse_other_vocabulary(tokenizer: str, rows: int, source: str) -> None:
-    pieces = len(json.loads(tokenizer)["model"]["vocab"])
-    if pieces != rows:
-        raise WeightsError(
-            f"{source}: has {pieces} pieces, the word table of the checkpoint {rows} rows. "
-            "It is the vocabulary of another text backbone."
-        )
 
 
 def _rename(name: str, prefix: str) -> tuple[str, str | None] | None:

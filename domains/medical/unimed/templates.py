@@ -78,6 +78,12 @@ _NOTHING = (
     "Negative {image}{of}.",
 )
 
+_NORMAL_PHRASES = (
+    "without abnormality", "no abnormal finding", "no abnormality", "nothing abnormal", "no sign of disease",
+    "normal appearance", "normal", "unremarkable", "healthy", "negative",
+)  # fmt: skip
+"""What the sentences above say instead of a finding."""
+
 
 @dataclass(frozen=True)
 class CaptionRequest:
@@ -144,6 +150,20 @@ def modality_names(modality: str) -> tuple[str, ...]:
     word = " ".join(modality.replace("_", " ").split()).casefold()
     names = MODALITIES.get(_ALIASES.get(word, word))
     return names or ((modality,) if word else ("image", "medical image"))
+
+
+def concept_phrases(request: CaptionRequest) -> list[str]:
+    """Return the words of the concepts that captions of a request are about, without those it lacks.
+
+    These are the findings, or what says that there is none, every name of the modality, and the anatomy.
+    They are meant to be looked up in a caption, see ``conceptclip.spans.match_phrases``.
+    """
+    found = [
+        _as_noun(prompt_words(label)) for label in request.labels if normalize_label(label) not in NORMAL
+    ]
+    modality = modality_names(request.modality) if request.modality else ()
+    anatomy = (" ".join(request.anatomy.split()),) if request.anatomy else ()
+    return list(dict.fromkeys((*(found or _NORMAL_PHRASES), *modality, *anatomy)))
 
 
 def join_labels(labels: Sequence[str]) -> str:

@@ -146,3 +146,17 @@ def test_limits_and_permissions(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"not readable \(Permission denied\)"):
         check_readable(image)
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_folder(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path="."):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match="closed: this folder cannot be read .Permission denied"):
+        files_below(tmp_path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -328,7 +330,7 @@ def test_classify_names_what_is_wrong_with_a_volume(run, wheel_file, nifti: Path
     reasons = [row.get("error", "") for row in rows(out)]
     assert "apart except between -99.48 and 103.02 mm" in reasons[0]
     assert "different groups of slices" in reasons[1]
-    assert "no two slices are parallel" in reasons[2]
+    assert "there are no files" in reasons[2]
     assert "damaged or cut short" in reasons[3]
     assert reasons[4] == ""
     assert err.count("\n") >= 4
@@ -451,6 +453,79 @@ def test_ground_refuses(run, picture: Path, model_folder: Path, conceptclip, tmp
     assert "verticlip medical volume" in folder[2]
 
 
+def test_one_file_that_may_not_be_read_does_not_stop_the_others(
+    run, picture: Path, conceptclip, tmp_path, monkeypatch
+) -> None:
+    closed = tmp_path / "closed.png"
+    closed.write_bytes(picture.read_bytes())
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, **k: "closed" not in str(path) and access(path, mode, **k)
+    )
+    arguments = [closed, picture, "-m", conceptclip]
+    for command in (
+        ["classify", *arguments, "--labels", "a nodule,a mass"],
+        ["medical", "ground", *arguments, "--phrase", "nodule", "--out", tmp_path / "maps"],
+        ["medical", "annotate", *arguments, "--concepts", "nodule,mass"],
+    ):
+        status, out, err = run(*command)
+        assert (status, len(out.splitlines())) == (3, 1)
+        assert "closed.png: may not be read. Ask for read permission" in err
+
+
+def test_a_full_disk_leaves_no_empty_key(run, study: Path, tmp_path, monkeypatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    def open_full(descriptor: int, *_: object) -> Full:
+        os.close(descriptor)
+        return Full()
+
+    monkeypatch.setattr(os, "fdopen", open_full)
+    key = tmp_path / "key"
+    error = one_error(run("medical", "deidentify", study, tmp_path / "out", "--secret-file", key))
+    assert "No space left on device" in error
+    assert not key.exists()
+
+
+def test_a_map_without_contrast_gets_no_box_unless_asked(run, biovil: Path, tmp_path) -> None:
+    flat = tmp_path / "flat.png"
+    Image.fromarray(np.full((40, 52), 90, np.uint8)).save(flat)
+    arguments = ["medical", "ground", flat, "-m", biovil, "--phrase", "effusion", "--json", "--out"]
+    status, out, err = run(*arguments, tmp_path / "maps")
+    assert status == 0, err
+    assert rows(out)[0]["boxes"] == []
+    assert "this map does not say where and gets no box" in err
+    status, out, err = run(*arguments, tmp_path / "maps", "--threshold", "-1")
+    assert (status, len(rows(out)[0]["boxes"])) == (0, 1)
+    assert "this map does not say where." in err
+    assert "--threshold nan is no number" in one_error(
+        run(*arguments[:7], "--out", tmp_path / "maps", "--threshold", "nan")
+    )
+
+
+def test_names_cannot_break_a_line_or_repaint_the_terminal(run, picture: Path, conceptclip, tmp_path) -> None:
+    name = tmp_path / "a\nb\tc\x1b[31m\u202egnp.png"
+    name.write_bytes(picture.read_bytes())
+    bad = name.with_name("x\x1b[2J\n.png")
+    bad.write_text("text")
+    words = ["-m", conceptclip, "--labels", "a nodule,a mass"]
+    for arguments in (
+        ["classify", name, bad, *words],
+        ["medical", "ground", name, bad, *words[:2], "--phrase", "nodule", "--out", tmp_path / "maps"],
+        ["medical", "annotate", name, bad, *words[:2], "--concepts", "nodule,mass"],
+    ):
+        status, out, err = run(*arguments)
+        assert status == 3
+        (line,) = out.splitlines()
+        assert line.startswith(f"{tmp_path}/a\\nb\\tc\\x1b[31m\\u202egnp.png\t")
+        assert f"{tmp_path}/x\\x1b[2J\\n.png: not a DICOM" in err
+        assert "\x1b" not in out + err
+    status, out, _ = run(*["classify", name, bad, *words], "--json")
+    assert [row["id"] for row in rows(out)] == [str(name), str(bad)]
+
+
 def test_a_phrase_of_600_tokens(run, picture: Path, biovil: Path, conceptclip, tmp_path) -> None:
     phrase = "effusion " * 600
     error = one_error(
@@ -463,6 +538,72 @@ def test_a_phrase_of_600_tokens(run, picture: Path, biovil: Path, conceptclip, t
 
 
 # annotate
+
+
+@pytest.mark.parametrize("verb", [["annotate", "--concepts"], ["ground", "--phrase"]])
+def test_words_are_encoded_once_for_all_files(run, picture, conceptclip, tmp_path, monkeypatch, verb) -> None:
+    from verticlip.domains.medical.conceptclip.model import ConceptClip
+
+    calls, run_tower = [], ConceptClip._run
+
+    def counted(network, modality, inputs, **options):
+        calls.append(modality)
+        return run_tower(network, modality, inputs, **options)
+
+    monkeypatch.setattr(ConceptClip, "_run", counted)
+    command, option = verb
+    arguments = ["medical", command, *[picture] * 3, "-m", conceptclip, option, "nodule"]
+    assert run(*arguments, "--batch-size", "1", "--out", tmp_path / "maps")[0] == 0
+    # Annotating encodes the sentences and, for their own space, the words; both once.
+    assert calls.count("text") <= 2
+    assert calls.count("image") == 3
+
+
+def test_ground_in_a_sentence(run, picture, conceptclip, tmp_path) -> None:
+    arguments = ["medical", "ground", picture, "-m", conceptclip, "--phrase", "nodule", "--json", "--out"]
+    (bare,) = rows(run(*arguments, tmp_path / "a")[1])
+    (said,) = rows(run(*arguments, tmp_path / "b", "--template", "a medical image showing {}")[1])
+    assert (said["phrase"], said["score"] == bare["score"]) == ("nodule", False)
+    error = one_error(run(*arguments, tmp_path / "c", "--template", "a lung"))
+    assert "template needs exactly one {} where the phrase goes, got 'a lung'" in error
+
+
+def test_evaluate_a_set_as_conceptclip_does(run, conceptclip, tmp_path) -> None:
+    for label in ("Normal", "Pneumonia"):
+        folder = tmp_path / "data" / "rsna_pneumonia" / label
+        folder.mkdir(parents=True)
+        for number in range(2):
+            noise = np.random.default_rng(number).integers(0, 255, (40, 40), dtype=np.uint8)
+            Image.fromarray(noise).save(folder / f"{number}.png")
+    words = tmp_path / "words.yaml"
+    words.write_text(
+        "name: words\nclasses: {Normal: [clear], Pneumonia: [pneumonia]}\ntemplates: ['lung {}']\n"
+    )
+    arguments = ["evaluate", "set", "rsna_pneumonia", "--data", tmp_path / "data", "-m", conceptclip]
+    arguments += ["--out", tmp_path / "out", "--prompts", words, "--json"]
+    status, out, err = run(*arguments, "--local-weight", "0.5", "--topk", "9")
+    assert status == 0, err
+    (report,) = rows(out)
+    assert (report["local_weight"], report["topk"], report["images"]) == ("0.5", "9", 4)
+    assert "auc" in report["metrics"]
+    assert "--topk says how many patches count" in one_error(run(*arguments, "--topk", "9"))
+    assert "leave --ensemble out" in one_error(run(*arguments, "--local-weight", "1", "--ensemble", "raw"))
+    assert "local_weight is a share from 0 to 1" in one_error(run(*arguments, "--local-weight", "1.5"))
+    other = [*arguments[:6], "medical/tiny", *arguments[7:]]
+    assert "scores of patches need 'conceptclip'" in one_error(run(*other, "--local-weight", "0.5"))
+    everything = [
+        "evaluate",
+        "all",
+        "--data",
+        tmp_path / "data",
+        "-m",
+        conceptclip,
+        "--out",
+        tmp_path / "all",
+    ]
+    status, out, _ = run(*everything, "--sets", "rsna_pneumonia", "--local-weight", "0.5")
+    # The reduced model reads 24 tokens; the shipped sentences of this set fit, so it is measured.
+    assert (status, out.splitlines()[0].split()[-1]) == (0, "macro_auc")
 
 
 def test_annotate(run, picture: Path, conceptclip, tmp_path, monkeypatch) -> None:
@@ -573,7 +714,9 @@ def test_volume(run, wheel_file, nifti: Path, tmp_path) -> None:
     [
         (GAP, [], "apart except between -99.48 and 103.02 mm"),
         ("dicomdirtests", [], "different groups of slices"),
+        ("dicomdirtests", [], "Put the files of one into a folder of its own"),
         ("CT_small.dcm", [], "no two slices are parallel and alike"),
+        ("dicomdirtests/README.txt", [], "no file is DICOM. A volume is a folder of DICOM slices"),
         (SERIES, ["--window", "lng"], "Did you mean 'lung'?"),
         (SERIES, ["--axis", "axal"], "Did you mean 'axial'?"),
         (SERIES, ["--aggregate", "median"], "aggregate must be one of"),

@@ -83,6 +83,14 @@ def test_voc_boxes_count_from_zero_and_exclude_the_end(voc):
     assert pixels[0].tolist() == [[10, 11, 12], [18, 19, 20], [26, 27, 28]]
 
 
+def test_voc_folders_may_be_linked(voc, tmp_path):
+    folder = voc([("RBC", (1, 1, 8, 6))])
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "val").symlink_to(folder / "train")
+    (record,) = read_voc_boxes(tmp_path / "linked")
+    assert (record["split"], record["path"]) == ("val", str(tmp_path / "linked" / "val" / "a.png"))
+
+
 def test_voc_filters(voc):
     folder = voc([("RBC", (1, 1, 8, 6)), ("WBC", (3, 2, 5, 4)), ("WBC", (3, 2, 3, 4))])
     assert len(read_voc_boxes(folder, labels=["WBC"], min_side=2)) == 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import verticlip
@@ -66,10 +68,30 @@ def small(*more: str) -> list[str]:
     ]
 
 
+def part_of(data: Path, folder: Path) -> Path:
+    """Link the figures and a few images of each labelled set into one folder."""
+    (folder / "bccd").mkdir(parents=True)
+    (folder / "concept_pairs").symlink_to(data / "concept_pairs")
+    for path in sorted(data.glob("brain_mri/train/*")):
+        target = folder / "brain_mri" / "train" / path.name
+        target.mkdir(parents=True)
+        for image in sorted(path.iterdir())[::40]:
+            (target / image.name).symlink_to(image)
+    for split in ("train", "val"):
+        (folder / "bccd" / split).mkdir()
+        for path in sorted(data.glob(f"bccd/{split}/*"))[:12]:
+            (folder / "bccd" / split / path.name).symlink_to(path)
+    with np.load(data / "chest_xray_28" / "train_val.npz") as whole:
+        few = {name: whole[name][:: len(whole[name]) // 40] for name in whole.files}
+    (folder / "chest_xray_28").mkdir()
+    np.savez(folder / "chest_xray_28" / "train_val.npz", **few)
+    return folder
+
+
 @pytest.mark.data
 def test_concepts_in_two_stages(data_dir, tmp_path):
-    """Both stages on the published sample, a few steps each: it runs, and stage two starts from stage one."""
-    data = data_dir / "medical"
+    """Both stages on a part of the data, a few steps each: it runs, and stage two starts from stage one."""
+    data = part_of(data_dir / "medical", tmp_path / "data")
     first = verticlip.train("medical/conceptclip-stage1", data, tmp_path / "1", overrides=small())
     again = [f"start.model={first.model}", "epochs=2"]
     second = verticlip.train("medical/conceptclip-stage2", data, tmp_path / "2", overrides=small(*again))
@@ -80,8 +102,17 @@ def test_concepts_in_two_stages(data_dir, tmp_path):
     rows = [json.loads(line) for line in (second.folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_loss"] < rows[1]["train_loss"]
     assert second.metrics["captions"]["overlong"] > 0
+    spans = second.metrics["extras"]
+    assert 0 < spans["kept"] == spans["concepts"] - sum(spans["dropped"].values())
     assert second.metrics["source_splits"]["figures"] == {"train": 56, "val": 14}
     assert set(second.metrics["equal_captions"]) == {"figures"}, "captions made from labels repeat"
+    assert set(second.metrics["validation"]["sources"]) == {
+        "figures",
+        "brain_mri",
+        "chest_xray",
+        "blood_cells",
+    }
+    assert second.metrics["validation"]["sources"]["brain_mri"]["texts"] == 40
     model = verticlip.from_pretrained(second.model)
     assert model.network.concept_logit_scale is not None
 
@@ -103,7 +134,6 @@ OWN_REPORTS = "data.sources=[{name: reports, reader: report_jsonl, path: reports
 
 def reports(folder: Path, count: int = 24) -> Path:
     """Write drawn squares and circles with made-up reports, every fourth without an impression."""
-    import numpy as np
     from PIL import Image
 
     (folder / "images").mkdir(parents=True)
@@ -142,6 +172,16 @@ def test_reports_with_masked_words_and_sections(tmp_path):
     model = verticlip.from_pretrained(result.model)
     images = model.embed([folder / "images" / "0.png"], modality="image")
     assert model.similarity(images, model.embed(["Lungs are clear."])).shape == (1, 1)
+
+
+def test_reports_are_prepared_as_for_the_published_weights():
+    from verticlip.domains.medical.biovil.convert import _processor
+
+    recipe = load_recipe("medical/biovil").recipe
+    assert recipe.model is not None
+    settings = SimpleNamespace(crop=64, short_side=68, grid=(2, 2), overlong="truncate")
+    published = _processor(recipe.model, settings)
+    assert (recipe.image, recipe.text) == (published.image, published.text)
 
 
 def test_two_studies_are_compared_in_training(tmp_path):

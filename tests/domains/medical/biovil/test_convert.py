@@ -198,7 +198,7 @@ def test_files_that_do_not_fit_are_named(published, golden, tmp_path):
     failing("is the image model of BioViL, not of BioViL-T", options={"temporal": True})
     short = tmp_path / "short.txt"
     short.write_text("\n".join(published["vocab"].read_text().split("\n")[:20]))
-    failing(r"short.txt has 20 words and pytorch_model.bin 59", vocab=short)
+    failing(r"short.txt has 20 pieces, the word table of pytorch_model.bin 59 rows", vocab=short)
     torch.save(load_file(golden / "image_encoder_temporal" / "weights.safetensors"), tmp_path / "t.pt")
     failing("t.pt ends in 32 values and pytorch_model.bin in 24", image=tmp_path / "t.pt")
 

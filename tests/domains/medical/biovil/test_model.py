@@ -258,6 +258,9 @@ def test_extras_that_cannot_be_given_are_named(network, pixels):
     batch = Batch({"image": {"pixels": pixels}})
     with pytest.raises(InputError, match=r"gives no extra 'patches'.*Did you mean"):
         model(batch, extras=("patches",))
+    for extra, own, other in (("word_mask", "text", "image"), ("patch_embeddings", "image", "text")):
+        with pytest.raises(InputError, match=f"'{extra}' needs '{own}' in the batch, which has {other}"):
+            model(Batch({other: {}}), extras=(extra,))
     with pytest.raises(InputError, match="no extra 'mlm_labels'.*report_sections"):
         model(batch, extras=("mlm_logits",))
     with pytest.raises(InputError, match="no 'audio' tower; it takes: image, text"):

@@ -87,6 +87,8 @@ def test_a_report_is_its_impression_then_its_findings():
 
 def test_masking_hides_fifteen_percent_of_the_words(processor):
     vocabulary = vocabulary_of(processor)
+    assert vocabulary_of(processor) is vocabulary, "read once"
+    assert set(vocabulary.words.tolist()) == set(range(vocabulary.size)) - set(vocabulary.special)
     assert vocabulary.mask == 4
     assert vocabulary.size == 60
     assert set(vocabulary.special) == {0, 1, 2, 3, 4}

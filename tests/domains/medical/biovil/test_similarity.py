@@ -15,9 +15,9 @@ from verticlip.domains.medical.biovil.similarity import (
     embed_reports,
     fill_mask,
     pairwise_similarity,
+    score_findings,
     similarity,
     with_finer_grid,
-    zero_shot,
 )
 from verticlip.domains.medical.tasks.grounding import ground
 from verticlip.facade import Model
@@ -50,8 +50,8 @@ def test_similarity_of_a_batch(biovil, studies):
     assert torch.allclose(together, images @ embed_prompts(biovil, [POSITIVE]).T, atol=1e-6)
 
 
-def test_zero_shot_gives_margin_and_probability(biovil, studies):
-    answers = zero_shot(
+def test_findings_have_margin_and_probability(biovil, studies):
+    answers = score_findings(
         biovil, studies, {"pneumonia": (POSITIVE, NEGATIVE), "edema": (["edema"], ["no edema"])}
     )
     assert [answer.id for answer in answers] == [str(path) for path in studies]
@@ -118,11 +118,11 @@ def test_bad_questions_are_answered_in_words(biovil, studies, model_folder):
     with pytest.raises(InputError, match="prompts 0: the list is empty"):
         similarity(biovil, studies, [])
     with pytest.raises(InputError, match="no findings to look for"):
-        zero_shot(biovil, studies, {})
+        score_findings(biovil, studies, {})
     with pytest.raises(InputError, match="finding 'edema': give two lists"):
-        zero_shot(biovil, studies, {"edema": (["edema"],)})
+        score_findings(biovil, studies, {"edema": (["edema"],)})
     with pytest.raises(InputError, match="prompts 1: the list is empty"):
-        zero_shot(biovil, studies, {"edema": (["edema"], [])})
+        score_findings(biovil, studies, {"edema": (["edema"], [])})
     with pytest.raises(InputError, match="2 sentences against 1"):
         pairwise_similarity(biovil, ["a", "b"], ["a"])
     with pytest.raises(InputError, match=r"has no \[MASK\]"):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from verticlip.core.errors import InputError
+from verticlip.core.errors import DataError, InputError
 from verticlip.core.objectives.base import build_objective
 from verticlip.core.registry import room
 from verticlip.core.types import Batch
@@ -77,6 +77,25 @@ def test_what_does_not_fit_is_counted(tmp_path, processor):
     assert report.to_dict() == {
         "captions": 2, "without_concepts": 1, "concepts": 3, "kept": 2, "dropped": {"past_context": 1},
     }  # fmt: skip
+
+
+def test_what_training_leaves_out_is_told_before_it_begins(processor, caplog):
+    check = room("medical").function("collate_checks", "concept_spans")
+    good = {"id": "a", "text": ["brain mri"], "extras": {"concepts": [{"start": 0, "end": 5}]}}
+    late = {"id": "b", "text": "signal " * 30 + "edema", "extras": {"phrases": ["edema"], "unplaced": 2}}
+    assert check([good], processor)["kept"] == 1
+    assert not caplog.records
+    found = check([good, late], processor)
+    assert found["dropped"] == {"past_context": 1, "unplaced": 2}
+    assert (found["captions"], found["concepts"], found["kept"]) == (2, 4, 1)
+    assert "3 of 4 concepts are not used: 1 past context, 2 unplaced." in caplog.text
+    with pytest.raises(DataError, match=r"None of 3 concepts in 1 captions can be used \(1 past context, 2"):
+        check([late], processor)
+    assert check([{"id": "c", "text": "brain", "extras": {}}], processor)["concepts"] == 0
+    assert "No caption has concepts" in caplog.text
+    everything = room("medical").function("collate_checks", "concept_spans_all")
+    whole = {**late, "extras": {"concepts": [{"start": 210, "end": 215}]}}
+    assert everything([whole], processor)["kept"] == 1
 
 
 def test_bad_concepts_are_named(processor):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from torch.nn import functional as F
+from verticlip.core.answers import Failure
 from verticlip.core.config import read_config
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.domains.medical.conceptclip.concepts import (
@@ -13,8 +14,10 @@ from verticlip.domains.medical.conceptclip.concepts import (
     ConceptLists,
     ConceptSet,
     annotate,
+    annotate_each,
     concept_set,
 )
+from verticlip.domains.medical.tasks import ground
 
 ASKED = ConceptSet(
     positive="This is dermoscopy of {}.",
@@ -70,6 +73,47 @@ def test_maps_lie_over_the_file(model, picture):
         model, picture, ["lung nodule", "edema"], maps=True, rule=AnnotationRule(reads="last_position")
     )
     torch.testing.assert_close(plain[0].maps[0].grid, shown[0].grid, atol=1e-4, rtol=0)
+
+
+def test_many_concepts_are_encoded_in_bounded_batches_and_the_negative_once(model, picture, monkeypatch):
+    network, seen = model.network, []
+    run = network._run
+
+    def counted(modality, inputs, **options):
+        if modality == "text":
+            seen.append(inputs["input_ids"])
+        return run(modality, inputs, **options)
+
+    monkeypatch.setattr(network, "_run", counted)
+    words = [f"finding {number}" for number in range(200)]
+    got = annotate(model, [picture] * 3, words, batch_size=1)
+    # Once for the whole sentences and once for their words, however many pictures there are.
+    assert sum(map(len, seen)) == 2 * (1 + len(words))
+    assert max(ids.numel() for ids in seen) <= 1024
+    alone = annotate(model, picture, words[5:6])[0].scores[0]
+    assert got[0].scores[5].score == pytest.approx(alone.score, abs=1e-5)
+
+
+def test_each_tells_a_bad_picture_apart(model, picture, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"nonsense")
+    items = [picture, tmp_path / "bad.png", 255 - picture]
+    first, failure, last = annotate_each(model, items, ["edema"], batch_size=2)
+    assert isinstance(failure, Failure)
+    assert failure.id == str(tmp_path / "bad.png")
+    both = annotate(model, [picture, 255 - picture], ["edema"])
+    assert [one.scores[0].score for one in (first, last)] == pytest.approx(
+        [one.scores[0].score for one in both], abs=1e-6
+    )
+
+
+def test_a_phrase_said_in_a_sentence_has_the_map_of_its_annotation(model, picture):
+    """Grounding a bare phrase and annotating it showed different maps, with no way to say the sentence."""
+    asked = ConceptSet(concepts=("lung nodule",))
+    shown = annotate(model, picture, asked, maps=True)[0].maps[0]
+    said = ground(model, picture, ["lung nodule"], template=asked.positive)[0][0]
+    torch.testing.assert_close(said.grid, shown.grid, atol=1e-4, rtol=0)
+    bare = ground(model, picture, ["lung nodule"])[0][0]
+    assert not torch.allclose(bare.grid, shown.grid, atol=1e-3)
 
 
 def test_the_lists_of_the_package():

@@ -310,3 +310,13 @@ def test_the_objective_takes_spans_behind_the_text_only_when_asked():
         assert torch.isfinite(loss)
         with pytest.raises(InputError, match="Drop spans that do not fit"):
             build_objective(name, domain="medical")(make(), batch)
+
+
+def test_a_second_derivative_is_refused():
+    """Its backward pass keeps no graph: a second derivative would be zero without a word."""
+    patches = torch.randn(2, 5, 4, dtype=torch.float64, requires_grad=True)
+    concepts = F.normalize(torch.randn(3, 4, dtype=torch.float64), dim=-1).requires_grad_()
+    best, _ = best_patches(patches, concepts)
+    (gradient,) = torch.autograd.grad(best.square().sum(), patches, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

@@ -70,8 +70,13 @@ def test_forward_gives_the_extras_that_are_asked_for(network, inputs):
     torch.testing.assert_close(outputs.extras["concept_scale"], network.concept_logit_scale.exp())
     assert set(network(batch).extras) == set()
     assert set(network(batch, tokens=("text",), extras=("image_concepts",)).tokens) == {"text"}
-    with pytest.raises(ConfigError, match=r"no output 'image_concept'.*Did you mean 'image_concepts'"):
+    with pytest.raises(InputError, match=r"gives no extra 'image_concept'.*Did you mean 'image_concepts'"):
         network(batch, extras=("image_concept",))
+    # An extra that cannot be made is said to be missing, not left out in silence.
+    with pytest.raises(InputError, match="'text_concepts' needs 'text' in the batch, which has image"):
+        network(Batch({"image": batch.inputs["image"]}), extras=("text_concepts",))
+    with pytest.raises(InputError, match="'image_concepts' needs 'image' in the batch, which has text"):
+        network(Batch({"text": batch.inputs["text"]}), extras=("image_concepts",))
 
 
 def test_similarity_modes(network, inputs):

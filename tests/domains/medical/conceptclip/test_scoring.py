@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from verticlip.core.errors import ConfigError, InputError
-from verticlip.core.prompts import PromptSet
+from verticlip.core.prompts import PromptSet, prompt_set
 from verticlip.domains.medical.conceptclip.scoring import (
     classify,
     classify_findings,
@@ -76,7 +76,7 @@ def test_several_findings_at_once(model, picture):
 def test_words_are_read_where_the_class_stands(model):
     """A word of the class that also occurs earlier in the template does not count."""
     prompts = PromptSet.from_labels(["chest lesion"], templates=["a chest radiology presents {}"])
-    filled = filled_prompts(prompts, "chest lesion")
+    filled = filled_prompts(prompts)["chest lesion"]
     network, processor = model.network, model.processor
     got = word_vectors(network, processor, filled)[0]
     inputs = processor("text", [filled[0].text])
@@ -88,22 +88,90 @@ def test_words_are_read_where_the_class_stands(model):
     torch.testing.assert_close(published, torch.stack([states[2], *states[-count:-1]]).mean(0))
 
 
-def test_ready_sentences_need_the_words_of_their_class(model, picture):
+def test_ready_sentences_that_name_their_class_are_read_there(model, picture):
     ready = PromptSet(
         name="x",
         classes={"nodule": ("nodule",), "normal": ("normal", "no finding")},
         prompts={"nodule": ("a Nodule of the lung",), "normal": ("lung shows no finding",)},
     )
-    assert [(one.start, one.end) for one in filled_prompts(ready, "nodule")] == [(2, 8)]
-    assert [(one.start, one.end) for one in filled_prompts(ready, "normal")] == [(11, 21)]
+    filled = filled_prompts(ready)
+    assert [(one.start, one.end) for one in filled["nodule"]] == [(2, 8)]
+    assert [(one.start, one.end) for one in filled["normal"]] == [(11, 21)]
     assert len(classify(model, [picture], templates=ready)) == 1
-    silent = ready.model_copy(update={"prompts": {"nodule": ("a round thing",)}})
-    with pytest.raises(
-        InputError, match=r"'a round thing' of class 'nodule' has none of its words \(nodule\)"
-    ):
-        classify(model, [picture], templates=silent)
-    # The whole picture can still be compared with such a sentence.
-    assert len(classify(model, [picture], templates=silent, local_weight=0.0)) == 1
+
+
+def test_sentences_that_do_not_name_their_class_leave_the_words_to_a_template(model, picture):
+    silent = PromptSet(
+        name="x",
+        classes={"nodule": ("nodule", "coin lesion"), "normal": ("no finding",)},
+        prompts={"nodule": ("a round thing",), "normal": ("lung shows no finding",)},
+    )
+    filled = filled_prompts(silent)
+    # All classes are asked alike, so that none is at an advantage.
+    assert {name: [one.text for one in some] for name, some in filled.items()} == {
+        "nodule": ["a medical image of nodule"],
+        "normal": ["a medical image of no finding"],
+    }
+    one = filled_prompts(silent, template="{} on a chest X-ray")["nodule"][0]
+    assert (one.text, one.start, one.end) == ("nodule on a chest X-ray", 0, 6)
+    assert len(classify(model, [picture], templates=silent)) == 1
+    with pytest.raises(ConfigError, match=r"template needs exactly one \{\} where the words go, got 'x'"):
+        filled_prompts(silent, template="x")
+
+
+def test_class_words_are_whole_words_and_the_longest(model):
+    """ "normal" is not in "abnormal", nor "adi" in "adipocytes"; case folding must not move the place."""
+    inside = PromptSet(
+        name="x",
+        classes={"normal": ("normal",), "adi": ("adi",)},
+        prompts={"normal": ("an abnormal lung",), "adi": ("mature adipocytes",)},
+    )
+    assert [one.text for some in filled_prompts(inside).values() for one in some] == [
+        "a medical image of normal",
+        "a medical image of adi",
+    ]
+    both = PromptSet(
+        name="x",
+        classes={"effusion": ("effusion", "pleural effusion"), "sharp s": ("mass",)},
+        prompts={
+            "effusion": ("pleural effusion, not an effusion of the heart",),
+            "sharp s": ("Straße und Stoß: mass",),
+        },
+    )
+    filled = filled_prompts(both)
+    found = {name: some[0].text[some[0].start : some[0].end] for name, some in filled.items()}
+    assert found == {"effusion": "pleural effusion", "sharp s": "mass"}
+
+
+def test_every_shipped_prompt_set_can_be_asked(model):
+    """Sentences of a set that do not name its classes stopped every question about patches."""
+    from verticlip.core import registry
+
+    for name in registry.room("medical").prompts:
+        prompts = prompt_set(name)
+        filled = filled_prompts(prompts)
+        assert tuple(filled) == prompts.class_names
+        for some in filled.values():
+            assert all(one.text[one.start : one.end].strip() for one in some)
+            assert some
+
+
+def test_many_words_are_encoded_in_bounded_batches(model, monkeypatch):
+    network, sizes = model.network, []
+    encode = network.encode_tokens
+
+    def counted(modality, inputs, **options):
+        sizes.append(inputs["input_ids"].shape)
+        return encode(modality, inputs, **options)
+
+    monkeypatch.setattr(network, "encode_tokens", counted)
+    labels = [f"finding number {number}" for number in range(300)]
+    filled = filled_prompts(PromptSet.from_labels(labels))
+    listed = [one for some in filled.values() for one in some]
+    got = word_vectors(network, model.processor, listed)
+    assert len(sizes) > 1
+    assert max(rows * length for rows, length in sizes) <= 1024
+    torch.testing.assert_close(got[7:8], word_vectors(network, model.processor, listed[7:8]))
 
 
 def test_the_best_patches_count(network):
@@ -137,7 +205,7 @@ def test_bad_questions_are_named(model, picture, model_folder):
     import verticlip
 
     other = verticlip.from_pretrained(model_folder)
-    with pytest.raises(ConfigError, match="is of architecture 'contrastive'; scores of patches need"):
+    with pytest.raises(InputError, match="is of architecture 'contrastive'; scores of patches need"):
         classify(other, picture, ["cat", "dog"])
     with pytest.raises(ConfigError, match="local_weight"):
         mix(torch.zeros(1, 2), None, local_weight=-0.1)

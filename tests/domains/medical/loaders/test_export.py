@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pydicom
@@ -166,3 +167,47 @@ def test_an_element_of_another_representation_is_judged_by_both(make, tmp_path):
     content = (tmp_path / "b.dcm").read_bytes()
     assert b"Zaphodius" not in content
     assert b"19710203" not in content
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """Return a function that makes a folder unreadable, for an administrator too."""
+    scandir = os.scandir
+
+    def lock(folder):
+        def refuse(path="."):
+            if str(path) == str(folder):
+                raise PermissionError(13, "Permission denied", str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+
+    return lock
+
+
+def test_nothing_in_a_tree_is_passed_over_in_silence(make, tmp_path, locked):
+    root = tmp_path / "in"
+    (root / "closed").mkdir(parents=True)
+    make.image(root / "a.dcm", RAMP)
+    (root / "gone.dcm").symlink_to(root / "nowhere")
+    (tmp_path / "other").mkdir()
+    (root / "linked").symlink_to(tmp_path / "other")
+    locked(root / "closed")
+    found = {one.source.name: one for one in export_each(root, tmp_path / "out", show_paths=True)}
+    assert {name: one.status for name, one in found.items()} == {
+        "a.dcm": "written", "closed": "failed", "gone.dcm": "failed", "linked": "skipped",
+    }  # fmt: skip
+    assert "a folder that may not be read" in str(found["closed"].error)
+    assert "a link to a folder, which is not followed" in str(found["linked"].error)
+    assert "no such file" in str(found["gone.dcm"].error)
+
+
+def test_a_copy_of_cut_pixels_says_so(make, tmp_path):
+    path = make.image(tmp_path / "a.dcm", RAMP)
+    path = tmp_path / "a.dcm"
+    (whole,) = export_each(path, tmp_path / "whole.dcm")
+    assert not any("fewer pixels" in text for text in whole.warnings)
+    path.write_bytes(path.read_bytes()[:-20])
+    (cut,) = export_each(path, tmp_path / "cut.dcm")
+    assert cut.status == "written"
+    assert "fewer pixels than the header says: a copy of a damaged file" in cut.warnings

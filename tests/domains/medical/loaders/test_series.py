@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -233,3 +234,18 @@ def test_any_order_gives_one_affine_that_maps_every_slice(order, step, tilt, tur
     assert not stack.notes
     for k, item in enumerate(stack.slices):
         assert np.allclose((stack.affine() @ [0, 0, k, 1])[:3], item.position, atol=1e-9)
+
+
+def test_a_folder_that_may_not_be_read_is_an_error(make, tmp_path, monkeypatch):
+    make.series(tmp_path / "ct", UP)
+    (tmp_path / "ct" / "more").mkdir()
+    scandir = os.scandir
+
+    def refuse(path="."):
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(errors.MedicalImageError, match="cannot be read .Permission denied.*could be missing"):
+        load_series(tmp_path / "ct")

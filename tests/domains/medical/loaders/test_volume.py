@@ -87,6 +87,13 @@ def test_unknown_lengths_are_noted(tmp_path):
     assert "no unit of length" in load_volume(save(tmp_path / "a.nii", units="unknown")).notes[0]
 
 
+def test_an_unknown_orientation_is_noted(tmp_path):
+    path = tmp_path / "a.nii"
+    image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.float32), None)
+    image.to_filename(path)
+    assert "which side is left is a guess" in " ".join(load_volume(path).notes)
+
+
 def test_four_axes_need_a_frame(tmp_path):
     values = np.stack([VALUES, VALUES + 500], axis=-1)
     path = save(tmp_path / "a.nii", values)

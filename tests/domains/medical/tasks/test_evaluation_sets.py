@@ -13,6 +13,7 @@ import verticlip
 from PIL import Image
 from sklearn import metrics
 from torch.nn import functional as F
+from verticlip.core.answer_each import answer_each
 from verticlip.core.errors import ConfigError, DataError, InputError
 from verticlip.core.limits import DEFAULT
 from verticlip.core.prompts import PromptSet, prompt_set
@@ -40,6 +41,13 @@ class Listed:
         return SimpleNamespace(
             vectors=F.normalize(torch.stack([self.vector(text) for text in texts]), dim=-1)
         )
+
+    def embed_each(self, items, *, modality=None, batch_size=8, workers=None, **options):
+        def prepare(item, position):
+            return self.embed([item], modality=modality, **options)
+
+        pairs = answer_each(items, prepare, list, batch_size=batch_size, workers=1)
+        return (answer for _, answer in pairs)
 
     @staticmethod
     def vector(text: str) -> torch.Tensor:
@@ -231,7 +239,7 @@ def test_a_real_model_with_statements_as_biovil_uses_them(tmp_path: Path) -> Non
             Image.fromarray(pixels).save(folder / f"{index}.png")
     model = verticlip.from_pretrained("medical/tiny", device="cpu")
     statements = prompt_set("rsna_pneumonia-statements")
-    result = evaluate_set(model, "rsna_pneumonia", tmp_path, prompts=statements, ensemble="raw")
+    result = evaluate_set(model, "rsna_pneumonia", tmp_path, prompts=statements, scoring="raw")
     assert set(result.metrics) == {"accuracy", "auc", "f1", "precision", "recall"}
     assert result.origin["ensemble"] == "raw"
     assert result.origin["prompt_set"] == "rsna_pneumonia-statements 1"

@@ -10,6 +10,7 @@ import torch
 import verticlip
 from PIL import Image
 from safetensors.torch import load_file
+from verticlip.core.answers import Failure
 from verticlip.core.checkpoint import load_strict, read_weights
 from verticlip.core.conversion import build_empty, wordpiece_tokenizer
 from verticlip.core.errors import ConfigError, InputError, LimitError
@@ -178,6 +179,42 @@ def test_each_yields_without_holding_the_rest(spots):
     assert len(list(made)) == 4
 
 
+def test_each_tells_a_bad_image_apart(spots, tmp_path: Path):
+    (tmp_path / "bad.png").write_bytes(b"nonsense")
+    items = [picture(64, 64, (20, 40)), tmp_path / "bad.png", picture(64, 64, (40, 20))]
+    maps, failure, last = ground_each(spots(), items, PHRASE)
+    assert isinstance(failure, Failure)
+    assert failure.id == str(tmp_path / "bad.png")
+    assert (len(maps), last[0].values.shape) == (1, (64, 64))
+
+
+def test_a_template_says_the_phrase_in_a_sentence(tiny):
+    image = picture(64, 64, (20, 40))
+    said = ground(tiny, image, ["glioma"], template="brain MRI showing {}")[0][0]
+    whole = ground(tiny, image, ["brain MRI showing glioma"])[0][0]
+    assert said.phrase == "glioma"
+    torch.testing.assert_close(said.grid, whole.grid)
+    assert not torch.allclose(said.grid, ground(tiny, image, ["glioma"])[0][0].grid)
+    with pytest.raises(ConfigError, match=r"template needs exactly one \{\} where the phrase goes, got 'x'"):
+        ground(tiny, image, ["glioma"], template="x")
+
+
+def test_many_phrases_are_encoded_in_bounded_batches(tiny, monkeypatch):
+    sizes = []
+    encode = type(tiny.network).encode
+
+    def counted(network, modality, inputs, **options):
+        sizes.append(inputs["input_ids"].shape)
+        return encode(network, modality, inputs, **options)
+
+    monkeypatch.setattr(type(tiny.network), "encode", counted)
+    phrases = [f"pneumonia {'of the lung ' * (number % 4)}{number}" for number in range(300)]
+    got = prepare_phrases(tiny, phrases)["phrases"]
+    assert len(sizes) > 1
+    assert all(rows < 300 for rows, _ in sizes)
+    torch.testing.assert_close(got[17:18], prepare_phrases(tiny, phrases[17:18])["phrases"])
+
+
 def test_which_models_can(tiny, spots, model_folder: Path):
     random = verticlip.from_pretrained(model_folder)
     assert [can_ground(model) for model in (tiny, spots(), random)] == [True, True, False]
@@ -258,7 +295,7 @@ def test_messages(spots, tiny, tmp_path: Path):
         ground(tiny, image, [])
     with pytest.raises(InputError, match="phrase 1 is '  '; expected words"):
         ground(tiny, image, ["a", "  "])
-    with pytest.raises(InputError, match="list of images is empty"):
+    with pytest.raises(InputError, match="the batch is empty"):
         ground(tiny, [], PHRASE)
     with pytest.raises(InputError, match="interpolation 'cubic' is not offered.*Did you mean 'bicubic'"):
         ground(tiny, image, PHRASE, interpolation="cubic")

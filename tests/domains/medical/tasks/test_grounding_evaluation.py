@@ -161,7 +161,9 @@ def test_messages(spots, study: Path, tmp_path: Path):
         evaluate_grounding(model, tmp_path / "none.csv", images)
     with pytest.raises(DataError, match="t.csv: no rows"):
         run([])
-    with pytest.raises(DataError, match="row 2: no column 'label_text'. Did you mean 'label_txt'"):
+    with pytest.raises(
+        DataError, match="header: no column 'label_text'; columns: .*Did you mean 'label_txt'"
+    ):
         run([good], [name.replace("label_text", "label_txt") for name in HEADER])
     with pytest.raises(DataError, match="row 2: 10 cells for 11 columns"):
         run([good[:-1]])
@@ -198,3 +200,18 @@ def test_messages(spots, study: Path, tmp_path: Path):
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not UTF-8 text"):
         evaluate_grounding(model, tmp_path / "t.csv", images)
+
+
+def test_phrases_are_encoded_once_for_all_images(tiny, study: Path, monkeypatch):
+    from verticlip.domains.medical.tasks import grounding_evaluation as module
+
+    monkeypatch.setattr(module, "BATCH_IMAGES", 1)
+    calls, encode = [], type(tiny.network).encode
+
+    def counted(network, modality, inputs, **options):
+        calls.append(modality)
+        return encode(network, modality, inputs, **options)
+
+    monkeypatch.setattr(type(tiny.network), "encode", counted)
+    evaluate_grounding(tiny, study / "boxes.csv", study / "images", options=GroundingOptions(resamples=10))
+    assert calls.count("text") == 1

@@ -12,9 +12,11 @@ import torch
 import verticlip
 from PIL import Image
 from torch.nn import functional as F
+from verticlip.core.answer_each import answer_each
 from verticlip.core.errors import ConfigError, DataError, InputError
 from verticlip.core.limits import DEFAULT
 from verticlip.core.metrics.retrieval import image_text_report
+from verticlip.core.sentences import sentences
 from verticlip.domains.medical.tasks import text_gallery
 from verticlip.domains.medical.tasks.retrieval import (
     Pair,
@@ -23,7 +25,6 @@ from verticlip.domains.medical.tasks.retrieval import (
     search_reports,
     write_result,
 )
-from verticlip.domains.medical.tasks.text_gallery import sentences
 
 
 class Listed:
@@ -41,6 +42,13 @@ class Listed:
             if len(text.split()) > 8:
                 raise InputError(f"The text {text[:20]!r}... has too many tokens.")
         return SimpleNamespace(vectors=torch.stack([self.vector(text) for text in texts]))
+
+    def embed_each(self, items, *, modality=None, batch_size=8, workers=None, **options):
+        def prepare(item, position):
+            return self.embed([item], modality=modality, **options)
+
+        pairs = answer_each(items, prepare, list, batch_size=batch_size, workers=1)
+        return (answer for _, answer in pairs)
 
     @staticmethod
     def vector(text: str) -> torch.Tensor:
@@ -183,12 +191,35 @@ def test_reports_of_several_images_are_scored_by_sentences_too(tmp_path: Path) -
     assert result.text_to_image.mean_rank.value == pytest.approx(np.mean(ranks))
 
 
-def test_where_sentences_end() -> None:
-    text = "FINDINGS: A nodule of 1.5 cm, e.g. a granuloma. Compare!\n\nNo effusion; Clear lungs"
-    assert sentences(text) == [
-        "FINDINGS: A nodule of 1.5 cm, e.g. a granuloma.", "Compare!", "No effusion;", "Clear lungs",
-    ]  # fmt: skip
-    assert sentences("   ") == []
+def test_a_list_of_findings_is_cut_into_its_items(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Noted(Listed):
+        def embed(self, items, **options):
+            seen.extend(map(str, items))
+            return super().embed(items, **options)
+
+    rows = [("a", "1. Clear lungs. 2. No effusion; Normal heart\nNo change")]
+    evaluate_retrieval(Noted(), pairs_of(tmp_path, rows), long_text="max")
+    assert seen[:4] == ["1. Clear lungs.", "2. No effusion;", "Normal heart", "No change"]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_something(tmp_path: Path, batch_size: int) -> None:
+    pairs = pairs_of(tmp_path, [("a", "one"), ("b", "two")])
+    with pytest.raises(ConfigError, match=f"batch_size is at least 1, got {batch_size}"):
+        evaluate_retrieval(Listed(), pairs, batch_size=batch_size)
+    with pytest.raises(ConfigError, match=f"batch_size is at least 1, got {batch_size}"):
+        search_reports(Listed(), [pair.path for pair in pairs], ["one"], batch_size=batch_size)
+
+
+def test_progress_is_no_loader_option(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    pairs = pairs_of(tmp_path, [(f"image{n}", f"text {n}") for n in range(5)])
+    evaluate_retrieval(Listed(), pairs, batch_size=2, progress=lambda *at: told.append(at))
+    assert told == [(2, 5), (4, 5), (5, 5)]
+    search_reports(Listed(), [p.path for p in pairs], ["x"], progress=lambda *at: told.append(at))
+    assert told[3:] == [(5, 5)]
 
 
 def test_bad_images_take_their_texts_with_them(tmp_path: Path) -> None:

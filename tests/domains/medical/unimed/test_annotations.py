@@ -103,13 +103,13 @@ def test_parts_that_are_pairs_already(tmp_path: Path) -> None:
         (
             "roco",
             csv_of(["id", "captoin"]),
-            "no column 'caption'; columns: id, captoin. Did you mean 'captoin'",
+            "header: no column 'caption'; columns: id, captoin. Did you mean 'captoin'",
         ),
         ("roco", "id,caption\nR1\n", "row 2: 1 cells for 2 columns"),
         ("roco", "id,caption\n", "has no rows of layout 'roco'"),
         ("roco", 'id,caption\n"R1,x\n', "not valid CSV"),
-        ("pmc_oa", "{", "line 1: not valid JSON"),
-        ("pmc_oa", '{"image": 3, "caption": "x"}', "line 1: no 'image' of the expected kind"),
+        ("pmc_oa", "{", "row 1: not valid JSON"),
+        ("pmc_oa", '{"image": 3, "caption": "x"}', "row 1: no 'image' of the expected kind"),
         ("llava_alignment", '[{"image": "a", "conversations": [{}]}]', "1 turns, expected a question"),
     ],
 )

@@ -187,7 +187,7 @@ def test_another_vocabulary_is_refused(state, case, tmp_path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join(pieces[:100]))
     save_file(state, tmp_path / "model.safetensors")
     files = {"weights": tmp_path / "model.safetensors", "vocab": tmp_path / "vocab.txt"}
-    with pytest.raises(WeightsError, match="has 100 pieces, the word table of the checkpoint 134 rows"):
+    with pytest.raises(WeightsError, match="has 100 pieces, the word table of model.safetensors 134 rows"):
         convert("medical/test", files, OPTIONS)
 
 
