@@ -40,7 +40,7 @@ from .core.commandline import (
     read_prompts,
     split_labels,
 )
-from .core.console import number, plain, print_json, print_table, say
+from .core.console import number, plain, print_json, print_table, say, shown
 from .core.errors import VerticlipError
 
 if TYPE_CHECKING:
@@ -88,14 +88,23 @@ def main() -> None:
     arguments = sys.argv[1:]
     # ``--debug`` may stand anywhere, so that it can be added to a command that failed.
     debug = "--debug" in arguments
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    if not debug:
+        handler.addFilter(_is_ours)
+    logging.basicConfig(handlers=[handler], level=logging.INFO, format="%(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger(__package__).setLevel(logging.INFO)
     if not debug:
         # Each retry would be told twice; what failed in the end is our own one line. The library reads
         # this when it is imported and would undo a level set before.
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    warnings.showwarning = lambda message, *_, **__: say(f"note: {' '.join(str(message).split())}")
+
+    def show_warning(message: Warning | str, _: object, source: str, *__: object, **___: object) -> None:
+        # As with logs: other libraries warn with what stands in a file, a header for one.
+        if debug or _is_our_file(source):
+            say(f"note: {' '.join(str(message).split())}")
+
+    warnings.showwarning = show_warning
     # Pillow warns at half of its limit; the package's own ceiling decides.
     warnings.filterwarnings("ignore", message=r"Image size .* exceeds limit")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -114,6 +123,17 @@ def main() -> None:
             # The text of other libraries' errors may quote file content; only the type is safe to show.
             say(f"error: unexpected {type(error).__name__}. Run the command again with --debug to see where.")
         sys.exit(1)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Return whether verticlip wrote a log record: those of other libraries may quote file content."""
+    return record.name.partition(".")[0] == __package__
+
+
+def _is_our_file(source: str) -> bool:
+    """Return whether a source file is one of this package, and not of an environment inside its folder."""
+    path, package = Path(source), Path(__file__).parent
+    return path.is_relative_to(package) and "site-packages" not in path.relative_to(package).parts
 
 
 def _os_reason(error: OSError) -> str:
@@ -149,7 +169,11 @@ def options(
 @app.command()
 def classify(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILES...", help="Images, or volumes where the domain reads them.")
+        list[Path],
+        # Not checked here: one file that may not be read must not stop the others.
+        typer.Argument(
+            metavar="FILES...", help="Images, or volumes where the domain reads them.", readable=False
+        ),
     ],
     model: Annotated[
         str | None,
@@ -211,7 +235,8 @@ def _classify(
             if not as_json:
                 ranked = sorted(answer.scores.items(), key=lambda item: -item[1])[:3]
                 print(
-                    f"{answer.id}\t" + "\t".join(f"{label} {score:.3f}" for label, score in ranked),
+                    f"{shown(str(answer.id))}\t"
+                    + "\t".join(f"{label} {score:.3f}" for label, score in ranked),
                     flush=True,
                 )
         else:

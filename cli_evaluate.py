@@ -75,6 +75,14 @@ Ensemble = Annotated[
     str, typer.Option(help="unit: average normalized prompts; raw: before normalizing, as BioViL does.")
 ]
 
+LocalWeight = Annotated[
+    float | None,
+    typer.Option(help="For a ConceptCLIP: share of its patches in the score, 0 to 1; published: 0.5."),
+]
+TopPatches = Annotated[
+    int | None, typer.Option("--topk", min=1, help="Patches that count with --local-weight; published: 128.")
+]
+
 
 @app.command("sets")
 def list_sets(as_json: Json = False) -> None:
@@ -112,6 +120,8 @@ def evaluate_one_set(
         Path | None, typer.Option(help="JSON export of a reference prompt bank, instead of --prompts.")
     ] = None,
     ensemble: Ensemble = "unit",
+    local_weight: LocalWeight = None,
+    topk: TopPatches = None,
     out: Annotated[Path, typer.Option(help="Folder for report.json and confusion.png.")] = Path("evaluation"),
     load: Load = None,
     batch_size: BatchSize = 8,
@@ -124,16 +134,17 @@ def evaluate_one_set(
     if prompts is not None and bank is not None:
         raise ConfigError("Give --prompts or --bank, not both.")
     module = _module_with_set(name)
+    scoring = _scoring(module, ensemble, local_weight, topk)
     chosen = read_prompts(prompts) if bank is None else module.read_prompt_bank(bank, name)
     # What is missing on disk should show before a model is loaded.
-    module.read_set(name, data)
+    found = module.read_set(name, data)
     result = module.evaluate_set(
         load_model(model, revision, device, dtype),
         name,
-        data,
+        found,
         out=out,
         prompts=chosen,
-        ensemble=ensemble,
+        scoring=scoring,
         batch_size=batch_size,
         progress=progress_line(),
         **load_options(load),
@@ -156,6 +167,8 @@ def evaluate_all_sets(
     model: ModelName,
     sets: Annotated[str | None, typer.Option(help="Comma-separated; default: the 21 of the average.")] = None,
     ensemble: Ensemble = "unit",
+    local_weight: LocalWeight = None,
+    topk: TopPatches = None,
     out: Annotated[Path, typer.Option(help="Folder for table.json and one folder per set.")] = Path(
         "evaluation"
     ),
@@ -168,13 +181,14 @@ def evaluate_all_sets(
 ) -> None:
     """Measure a model on every public evaluation set whose files are there."""
     wanted = split_labels(sets)
-    module = _module_with_set(wanted[0]) if wanted else _modules("sets")[0]
+    module = _module_with_set(wanted[0]) if wanted else _module_for("sets", model)
+    scoring = _scoring(module, ensemble, local_weight, topk)
     table = module.evaluate_all(
         load_model(model, revision, device, dtype),
         data,
         sets=wanted,
         out=out,
-        ensemble=ensemble,
+        scoring=scoring,
         batch_size=batch_size,
         progress=progress_line(),
         **load_options(load),
@@ -183,12 +197,16 @@ def evaluate_all_sets(
         print_json([table.to_dict()])
     else:
         metrics = ("accuracy", "auc", "f1", "precision", "recall")
+        if not isinstance(scoring, str):
+            metrics = (*metrics, "macro_auc")
         rows = []
         for name, one in table.results.items():
             percent = one.percent()
             cells = [f"{percent[metric]:.2f}" if metric in percent else "" for metric in metrics]
             rows.append((name, one.modality, str(one.images), *cells))
-        rows.append((f"average of {len(rows)} sets", "", "", f"{table.average():.2f}", "", "", "", ""))
+        rows.append(
+            (f"average of {len(rows)} sets", "", "", f"{table.average():.2f}", *[""] * (len(metrics) - 1))
+        )
         print_table(("set", "modality", "images", *metrics), rows)
     for name, reason in table.missing.items():
         say(f"{name} was not measured. {reason}")
@@ -244,7 +262,7 @@ def evaluate_pairs(
     as_json: Json = False,
 ) -> None:
     """Measure how well images find their texts, and texts their images."""
-    module = _modules("retrieval")[0]
+    module = _module_for("retrieval", model)
     read = module.read_pairs(pairs, images)
     result = module.evaluate_retrieval(
         load_model(model, revision, device, dtype),
@@ -267,6 +285,21 @@ def evaluate_pairs(
     finish(len(result.failures), len(result.failures) + result.images)
 
 
+def _scoring(module: Any, ensemble: str, local_weight: float | None, topk: int | None) -> Any:
+    """Return what ``--ensemble``, ``--local-weight`` and ``--topk`` ask for.
+
+    Raises:
+        ConfigError: options that exclude each other, or a share outside [0, 1].
+    """
+    if local_weight is None:
+        if topk is not None:
+            raise ConfigError("--topk says how many patches count; give --local-weight with it, such as 0.5.")
+        return ensemble
+    if ensemble != "unit":
+        raise ConfigError("--local-weight averages unit vectors; leave --ensemble out.")
+    return module.patch_scoring(local_weight, topk)
+
+
 def _modules(word: str) -> list[Any]:
     """Return the modules of the domains that measure ``word``."""
     from .core import registry
@@ -275,6 +308,28 @@ def _modules(word: str) -> list[Any]:
     return [home.module("evaluations", word) for home in rooms if word in home.evaluations]
 
 
+def _module_for(word: str, model: str) -> Any:
+    """Return the module that measures ``word`` in the domain of a model.
+
+    A name of the registry says its domain; for a folder or repository it is the one domain that has such
+    a measure.
+
+    Raises:
+        ConfigError: no domain has one, or several do and the model's name does not say which.
+    """
+    from .core import registry
+
+    spec = registry.models().get(model)
+    if spec is not None and word in registry.room(spec.domain).evaluations:
+        return registry.room(spec.domain).module("evaluations", word)
+    found = _modules(word)
+    if spec is not None or len(found) != 1:
+        domain = f"the domain of {model}" if spec is not None or not found else f"one domain for {model}"
+        raise ConfigError(f"No measure {word!r} in {domain}. Use a model of the registry that has one.")
+    return found[0]
+
+
 def _module_with_set(name: str) -> Any:
+    """Return the module that has a set of this name; the first one says what there is when none has."""
     modules = _modules("sets")
     return next((module for module in modules if name in module.names()), modules[0])

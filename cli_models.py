@@ -90,7 +90,14 @@ def convert_model(
         from dataclasses import asdict
 
         print_json(
-            [{"out": str(result.folder), "files": list(map(asdict, result.files)), "report": result.report}]
+            [
+                {
+                    "out": str(result.folder),
+                    "files": list(map(asdict, result.files)),
+                    "unverified": list(result.unverified),
+                    "report": result.report,
+                }
+            ]
         )
         return
     print_table(
@@ -105,6 +112,11 @@ def convert_model(
         ],
     )
     say(f"model folder: {result.folder}")
+    if result.unverified:
+        say(
+            f"note: no SHA-256 is known of {', '.join(result.unverified)}; nothing says that these are the "
+            "published files."
+        )
 
 
 @app.command("forget")
@@ -120,8 +132,27 @@ def forget_model(name: Name, as_json: Json = False) -> None:
         print_json([asdict(file) for file in gone])
         return
     for file in gone:
-        print(f"{file.repo_id}/{file.name}\t{file.commit}\t{file.sha256}")
+        print(f"{file.repo_id}/{file.name}\t{file.revision}\t{file.commit}\t{file.sha256}")
     say(f"{len(gone)} files forgotten; the next load of {name} records what it downloads.")
+
+
+@app.command("prune")
+def prune_models(
+    name: Annotated[str | None, typer.Argument(help="Only this model; default: all.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove converted models that no load would read: of earlier versions, unfinished, forgotten."""
+    from .hub.cache import prune
+
+    gone = prune(name, dry_run=dry_run)
+    if as_json:
+        print_json({**vars(one), "folder": str(one.folder)} for one in gone)
+    else:
+        for one in gone:
+            print(f"{one.model}\t{one.folder}\t{one.bytes / 1e9:.2f} GB\t{one.reason}")
+    total = sum(one.bytes for one in gone) / 1e9
+    say(f"{len(gone)} folders, {total:.2f} GB {'would be removed' if dry_run else 'removed'}.")
 
 
 def _stored_facts(name: str, licence: str) -> dict[str, Any]:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .core import registry
+from .core.answer_each import answer_each, check_batch_size
 from .core.answers import Embeddings, Failure, Prediction
 from .core.blocks import TransformerTower
-from .core.embed import EmbedReport, Encoder, embed_files, reason_of
+from .core.classifying import check_head, choose_prompts, predictions
+from .core.embed import EmbedReport, Encoder, embed_files
 from .core.errors import ConfigError, InputError, nearest
 from .core.heads.base import Head
-from .core.heads.pointer import load_pointed_head
 from .core.heads.zero_shot import ClassEmbeddingCache, ZeroShotHead
 from .core.images import load_image
 from .core.inference import Precision, encode_by_length, prepare_model, write_marks
+from .core.inputs import as_items
 from .core.limits import DEFAULT, Limits
+from .core.preparing import Prepared, encode_volume, infer_modality, is_volume, prepare
 from .core.processing import Processor
 from .core.prompts import PromptSet
 from .core.types import MODALITIES, Modality, Sample
@@ -34,16 +35,6 @@ if TYPE_CHECKING:
     from .core.model import ContrastiveModel
 
 _TEXTS_PER_CALL = 1024
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """One input ready to be batched: an image fitted to the tower [C, size, size], the embedding [D] of a
-    volume, or a sample."""
-
-    value: Any
-    id: str | None
-    meta: Mapping[str, Any]
 
 
 class Model:
@@ -71,6 +62,7 @@ class Model:
         self.network = prepare_model(network, dtype)
         self.processor, self.prompts, self.source, self.limits = processor, prompts, source, limits
         self.dtype: Precision = dtype
+        self.variant = ""
         self._classes = ClassEmbeddingCache()
 
     @property
@@ -85,8 +77,12 @@ class Model:
 
     @property
     def revision(self) -> str:
-        """Commit or hash of the weights; ``unsaved`` when they were not loaded from anywhere."""
-        return self.source.revision if self.source else "unsaved"
+        """Commit or hash of the weights; ``unsaved`` when they were not loaded from anywhere.
+
+        After a ``+`` what was changed about the network since (``variant``), where that changes answers.
+        """
+        found = self.source.revision if self.source else "unsaved"
+        return f"{found}+{self.variant}" if self.variant else found
 
     @property
     def device(self) -> torch.device:
@@ -137,52 +133,23 @@ class Model:
         image = self.processor.config.image
         return image.load if modality == "image" and image is not None else {}
 
-    def _prepare(self, item: Any, modality: str, position: int, options: Mapping[str, Any]) -> _Prepared:
-        """Return any accepted item as what :meth:`_vectors` takes, with the id and meta of its result."""
-        if isinstance(item, Sample):
-            sample = item
-        elif modality == "image" and isinstance(item, (str, Path)) and self._is_volume(item):
-            embed = registry.room(str(self.config.domain)).function("volumes", "embed")
-            vector, meta = embed(self, item, **options)
-            return _Prepared(vector, str(item), meta)
-        elif modality != "text" and isinstance(item, (str, Path)):
-            loaded = self.load(item, modality=modality, **options)
-            sample = Sample(loaded.value, loaded.modality, loaded.meta, id=str(item))
-        else:
-            sample = Sample(item, cast("Modality", modality), id=item if isinstance(item, str) else None)
-        if sample.modality != modality:
-            raise InputError(f"item {position} is a sample of {sample.modality!r}; expected {modality!r}.")
-        value = sample
-        if modality == "image":
-            # The id may be a path, and a path may name a patient.
-            name = sample.id if options.get("show_paths") and sample.id else f"image {position}"
-            value = self.processor.fit_image(sample, name=name)
-        elif modality == "text" and not isinstance(sample.value, str):
-            raise InputError(f"text {position}: {type(sample.value).__name__} is not a string.")
-        return _Prepared(value, sample.id, sample.meta)
-
-    def _is_volume(self, path: str | Path) -> bool:
-        """Return whether the model's domain reads ``path`` as a volume, slice by slice."""
-        if self.config.domain is None or not registry.room(self.config.domain).volumes:
-            return False
-        return registry.room(self.config.domain).function("volumes", "is_volume")(path)
-
-    def _vectors(self, modality: str, prepared: Sequence[_Prepared], *, token_budget: int = 1024) -> Tensor:
+    def _vectors(self, modality: str, prepared: Sequence[Prepared], *, token_budget: int = 1024) -> Tensor:
         """Return embeddings float32 [B, D] on the CPU; the rows of unusable inputs are not finite."""
-        whole = [_is_embedding(one) for one in prepared]
-        if any(whole):
-            rows = {row: one.value for row, one in enumerate(prepared) if whole[row]}
-            others = [row for row in range(len(prepared)) if not whole[row]]
-            if others:
-                found = self._vectors(modality, [prepared[row] for row in others], token_budget=token_budget)
-                rows |= dict(zip(others, found, strict=True))
-            return torch.stack([rows[row] for row in range(len(prepared))])
-        values = [one.value for one in prepared]
-        images = modality == "image"
-        inputs = (
-            self.processor.finish_images(torch.stack(values)) if images else self.processor(modality, values)
-        )
-        return self._encode(modality, inputs, token_budget=token_budget)
+        rows = {row: encode_volume(self, one) for row, one in enumerate(prepared) if one.is_volume}
+        others = [row for row in range(len(prepared)) if row not in rows]
+        values = [prepared[row].value for row in others]
+        if values:
+            images = modality == "image"
+            inputs = (
+                self.processor.finish_images(torch.stack(values))
+                if images
+                else self.processor(modality, values)
+            )
+            found = self._encode(modality, inputs, token_budget=token_budget)
+            if not rows:
+                return found
+            rows |= dict(zip(others, found, strict=True))
+        return torch.stack([rows[row] for row in range(len(prepared))])
 
     def embed(
         self,
@@ -206,29 +173,69 @@ class Model:
         Raises:
             InputError: empty or mixed batch, or an item that cannot be used; nothing is returned then.
         """
-        items = _as_list(items)
-        modality = modality or self._infer_modality(items)
-        if modality not in self.network.modalities:
-            known = self.network.modalities
-            raise InputError(
-                f"{self.id} takes {' and '.join(known)}, not {modality!r}.{nearest(modality, known)}"
-            )
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is at least 1, got {batch_size}.")
+        items = as_items(items)
+        modality = modality or infer_modality(items, self.primary)
+        self._check_modality(modality)
+        check_batch_size(batch_size)
         size = _TEXTS_PER_CALL if modality == "text" else batch_size
         rows, ids, metas = [], [], []
-        for start in range(0, len(items), size):
-            chunk = enumerate(items[start : start + size], start)
-            prepared = [self._prepare(item, modality, position, options) for position, item in chunk]
-            rows.append(self._vectors(modality, prepared, token_budget=128 * batch_size))
-            ids += [one.id for one in prepared]
-            metas += [one.meta for one in prepared]
+        batch: list[Prepared] = []
+        for position, item in enumerate(items):
+            batch.append(prepare(self, item, modality, position, options))
+            # A volume is large: no second one is read before it has been encoded.
+            if len(batch) == size or batch[-1].is_volume or position == len(items) - 1:
+                rows.append(self._vectors(modality, batch, token_budget=128 * batch_size))
+                ids += [one.id for one in batch]
+                metas += [one.meta for one in batch]
+                batch = []
         vectors = torch.cat(rows)
         bad = (~torch.isfinite(vectors).all(dim=1)).nonzero().flatten().tolist()
         if bad:
             raise InputError(f"item {bad[0]}: its embedding is not finite. Use another input.")
-        origin = (self.id, self.revision, self.processor.fingerprint)
-        return Embeddings(vectors, tuple(ids), tuple(metas), modality, *origin)
+        return Embeddings(vectors, tuple(ids), tuple(metas), modality, *self._origin)
+
+    def embed_each(
+        self,
+        items: Sequence[Any],
+        *,
+        modality: Modality | None = None,
+        batch_size: int = 8,
+        workers: int | None = None,
+        **options: Any,
+    ) -> Iterator[Embeddings | Failure]:
+        """Return an iterator over the embedding (B = 1) or the failure of each input, in order.
+
+        A bad input does not stop the others. Files are read by threads, a few batches ahead.
+
+        Args:
+            items: as in :meth:`embed`.
+            modality: None is :attr:`primary`, of which a ``str`` is a path.
+            batch_size: inputs per call of the network; the result does not depend on it.
+            workers: threads that read files; None takes the number of CPUs.
+            options: of the domain's loader.
+
+        Raises:
+            InputError: the model does not take ``modality``.
+            ConfigError: ``batch_size`` is below 1, or, for the first file, a loader option is wrong.
+        """
+        chosen: Modality = modality or self.primary
+        self._check_modality(chosen)
+
+        def ready(item: Any, position: int) -> Prepared:
+            return prepare(self, item, chosen, position, options)
+
+        def run(prepared: list[Prepared]) -> list[Embeddings | InputError]:
+            vectors = self._vectors(chosen, prepared)
+            finite = torch.isfinite(vectors).all(dim=1).tolist()
+            return [
+                Embeddings(row[None], (one.id,), (one.meta,), chosen, *self._origin)
+                if usable
+                else InputError("its embedding is not finite")
+                for row, one, usable in zip(vectors, prepared, finite, strict=True)
+            ]
+
+        pairs = answer_each(items, ready, run, batch_size=batch_size, alone=self._is_volume, workers=workers)
+        return (answer for _, answer in pairs)
 
     def similarity(self, left: Embeddings | Tensor, right: Embeddings | Tensor) -> Tensor:
         """Return cosines float32 [B1, B2] of two sets of unit embeddings.
@@ -278,7 +285,7 @@ class Model:
         """
         classifier = self._classifier(labels, templates, head)
         embedded = self.embed(items, modality=self.primary, batch_size=batch_size, **options)
-        return self._predictions(classifier, embedded.vectors, embedded.ids, embedded.metas)
+        return predictions(classifier, embedded.vectors, embedded.ids, embedded.metas, self._origin)
 
     def classify_each(
         self,
@@ -290,30 +297,23 @@ class Model:
         batch_size: int = 8,
         **options: Any,
     ) -> Iterator[Prediction | Failure]:
-        """Yield the answer or the failure of each input, in order; a bad one does not stop the others.
+        """Return an iterator over the answer or the failure of each input, in order.
 
-        Arguments as in :meth:`classify`. Memory holds one batch at a time.
+        A bad input does not stop the others. Arguments as in :meth:`classify`; files are read by threads,
+        a few batches ahead, which is all that memory holds.
 
         Raises:
             InputError: labels that cannot be used.
+            ConfigError: ``batch_size`` is below 1, or, for the first file, a loader option is wrong.
         """
         classifier = self._classifier(labels, templates, head)
-        for start in range(0, len(items), batch_size):
-            answers: dict[int, Prediction | Failure] = {}
-            prepared: dict[int, _Prepared] = {}
-            for position, item in enumerate(items[start : start + batch_size], start):
-                try:
-                    prepared[position] = self._prepare(item, self.primary, position, options)
-                except Exception as error:  # the edge of the batch: one bad file must not stop the others
-                    answers[position] = Failure(_name_of(item), reason_of(error))
-            if prepared:
-                vectors = self._vectors(self.primary, list(prepared.values()))
-                for row, (position, one) in zip(vectors, prepared.items(), strict=True):
-                    if torch.isfinite(row).all():
-                        answers[position] = self._predictions(classifier, row[None], [one.id], [one.meta])[0]
-                    else:
-                        answers[position] = Failure(_name_of(items[position]), "its embedding is not finite")
-            yield from (answers[position] for position in sorted(answers))
+        found = self.embed_each(items, batch_size=batch_size, **options)
+        return (
+            one
+            if isinstance(one, Failure)
+            else predictions(classifier, one.vectors, one.ids, one.metas, self._origin)[0]
+            for one in found
+        )
 
     def embed_files(
         self,
@@ -332,10 +332,10 @@ class Model:
             options: of the domain's loader.
         """
 
-        def read(path: Path) -> _Prepared:
-            return self._prepare(path, self.primary, 0, options)
+        def read(path: Path) -> Prepared:
+            return prepare(self, path, self.primary, 0, options)
 
-        def encode(prepared: list[_Prepared]) -> Tensor:
+        def encode(prepared: list[Prepared]) -> Tensor:
             return self._vectors(self.primary, prepared)
 
         identity = {
@@ -345,7 +345,7 @@ class Model:
             "dtype": self.dtype,
             "loader": repr(sorted(options.items())),
         }
-        encoder = Encoder(read, encode, self.config.embed_dim, identity)
+        encoder = Encoder(read, encode, self.config.embed_dim, identity, self._is_volume)
         return embed_files(encoder, files, out, batch_size=batch_size, workers=workers, progress=progress)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -362,21 +362,7 @@ class Model:
         self, labels: Sequence[str] | None, templates: PromptSet | Sequence[str] | None = None
     ) -> PromptSet:
         """Return the prompt set that answers with ``labels``; arguments as in :meth:`classify`."""
-        base = templates if isinstance(templates, PromptSet) else self.prompts
-        if templates is not None and not isinstance(templates, PromptSet):
-            if isinstance(templates, str):
-                raise InputError(
-                    f"templates must be a list of sentences, got the single string {templates[:80]!r}."
-                )
-            words = labels if labels is not None else base.class_names if base else ()
-            return PromptSet.from_labels(words, templates=templates, limits=self.limits)
-        if labels is None:
-            if base is None:
-                raise InputError(f"{self.id} has no classes of its own. Pass labels=[...].")
-            return base
-        if base is None:
-            return PromptSet.from_labels(labels, limits=self.limits)
-        return base.matching(labels, plain=base.templates, limits=self.limits)
+        return choose_prompts(self.prompts, labels, templates, name=self.id, limits=self.limits)
 
     def _classifier(
         self,
@@ -389,15 +375,7 @@ class Model:
             return self._head(self.prompts_for(labels, templates))
         if labels is not None or templates is not None:
             raise ConfigError("A fitted head has classes of its own. Leave labels and templates out.")
-        if isinstance(head, (str, Path)):
-            head, pointer = load_pointed_head(head)
-            pointer.check(self.id, self.revision, self.processor.fingerprint)
-        if head.modality != self.primary or not hasattr(head, "class_names"):
-            raise ConfigError(
-                f"The head is a {head.kind} for {head.modality!r}; classifying {self.primary!r} needs a "
-                "classifier of its embeddings."
-            )
-        return head
+        return check_head(head, self._origin, self.primary)
 
     def _head(self, prompts: PromptSet) -> ZeroShotHead:
         # Where each parameter lies and how often it was written: training on drops the cached classes.
@@ -415,21 +393,6 @@ class Model:
             modality=self.primary,
             cache=(self._classes, key),
         )
-
-    def _predictions(
-        self,
-        head: Any,
-        vectors: Tensor,
-        ids: Sequence[str | None],
-        metas: Sequence[Mapping[str, Any]],
-    ) -> list[Prediction]:
-        origin = (self.id, self.revision, self.processor.fingerprint)
-        answers = []
-        for row, identifier, meta in zip(head.scores(vectors).tolist(), ids, metas, strict=True):
-            scores = dict(zip(head.class_names, row, strict=True))
-            best = max(scores, key=scores.__getitem__)
-            answers.append(Prediction(best, scores[best], scores, identifier, meta, *origin))
-        return answers
 
     def _encode(self, modality: str, inputs: Mapping[str, Tensor], *, token_budget: int = 1024) -> Tensor:
         """Return embeddings float32 [B, D] on the CPU."""
@@ -450,40 +413,17 @@ class Model:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _infer_modality(self, items: list[Any]) -> Modality:
-        found: set[Modality] = {
-            "text" if isinstance(item, str) else item.modality if isinstance(item, Sample) else self.primary
-            for item in items
-        }
-        if len(found) > 1:
-            raise InputError(f"The batch mixes {' and '.join(sorted(found))}. Embed one modality at a time.")
-        if "text" in found:
-            for item in items:
-                # Embedding the letters of a file name would look like an answer and be none.
-                if isinstance(item, str) and Path(item).suffix and len(item) < 256 and Path(item).is_file():
-                    raise InputError(
-                        f"{Path(item).name!r} is a file, and a str is read as text. "
-                        f"Pass a Path, or modality={self.primary!r}."
-                    )
-        return found.pop()
+    @property
+    def _origin(self) -> tuple[str, str, str]:
+        """Model, revision and processor, as every answer names them."""
+        return self.id, self.revision, self.processor.fingerprint
 
+    def _is_volume(self, item: Any) -> bool:
+        return self.primary == "image" and is_volume(self, item)
 
-def _is_embedding(prepared: _Prepared) -> bool:
-    """Return whether an input came as its embedding [D] already, as a volume does."""
-    return isinstance(prepared.value, Tensor) and prepared.value.ndim == 1
-
-
-def _name_of(item: str | Path | Sample) -> str:
-    return item.id or "sample" if isinstance(item, Sample) else str(item)
-
-
-def _as_list(items: Any) -> list[Any]:
-    """Return a batch as a list; one item becomes a batch of one."""
-    if isinstance(items, (np.ndarray, Tensor)):
-        is_single = items.ndim < 4
-    else:
-        is_single = isinstance(items, (str, Path, Sample)) or hasattr(items, "getbands")
-    listed: list[Any] = [items] if is_single else list(cast("Iterable[Any]", items))
-    if not listed:
-        raise InputError("There is nothing to do: the batch is empty.")
-    return listed
+    def _check_modality(self, modality: str) -> None:
+        known = self.network.modalities
+        if modality not in known:
+            raise InputError(
+                f"{self.id} takes {' and '.join(known)}, not {modality!r}.{nearest(modality, known)}"
+            )

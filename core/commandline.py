@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from .console import shown
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def load_options(pairs: list[str] | None) -> dict[str, Any]:
 
 def failure_line(failure: Failure) -> str:
     """Return the input and the reason on one line; most reasons name the input already."""
-    named = failure.error.startswith(" ".join(failure.id.split()))
-    return " ".join((failure.error if named else f"{failure.id}: {failure.error}").split())
+    named = [name for name in (failure.id, " ".join(failure.id.split())) if failure.error.startswith(name)]
+    reason = failure.error[len(named[0]) :] if named else f": {failure.error}"
+    return shown(failure.id) + " ".join(f"|{reason}".split())[1:]
 
 
 def open_model(

@@ -9,9 +9,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
+def shown(text: str) -> str:
+    """Return text as one line that is safe on a terminal: what cannot be printed becomes an escape.
+
+    A file name may hold a line break, a tab or codes that repaint the screen or turn the writing
+    direction around.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
 def say(text: str) -> None:
     """Print a line to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -37,7 +50,7 @@ def _json_value(value: Any) -> Any:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns; a header of empty names is left out."""
-    table = [tuple(header), *map(tuple, rows)] if any(header) else list(map(tuple, rows))
+    table = [tuple(map(shown, row)) for row in ([header, *rows] if any(header) else rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))] if table else []
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

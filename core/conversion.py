@@ -295,6 +295,59 @@ def dimension(state: Mapping[str, Tensor], name: str, axis: int, *, source: str)
     return int(state[name].shape[axis])
 
 
+def check_vocabulary(tokenizer_json: str, rows: int, *, name: str, source: str) -> None:
+    """Raise unless a tokenizer has one piece per row of the word table of a checkpoint.
+
+    Args:
+        tokenizer_json: content of ``tokenizer.json``. rows: of the table of word embeddings.
+        name, source: what messages call the vocabulary's file and the checkpoint.
+
+    Raises:
+        WeightsError: another number of pieces: words would get the embeddings of others.
+    """
+    from tokenizers import Tokenizer
+
+    pieces = Tokenizer.from_str(tokenizer_json).get_vocab_size()
+    if pieces != rows:
+        raise WeightsError(
+            f"{name} has {pieces} pieces, the word table of {source} {rows} rows. It is the vocabulary of "
+            "another text tower; take both from the same repository."
+        )
+
+
+def bert_tower(
+    state: Mapping[str, Tensor], prefix: str, *, heads: int, source: str, **settings: Any
+) -> dict[str, Any]:
+    """Return the config of a text tower of backend ``bert``, its sizes read from the shapes of tensors.
+
+    Args:
+        state: tensors under the names that BERT checkpoints share, each after ``prefix``
+            (``"bert."`` for ``bert.embeddings.word_embeddings.weight``).
+        heads: attention heads, which no shape tells.
+        source: what messages call the checkpoint.
+        settings: further keys of :class:`core.config.BertTower`.
+
+    Raises:
+        WeightsError: a tensor is not there: another system's checkpoint.
+        ConfigError: a block is missing.
+    """
+
+    def side(name: str, axis: int) -> int:
+        return dimension(state, prefix + name, axis, source=source)
+
+    return {
+        "backend": "bert",
+        "vocab_size": side("embeddings.word_embeddings.weight", 0),
+        "width": side("embeddings.word_embeddings.weight", 1),
+        "layers": count_blocks(state, f"{prefix}encoder.layer."),
+        "heads": heads,
+        "mlp_width": side("encoder.layer.0.intermediate.dense.weight", 0),
+        "max_positions": side("embeddings.position_embeddings.weight", 0),
+        "type_vocab_size": side("embeddings.token_type_embeddings.weight", 0),
+        **settings,
+    }
+
+
 def count_blocks(state: Mapping[str, Tensor], prefix: str) -> int:
     """Return how many numbered blocks ``<prefix><number>.`` the tensors have.
 

@@ -15,26 +15,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from .errors import ConfigError, DataError, InputError, VerticlipError
+from .answer_each import blames_input, read_ahead, reason_of
+from .errors import ConfigError, DataError, InputError
 from .files import atomic_path, read_json, write_json_atomic, write_text_atomic
 
 if TYPE_CHECKING:
     import pyarrow
     from torch import Tensor
 
-_log = logging.getLogger(__name__)
 _METADATA = b"verticlip"
 R = TypeVar("R")
 
@@ -48,12 +46,15 @@ class Encoder(Generic[R]):
         encode: prepared items (B of them) -> float32 [B, D].
         dim: D.
         identity: model, revision, processor, dtype ...; equal identity means equal vectors.
+        alone: whether a file is too large, once read, to be held beside others; see
+            :func:`.answer_each.answer_each`.
     """
 
     read: Callable[[Path], R]
     encode: Callable[[list[R]], Tensor]
     dim: int
     identity: Mapping[str, str]
+    alone: Callable[[Path], bool] = lambda _: False
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,12 @@ def embed_files(
         return run.report(resumed=run.parts)
     run.claim_parts()
     missing = [index for index in range(run.parts) if not run.part(index).is_file()]
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="verticlip-read") as pool:
-        for index in missing:
-            run.write_part(index, pool, ahead=4 * batch_size)
-            if progress is not None:
-                progress(min((index + 1) * part_size, len(items)), len(items))
+    try:
+        run.write_parts(missing, workers or os.cpu_count() or 1, progress)
+    except (ConfigError, ImportError):
+        # A slip in the options: what has no part yet must not stand in the way of the run that is meant.
+        run.abandon_if_empty()
+        raise
     run.merge()
     return run.report(resumed=run.parts - len(missing))
 
@@ -135,7 +137,10 @@ def list_files(source: str | Path) -> list[tuple[str, Path]]:
             raise DataError(f"{source}: the folder holds no files.")
         return [(path.as_posix(), source / path) for path in visible]
     if not source.is_file():
-        raise InputError(f"{source}: no such file or folder.")
+        what = (
+            "is not a regular file; copy its content to one" if source.exists() else "no such file or folder"
+        )
+        raise InputError(f"{source}: {what}.")
     if source.suffix in (".csv", ".tsv", ".jsonl"):
         read = Manifest.from_jsonl if source.suffix == ".jsonl" else Manifest.from_csv
         manifest = read(source, check=None)
@@ -217,6 +222,21 @@ class _Run:
             if stored.get(key) != value:
                 raise ConfigError(f"{what} has {key} {stored.get(key)!r}; this run has {value!r}. {remedy}")
 
+    def write_parts(
+        self, indices: Sequence[int], workers: int, progress: Callable[[int, int], None] | None
+    ) -> None:
+        """Embed the parts that are missing, one after the other."""
+        with ThreadPoolExecutor(workers, thread_name_prefix="verticlip-read") as pool:
+            for index in indices:
+                self.write_part(index, pool, ahead=4 * self.batch_size)
+                if progress is not None:
+                    progress(min((index + 1) * self.part_size, len(self.items)), len(self.items))
+
+    def abandon_if_empty(self) -> None:
+        """Remove the parts folder when no part is finished."""
+        if not any(self.part(index).is_file() for index in range(self.parts)):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def write_part(self, index: int, pool: ThreadPoolExecutor, *, ahead: int) -> None:
         """Embed one part. Its Parquet file is renamed into place last and marks the part as done."""
         ids: list[str] = []
@@ -235,13 +255,19 @@ class _Run:
             batch.clear()
 
         chunk = self.items[index * self.part_size : (index + 1) * self.part_size]
-        for identifier, pending in _read_ahead(pool, self.encoder.read, chunk, ahead):
+        paths = [path for _, path in chunk]
+        read = read_ahead(pool, self.encoder.read, paths, ahead, self.encoder.alone)
+        for (identifier, _), (_, is_large, pending) in zip(chunk, read, strict=True):
+            if is_large and batch:
+                flush()
             try:
                 _check_id(identifier)
                 batch.append((identifier, pending.result()))
             except Exception as error:  # the edge of the batch: one bad file must not stop the others
+                if not blames_input(error):
+                    raise
                 failures.append(_failure(identifier, reason_of(error)))
-            if len(batch) == self.batch_size:
+            if batch and (is_large or len(batch) == self.batch_size):
                 flush()
         if batch:
             flush()
@@ -303,18 +329,6 @@ class _Run:
         return EmbedReport(self.out, embedded, failed, self.failures if failed else None, resumed)
 
 
-def _read_ahead(
-    pool: ThreadPoolExecutor, read: Callable[[Path], R], items: Sequence[tuple[str, Path]], ahead: int
-) -> Iterator[tuple[str, Future[R]]]:
-    """Yield (id, future) in order while up to ``ahead`` later files are being read."""
-    waiting: deque[tuple[str, Future[R]]] = deque()
-    for identifier, path in items:
-        waiting.append((identifier, pool.submit(read, path)))
-        if len(waiting) > ahead:
-            yield waiting.popleft()
-    yield from waiting
-
-
 def _check_id(identifier: str) -> None:
     """Raise ``InputError`` when Parquet, whose text is UTF-8, cannot hold ``identifier``."""
     try:
@@ -326,14 +340,6 @@ def _check_id(identifier: str) -> None:
 def _failure(identifier: str, reason: str) -> dict[str, str]:
     # The id leads to the input; its path may name a person and stays with whoever made the list.
     return {"id": identifier, "reason": reason}
-
-
-def reason_of(error: Exception) -> str:
-    """Return our own errors as one line; of others only the type, because libraries quote file content."""
-    if isinstance(error, VerticlipError):
-        return " ".join(str(error).split())
-    _log.debug("unexpected %s while reading a file", type(error).__name__)
-    return f"unexpected {type(error).__name__} while reading"
 
 
 def _fingerprint(items: Sequence[tuple[str, Path]]) -> str:

@@ -1,4 +1,4 @@
-"""Embedding many inputs in memory, where a bad one is reported and does not stop the others."""
+"""Embedding many images in memory, where a bad one is reported and does not stop the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .answers import Failure
-from .embed import reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,35 +46,29 @@ def embed_images(
 
     Args:
         model: with an image tower.
-        files: read by the loader of the model's domain.
+        files: read by the loader of the model's domain, by threads that run ahead of the network.
         ids: what a failure is called; None takes the paths.
         batch_size: images per call of the network; the result does not depend on it.
         progress: told after each batch.
         options: of the domain's loader.
+
+    Raises:
+        ConfigError: ``batch_size`` is below 1, or a loader option is wrong.
     """
     import torch
 
     rows: list[Tensor] = []
     kept: list[int] = []
     failures: list[Failure] = []
-    for start in range(0, len(files), batch_size):
-        positions = range(start, min(start + batch_size, len(files)))
-        try:
-            rows.append(_embed(model, [files[p] for p in positions], options))
-            kept += positions
-        except Exception:  # the edge of the batch: the bad file is found one by one
-            for position in positions:
-                try:
-                    rows.append(_embed(model, [files[position]], options))
-                    kept.append(position)
-                except Exception as error:
-                    name = ids[position] if ids is not None else str(files[position])
-                    failures.append(Failure(name, reason_of(error)))
-        if progress is not None:
-            progress(positions.stop, len(files))
+    answers = model.embed_each(files, modality="image", batch_size=batch_size, **options)
+    for position, answer in enumerate(answers):
+        if isinstance(answer, Failure):
+            failures.append(Failure(answer.id if ids is None else ids[position], answer.error))
+        else:
+            rows.append(answer.vectors)
+            kept.append(position)
+        done = position + 1
+        if progress is not None and (done % batch_size == 0 or done == len(files)):
+            progress(done, len(files))
     vectors = torch.cat(rows) if rows else torch.empty(0, model.config.embed_dim)
     return EmbeddedImages(vectors, tuple(kept), tuple(failures))
-
-
-def _embed(model: ModelHandle, files: list[Path], options: dict[str, Any]) -> Tensor:
-    return model.embed(files, modality="image", batch_size=len(files), **options).vectors

@@ -313,8 +313,8 @@ class HeatMap:
         Raises:
             InputError: the image has another size than the map.
         """
+        from .pixels import to_pixels
         from .plots import save_heat_map
-        from .processing import to_pixels
 
         pixels = to_pixels(image)
         limits.check("pixels", pixels[0].numel(), what="overlay: pixels")

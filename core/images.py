@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .errors import InputError, LimitError
 from .limits import DEFAULT, Limits
-from .processing import to_pixels
+from .pixels import to_pixels
 from .types import Sample
 
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -129,9 +129,9 @@ def parameter_groups(
     """Return optimizer groups: one per weight decay and learning rate, in a stable order.
 
     Vectors and scalars (norms, biases, scale) get no weight decay, nor does what the model names in an
-    attribute ``no_weight_decay``. With ``layer_decay`` d, block k of a
-    tower with L blocks learns at ``d ** (L - k)`` (counted from 0), embeddings at ``d ** (L + 1)`` and
-    everything after the blocks at 1; ``lr_groups`` multiplies that.
+    attribute ``no_weight_decay``. With ``layer_decay`` d, block k of a tower with L blocks (all its
+    stacks, see :func:`tower_layers`) learns at ``d ** (L - k)`` (counted from 0), embeddings at
+    ``d ** (L + 1)`` and everything after the blocks at 1; ``lr_groups`` multiplies that.
 
     Raises:
         ConfigError: nothing is trainable, or a pattern of ``lr_groups`` fits no parameter.
@@ -165,7 +165,7 @@ def parameter_groups(
 def _named(model: nn.Module, objective: nn.Module | None, config: OptimConfig) -> Iterator[_Named]:
     parts = [("", model)] + ([("objective.", objective)] if objective is not None else [])
     for prefix, part in parts:
-        blocks = block_numbers(part)
+        layers = tower_layers(part)
         spared = getattr(part, "no_weight_decay", frozenset())
         for name, parameter in part.named_parameters():
             if not parameter.requires_grad:
@@ -173,7 +173,7 @@ def _named(model: nn.Module, objective: nn.Module | None, config: OptimConfig) -
             plain = prefix + _plain(name)
             factor = 1.0
             if config.layer_decay is not None:
-                factor = config.layer_decay ** layers_above(plain, blocks)
+                factor = config.layer_decay ** layers_above(plain, layers)
             factor *= next(
                 (by for pattern, by in config.lr_groups.items() if matches(plain, (pattern,))), 1.0
             )
@@ -185,14 +185,37 @@ def _plain(name: str) -> str:
     return re.sub(r"parametrizations\.(\w+)\.(original|0\.\w+)$", r"\1", name)
 
 
-def block_numbers(model: nn.Module) -> dict[str, list[int]]:
-    """Return {tower: numbers of its blocks, ascending} of a model with towers, read from parameter names."""
-    numbers: dict[str, set[int]] = {}
-    for name, _ in model.named_parameters():
+Layers = Mapping[str, Sequence[tuple[str, ...]]]
+"""{tower: its layers, first to last}; a layer is the prefixes of its parameters' names, embeddings the first."""
+
+
+def tower_layers(model: nn.Module) -> Layers:
+    """Return the layers of a model's towers, from its attribute ``layer_order`` or the parameter names.
+
+    ``layer_order`` is such a mapping and is asked for towers whose data takes a way that the names do not
+    tell. In the others a layer is a numbered block, or a stage of a residual network; stacks of blocks
+    follow each other as they are registered, each with numbers of its own.
+    """
+    told: Layers = getattr(model, "layer_order", {})
+    blocks: dict[str, dict[str, dict[int, str]]] = {}
+    embeddings: dict[str, list[str]] = {}
+    for name in (_plain(name) for name, _ in model.named_parameters()):
         tower, found = _tower(name), _BLOCK.search(name)
-        if tower is not None and found is not None:
-            numbers.setdefault(tower, set()).add(int(found[1]))
-    return {tower: sorted(found) for tower, found in numbers.items()}
+        if tower is None or tower in told:
+            continue
+        if found is not None:
+            stack, number = name[: found.start(1)], int(found[1])
+            blocks.setdefault(tower, {}).setdefault(stack, {})[number] = name[: found.end(1)]
+        elif _EMBEDDING.search(name):
+            embeddings.setdefault(tower, []).append(name)
+    read = {
+        tower: [
+            tuple(embeddings.get(tower, ())),
+            *((numbered[number],) for numbered in stacks.values() for number in sorted(numbered)),
+        ]
+        for tower, stacks in blocks.items()
+    }
+    return {**read, **told}
 
 
 def _tower(name: str) -> str | None:
@@ -200,16 +223,14 @@ def _tower(name: str) -> str | None:
     return parts[1] if parts[0] == "towers" and len(parts) > 2 else None
 
 
-def layers_above(name: str, blocks: Mapping[str, list[int]]) -> int:
+def layers_above(name: str, layers: Layers) -> int:
     """Return how many layers of its tower come after the parameter ``name``; 0 for heads and scales.
 
     Args:
-        blocks: from :func:`block_numbers`; the stages of a residual network count as blocks.
+        layers: from :func:`tower_layers`.
     """
-    numbers = blocks.get(_tower(name) or "", [])
-    if not numbers:
-        return 0
-    found = _BLOCK.search(name)
-    if found is not None:
-        return len(numbers) - numbers.index(int(found[1]))
-    return len(numbers) + 1 if _EMBEDDING.search(name) else 0
+    own = layers.get(_tower(name) or "", ())
+    for number, prefixes in enumerate(own):
+        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes):
+            return len(own) - number
+    return 0

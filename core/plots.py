@@ -194,7 +194,7 @@ def save_montage(
     Args:
         panels: at least one.
         path: file to write.
-        title: line above the figure.
+        title: lines above the figure.
         columns: pictures per row.
         value_range: (lowest, highest) value a map can take.
         panel_inches: width of a picture, at 150 dots per inch.
@@ -221,7 +221,7 @@ def save_montage(
     tallest = min(max(shapes), 3.0)
     figure, axes = _figure(
         panel_inches * columns + 1.0,
-        (panel_inches * tallest + 0.35) * rows + 0.35 * bool(title),
+        (panel_inches * tallest + 0.35) * rows + 0.35 * len(title.splitlines()),
         columns=columns,
         rows=rows,
     )
@@ -234,7 +234,8 @@ def save_montage(
     for place in places:
         place.set_axis_off()
     if title:
-        figure.suptitle(_plain(title, 24 * columns + 40), x=0.01, ha="left", fontsize=11, color=INK)
+        lines = "\n".join(_plain(line, 24 * columns + 40) for line in title.splitlines())
+        figure.suptitle(lines, x=0.01, ha="left", fontsize=11, color=INK)
     if shown is not None:
         bar = figure.colorbar(shown, ax=list(places), fraction=0.046, pad=0.02)
         bar.solids.set_alpha(1.0)  # pyright: ignore[reportOptionalMemberAccess]

@@ -208,23 +208,26 @@ def _fit_all(
 
 
 def _share(training: _Embedded, names: Sequence[str], *, fraction: float, seed: int) -> _Embedded:
-    """Return a share of the training rows, whole groups, of every class at least one row."""
+    """Return a share of the training rows, of every class at least one row.
+
+    Groups are drawn class by class and come whole, with their rows of other classes, so that a class may
+    have more than its share.
+    """
     if fraction >= 1:
         return training
     generator = np.random.default_rng(seed)
-    chosen: list[int] = []
+    groups = [record.group or record.id for record in training.records]
+    taken: set[str] = set()
     for number in range(len(names)):
-        rows = np.flatnonzero(training.targets == number).tolist()
-        members: dict[str, list[int]] = defaultdict(list)
-        for row in rows:
-            members[training.records[row].group or training.records[row].id].append(row)
-        order = [sorted(members)[i] for i in generator.permutation(len(members))]
-        wanted, taken = max(1, round(fraction * len(rows))), []
-        for group in order:
-            if len(taken) < wanted:
-                taken += members[group]
-        chosen += taken
-    return training.rows(sorted(chosen))
+        sizes = Counter(groups[row] for row in np.flatnonzero(training.targets == number))
+        wanted = max(1, round(fraction * sizes.total()))
+        have = sum(count for group, count in sizes.items() if group in taken)
+        for place in generator.permutation(len(sizes)):
+            group = sorted(sizes)[place]
+            if have < wanted and group not in taken:
+                taken.add(group)
+                have += sizes[group]
+    return training.rows([row for row, group in enumerate(groups) if group in taken])
 
 
 def _fit(training: _Embedded, names: Sequence[str], config: ProbeConfig, *, seed: int) -> LinearProbe:

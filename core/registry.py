@@ -129,9 +129,11 @@ class Room:
     Attributes:
         converters: from a published checkpoint to our own format; see ``core/conversion.py``.
         collates: what becomes of captions and extras of a batch; see ``core/pair_data.py``.
+        collate_checks: how much of the data a collate will use; see ``core/pair_data.py``.
         objectives: training losses of the domain, as classes; see ``core/objectives/base.py``.
-        volumes: ``is_volume`` (path) -> bool, and ``embed`` (model, path, options) -> (float32 [D], meta):
-            how an image model answers for a file or folder that holds a volume.
+        volumes: how an image model answers for a file or folder that holds a volume: ``is_volume`` (path) ->
+            bool; ``read`` (model, path, options) -> (slices, meta), which calls no network; ``embed`` (model,
+            slices) -> float32 [D].
         commands: ``"module:typer app"`` of the domain's own commands, or "".
         prompts: prompt sets by short name; see :func:`verticlip.core.prompts.prompt_set`.
         evaluations: ``sets`` and ``retrieval``, modules that measure a model.
@@ -148,6 +150,7 @@ class Room:
     converters: Mapping[str, str] = field(default_factory=dict)
     objectives: Mapping[str, str] = field(default_factory=dict)
     collates: Mapping[str, str] = field(default_factory=dict)
+    collate_checks: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
     commands: str = ""
     prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
@@ -211,6 +214,7 @@ def room(name: str) -> Room:
         converters=getattr(module, "CONVERTERS", {}),
         objectives=getattr(module, "OBJECTIVES", {}),
         collates=getattr(module, "COLLATES", {}),
+        collate_checks=getattr(module, "COLLATE_CHECKS", {}),
         volumes=getattr(module, "VOLUMES", {}),
         commands=getattr(module, "COMMANDS", ""),
         prompts={spec.name: spec for spec in getattr(module, "PROMPTS", ())},

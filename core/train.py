@@ -141,6 +141,7 @@ class Run:
         self.objective = build_objective(
             self.recipe.objective.name, self.recipe.objective.options, domain=self.recipe.domain
         )
+        self._check_recipe()
         self.data: TrainingData = prepare_data(loaded, data, start)
         self.processor = self.data.processor
         torch.manual_seed(self.recipe.seed)
@@ -149,7 +150,7 @@ class Run:
         self.started: StartReport | None = None
         if start is not None and self.recipe.start is not None:
             self.started = fill(self.model, start, self.recipe.start)
-        self._check_objective()
+        self._check_modalities()
         if isinstance(self.objective, CrossEntropy):
             self.objective.prepare(self.model.config.embed_dim, self.data.class_names)
         self.adapted = apply_policy(self.model, self.recipe.peft)
@@ -157,19 +158,28 @@ class Run:
             self.model.freeze(modality)
         self._claim(loaded, resume=resume)
 
-    def _check_objective(self) -> None:
-        """Raise ``ConfigError`` when the objective reads what neither the model nor the data has."""
+    def _check_recipe(self) -> None:
+        """Raise ``ConfigError`` when the objective reads what this recipe will not give it."""
+        name, needs = self.recipe.objective.name, self.objective.needs
+        if needs.batch_extras and self.recipe.data.collate is None:
+            raise ConfigError(
+                f"Objective {name!r} reads {', '.join(needs.batch_extras)} of each batch. Name "
+                "what makes them from the captions: data.collate."
+            )
+        in_pieces = self.recipe.micro_batch is not None and not isinstance(self.objective, CrossEntropy)
+        if in_pieces and (needs.tokens or needs.output_extras):
+            raise ConfigError(
+                f"Objective {name!r} reads {', '.join((*needs.tokens, *needs.output_extras))} of the model "
+                "beside its embeddings, which are all that micro_batch keeps. Leave micro_batch out."
+            )
+
+    def _check_modalities(self) -> None:
+        """Raise ``ConfigError`` when the objective compares what the model has no tower for."""
         missing = set(self.objective.needs.modalities) - set(self.model.modalities)
         if missing:
             raise ConfigError(
                 f"Objective {self.recipe.objective.name!r} compares {sorted(missing)[0]!r}, which the "
                 f"model has no tower for; it has {', '.join(self.model.modalities)}."
-            )
-        wanted = self.objective.needs.batch_extras
-        if wanted and self.recipe.data.collate is None:
-            raise ConfigError(
-                f"Objective {self.recipe.objective.name!r} reads {', '.join(wanted)} of each batch. Name "
-                "what makes them from the captions: data.collate."
             )
 
     @property

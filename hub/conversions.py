@@ -21,11 +21,13 @@ from ..core.files import (
     write_text_atomic,
 )
 from ..core.registry import ModelSpec, PublishedFile, PublishedWeights
+from .trust import cache_folder, recorded
 
 if TYPE_CHECKING:
     from ..core.conversion import Converted
 
 CONVERSION_FILE = "conversion.json"
+_STAGING = ".staging-"
 FORMAT = 1
 """Raised when converted folders are written differently; they are then made anew."""
 
@@ -37,7 +39,8 @@ class SourceFile:
     Attributes:
         role: as in the registry.
         commit: of the Hub, or None for a file that the user gave.
-        registered: whether the registry states this SHA-256; None where it states none.
+        registered: whether this is the SHA-256 of the registry, or else of the record of the first
+            download; None where neither knows one.
     """
 
     role: str
@@ -63,6 +66,11 @@ class Conversion:
     files: tuple[SourceFile, ...]
     report: Mapping[str, Mapping[str, Any]]
 
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Roles of the files that could be compared with nothing; they may be anybody's."""
+        return unverified_of(self.files)
+
 
 def convert_files(
     spec: ModelSpec, files: Mapping[str, str | Path], out: str | Path, *, any_file: bool = False
@@ -73,8 +81,8 @@ def convert_files(
         spec: the published model that they are, or that they were trained from.
         files: {role: path} for every role of the model; see :func:`roles`.
         out: folder that does not exist yet, or is empty.
-        any_file: accept weights with another SHA-256 than the registry states, a fine-tuned variant;
-            the result then does not claim to be the published model.
+        any_file: accept weights with another SHA-256 than the registry states or the first download had,
+            a fine-tuned variant; the result then does not claim to be the published model.
 
     Raises:
         ConfigError: a role is missing or unknown, or ``out`` holds files.
@@ -98,15 +106,42 @@ def convert_files(
         if not path.is_file():
             raise WeightsError(f"{path}: no such file. {spec.name} needs {_wanted([file])}.")
         digest = sha256_of(path)
-        same = None if file.sha256 is None else digest == file.sha256
+        expected, whose = _expected(file)
+        same = None if expected is None else digest == expected
         if same is False and not any_file:
             raise WeightsError(
-                f"{path.name} has SHA-256 {digest}; the published {file.name} has {file.sha256}. Fetch it "
+                f"{path.name} has SHA-256 {digest}; {whose} {file.name} has {expected}. Fetch it "
                 "again, or say that it is a variant on purpose: --any-file (any_file=True)."
             )
         sources.append(SourceFile(role, file.repo_id, path.name, None, digest, path.stat().st_size, same))
     paths = {role: Path(path) for role, path in files.items()}
     return convert_into(spec, paths, sources, out, variant=any(file.registered is False for file in sources))
+
+
+def _expected(file: PublishedFile) -> tuple[str | None, str]:
+    """Return the SHA-256 a file should have, or None, and what says so."""
+    if file.sha256 is not None:
+        return file.sha256, "the published"
+    first = recorded(file.repo_id, file.name, file.revision or "main")
+    return (first.sha256, f"the first download, of {first.date}, of") if first else (None, "")
+
+
+def unverified_of(files: Iterable[SourceFile]) -> tuple[str, ...]:
+    """Return the roles of files that were compared with no hash and did not come from the Hub."""
+    return tuple(file.role for file in files if file.registered is None and file.commit is None)
+
+
+def conversions_folder(name: str) -> Path:
+    """Return where the cache keeps the conversions of the model called ``name``."""
+    return cache_folder() / "converted" / name.replace("/", "--")
+
+
+def sweep_staging(folder: Path) -> list[Path]:
+    """Remove what killed conversions left in a folder of conversions; call it with the model's lock held."""
+    left = sorted(folder.glob(f"{_STAGING}*"))
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return left
 
 
 def roles(spec: ModelSpec, given: Sequence[str]) -> dict[str, Path]:
@@ -184,9 +219,9 @@ def convert_into(
     # Shapes are compared with those of the network before anything is written.
     load_strict(build_empty(converted.config), converted.state, source=f"{spec.name}: {sources[0].name}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{_STAGING}{out.name}."))
     try:
-        _write(spec, converted, staging, variant=variant)
+        _write(spec, converted, staging, doubt=_doubt(sources, variant=variant))
         written = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
         report = converted.report.to_dict()
         content = {
@@ -197,6 +232,7 @@ def convert_into(
             "converter_version": converter_version(spec),
             "options": dict(weights.options),
             "files": [asdict(source) for source in sources],
+            "unverified": list(unverified_of(sources)),
             "report": report,
             "written": written,
         }
@@ -204,18 +240,34 @@ def convert_into(
         staging.chmod(0o755)
         if out.is_dir() and not any(out.iterdir()):
             out.rmdir()
-        staging.rename(out)
+        try:
+            staging.rename(out)
+        except OSError as error:
+            if not out.exists():
+                raise
+            raise ConfigError(
+                f"{out}: something was written there meanwhile, perhaps by another process. Use that, or "
+                "choose another folder."
+            ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Conversion(out, tuple(sources), report)
 
 
-def _write(spec: ModelSpec, converted: Converted, folder: Path, *, variant: bool) -> None:
+def _doubt(sources: Sequence[SourceFile], *, variant: bool) -> str:
+    """Return what the description of the model has to say about where its weights come from."""
+    if variant:
+        return " Converted from other weights than the published ones."
+    unverified = unverified_of(sources)
+    if unverified:
+        return f" Converted from files that were compared with no hash: {', '.join(unverified)}."
+    return ""
+
+
+def _write(spec: ModelSpec, converted: Converted, folder: Path, *, doubt: str) -> None:
     from ..core.conversion import write_state
 
-    description = converted.config.description or spec.summary
-    if variant:
-        description += " Converted from other weights than the published ones."
+    description = (converted.config.description or spec.summary) + doubt
     changes = {"licence": converted.config.licence or spec.licence, "description": description.strip()}
     config = converted.config.model_copy(update=changes)
     write_json_atomic(folder / CONFIG_FILE, config.model_dump(mode="json"))

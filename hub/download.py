@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from ..core.errors import ConfigError, WeightsError
@@ -28,7 +30,7 @@ def download(
     Raises:
         ConfigError: no such repository, or access to it is not granted.
         UnknownRevisionError: no such revision.
-        WeightsError: the file is not in the repository, or cannot be fetched now.
+        WeightsError: the file is not in the repository, cannot be fetched now, or cannot be stored.
         RemoteEntryNotFoundError: the repository lacks the file and it is ``optional``.
     """
     from huggingface_hub import errors, hf_hub_download
@@ -54,9 +56,33 @@ def download(
             raise
         only = " Only safetensors weights are loaded." if name == WEIGHTS_FILE else ""
         raise WeightsError(f"{repo_id}: {name} is not in the repository at {revision!r}.{only}") from None
-    except (errors.HfHubHTTPError, OSError) as error:
-        way = hint or "give a folder that holds the files"
-        raise WeightsError(
-            f"{repo_id}: {name} at {revision!r} is not in the cache and the Hub cannot be reached "
-            f"({type(error).__name__}). Go online once, or {way}."
-        ) from error
+    except OSError as error:
+        if _is_of_the_disk(error):
+            raise WeightsError(
+                f"{repo_id}: {name} cannot be kept in the Hub's cache: {os.strerror(error.errno or 0)}. Free "
+                "space there and let the folder be written to, or choose another one by HF_HOME."
+            ) from error
+        raise _unreachable(repo_id, name, revision, hint, error) from error
+    except _network_errors() as error:
+        raise _unreachable(repo_id, name, revision, hint, error) from error
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """Return what the library below the Hub client raises: the Hub's own error is one of its kind."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+
+
+def _is_of_the_disk(error: OSError) -> bool:
+    """Return whether the file system refused; network errors are OSErrors too, and name no file."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+    return error.errno in full or (error.errno is not None and error.filename is not None)
+
+
+def _unreachable(repo_id: str, name: str, revision: str, hint: str, error: Exception) -> WeightsError:
+    way = hint or "give a folder that holds the files"
+    return WeightsError(
+        f"{repo_id}: {name} at {revision!r} is not in the cache and the Hub cannot be reached "
+        f"({type(error).__name__}). Go online once, or {way}."
+    )

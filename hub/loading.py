@@ -1,7 +1,8 @@
 """From a name, a folder or a Hub repository to a model that is ready to answer.
 
-Nothing but JSON, YAML and safetensors is read, files are fetched by exact name, and published
-weights are compared with the SHA-256 they were registered with.
+A model folder is JSON, YAML and safetensors, and nothing else in it is read. Checkpoints in their authors'
+own format, pickles among them, are read by a converter with torch's ``weights_only`` alone; see
+:mod:`.published`. Files are fetched by exact name, and registered weights are compared with their SHA-256.
 """
 
 from __future__ import annotations

@@ -22,10 +22,18 @@ from ..core.errors import ConfigError, WeightsError
 from ..core.files import WEIGHTS_FILE, read_json, sha256_of
 from ..core.registry import ModelSpec, PublishedFile
 from . import conversions
-from .conversions import CONVERSION_FILE, SourceFile, convert_into, converter_version, weights_of
+from .conversions import (
+    CONVERSION_FILE,
+    SourceFile,
+    conversions_folder,
+    convert_into,
+    converter_version,
+    sweep_staging,
+    weights_of,
+)
 from .download import UnknownRevisionError, download
 from .loading import ResolvedModel, verify_files
-from .trust import FirstUse, cache_folder, forget, locked, record, recorded
+from .trust import FirstUse, forget, locked, record, recorded
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +61,7 @@ def resolve_published(spec: ModelSpec, revision: str | None = None) -> ResolvedM
         if found is not None:
             return found
         _log.warning("%s", notice(spec))
-        paths = {file.role: _fetch(file, weights_of(spec).gated) for file in files}
+        paths = {file.role: _fetch(spec, file) for file in files}
         used = _first_uses(files)
         sources = [
             SourceFile(
@@ -71,6 +79,8 @@ def resolve_published(spec: ModelSpec, revision: str | None = None) -> ResolvedM
         folder = _folder(spec, used)
         # Without conversion.json it is what somebody left of an earlier one.
         shutil.rmtree(folder, ignore_errors=True)
+        # A conversion that was killed leaves gigabytes; nobody else converts this model now.
+        sweep_staging(folder.parent)
         convert_into(spec, paths, sources, folder)
         seconds = time.monotonic() - start
         _log.info(
@@ -117,9 +127,10 @@ def published_facts(spec: ModelSpec) -> dict[str, Any]:
 def forget_first_use(spec: ModelSpec) -> list[FirstUse]:
     """Take the files of a model off the record of first downloads: the next load records them anew.
 
-    This is how to accept a file that its authors replaced.
+    This is how to accept a file that its authors replaced. Every revision is forgotten, those as well
+    that were asked for instead of the registered one.
     """
-    return forget((file.repo_id, file.name, file.revision or "main") for file in weights_of(spec).files)
+    return forget((file.repo_id, file.name) for file in weights_of(spec).files)
 
 
 def _planned(spec: ModelSpec, revision: str | None) -> tuple[PublishedFile, ...]:
@@ -149,11 +160,12 @@ def _first_uses(files: Sequence[PublishedFile]) -> list[FirstUse]:
     return [first for first in map(_recorded, files) if first is not None]
 
 
-def _fetch(file: PublishedFile, gated: str) -> Path:
+def _fetch(spec: ModelSpec, file: PublishedFile) -> Path:
     """Return the local path of a file that is the registered one, or the one of the first download."""
     first = _recorded(file)
     asked = file.revision or "main"
-    hint = "convert files you have: verticlip models convert"
+    hint = f"convert files you have: verticlip models convert {spec.name}"
+    gated = weights_of(spec).gated
     try:
         path = download(file.repo_id, file.name, first.commit if first else asked, gated=gated, hint=hint)
     except UnknownRevisionError:
@@ -161,7 +173,7 @@ def _fetch(file: PublishedFile, gated: str) -> Path:
             raise
         raise WeightsError(
             f"{file.repo_id}: commit {first.commit}, recorded on {first.date}, is gone: its history was "
-            f"rewritten. {_how_to_accept(first)}"
+            f"rewritten. {_how_to_accept(spec, first)}"
         ) from None
     digest = sha256_of(path)
     if file.sha256 is not None and digest != file.sha256:
@@ -172,7 +184,7 @@ def _fetch(file: PublishedFile, gated: str) -> Path:
     if first is not None and digest != first.sha256:
         raise WeightsError(
             f"{file.repo_id}: {file.name} at {asked} has SHA-256 {digest}; on {first.date} it was "
-            f"{first.sha256} (commit {first.commit}). {_how_to_accept(first)}"
+            f"{first.sha256} (commit {first.commit}). {_how_to_accept(spec, first)}"
         )
     if first is None:
         commit = _commit_of(path, file)
@@ -181,10 +193,11 @@ def _fetch(file: PublishedFile, gated: str) -> Path:
     return path
 
 
-def _how_to_accept(first: FirstUse) -> str:
+def _how_to_accept(spec: ModelSpec, first: FirstUse) -> str:
     return (
         "Delete a damaged copy from the Hub's cache. If the authors replaced the file and you trust the new "
-        f"one, run: verticlip models forget NAME (it takes {first.name} off the record of first downloads)."
+        f"one, run: verticlip models forget {spec.name} (it takes {first.name} off the record of first "
+        "downloads)."
     )
 
 
@@ -209,7 +222,7 @@ def _folder(spec: ModelSpec, used: Sequence[FirstUse]) -> Path:
                   for file, first in zip(weights.files, used, strict=True)],
     }  # fmt: skip
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    return cache_folder() / "converted" / spec.name.replace("/", "--") / key
+    return conversions_folder(spec.name) / key
 
 
 def _converted(spec: ModelSpec, files: Sequence[PublishedFile]) -> ResolvedModel | None:

@@ -64,6 +64,12 @@ def recorded(repo_id: str, name: str, revision: str) -> FirstUse | None:
     return _read().get((repo_id, name, revision))
 
 
+def all_recorded() -> list[FirstUse]:
+    """Return the whole record, sorted by repository, file and revision."""
+    known = _read()
+    return [known[key] for key in sorted(known)]
+
+
 def record(files: Iterable[FirstUse]) -> None:
     """Add files to the record; what stands there already stays."""
     with locked(FIRST_USE_FILE):
@@ -73,11 +79,12 @@ def record(files: Iterable[FirstUse]) -> None:
         _write(known)
 
 
-def forget(files: Iterable[tuple[str, str, str]]) -> list[FirstUse]:
-    """Take (repository, file, revision) off the record and return what was known of them."""
+def forget(files: Iterable[tuple[str, str]]) -> list[FirstUse]:
+    """Take (repository, file) off the record, at every revision, and return what was known of them."""
+    wanted = set(files)
     with locked(FIRST_USE_FILE):
         known = _read()
-        gone = [known.pop(key) for key in files if key in known]
+        gone = [known.pop(key) for key in sorted(known) if key[:2] in wanted]
         _write(known)
     return gone
 

@@ -12,7 +12,7 @@ import torch
 import verticlip
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from verticlip.core.answers import Failure, Prediction
+from verticlip.core.answers import Embeddings, Failure, Prediction
 from verticlip.core.errors import ConfigError, InputError, LimitError, VerticlipError, WeightsError
 from verticlip.core.limits import Limits
 from verticlip.core.prompts import PromptSet
@@ -153,9 +153,16 @@ def test_non_finite_embeddings_are_refused(model_folder: Path) -> None:
     assert answers == [Failure("one", "its embedding is not finite")]
 
 
-def test_bad_batch_sizes(model) -> None:
-    with pytest.raises(ConfigError, match="batch_size is at least 1, got 0"):
-        model.embed(["red"], batch_size=0)
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_bad_batch_sizes(model, files, batch_size: int) -> None:
+    message = f"batch_size is at least 1, got {batch_size}"
+    for call in (
+        lambda: model.embed(files, batch_size=batch_size),
+        lambda: model.embed_each(files, batch_size=batch_size),
+        lambda: model.classify_each(files, ["red", "cat"], batch_size=batch_size),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call()
 
 
 def test_similarity_is_the_cosine(model, files) -> None:
@@ -291,6 +298,43 @@ def test_a_bad_file_does_not_stop_the_others(model, files, tmp_path: Path) -> No
     assert answers[1].id == str(bad)
     assert "not an image of a known format" in answers[1].error
     assert answers[2].scores == pytest.approx(model.classify([files[1]])[0].scores, abs=1e-6)
+
+
+def test_each_gives_what_the_whole_gives(model, files, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"nonsense")
+    found = list(model.embed_each([files[0], bad, files[1]], batch_size=2))
+    assert [type(one) for one in found] == [Embeddings, Failure, Embeddings]
+    whole = model.embed(files[:2])
+    for one, row, name in zip(found[::2], whole.vectors, files, strict=False):
+        torch.testing.assert_close(one.vectors, row[None])
+        assert (one.ids, one.model, one.modality) == ((str(name),), model.id, "image")
+    texts = list(model.embed_each(["red", "a cat"], modality="text"))
+    torch.testing.assert_close(texts[1].vectors, model.embed(["a cat"]).vectors)
+    with pytest.raises(InputError, match="takes image and text, not 'audio'"):
+        model.embed_each(files, modality="audio")
+
+
+def test_labels_are_refused_before_the_first_answer_is_asked_for(model, files) -> None:
+    with pytest.raises(InputError, match="Labels 'red' and 'red' read the same"):
+        model.classify_each(files, ["red", "red"])
+
+
+def test_what_every_file_would_meet_stops_the_others_too(model, files, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(ConfigError, match="has no loader options; got windw"):
+        list(model.classify_each(files, ["red", "cat"], windw="lung"))
+    with pytest.raises(ConfigError, match="has no loader options; got windw"):
+        model.embed_files([(path.name, path) for path in files], tmp_path / "out.parquet", windw="lung")
+    # The run that was meant does not find the leavings of the slip in its way.
+    report = model.embed_files([(path.name, path) for path in files], tmp_path / "out.parquet")
+    assert report.embedded == len(files)
+
+    def full(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(model.network, "encode", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(model.embed_each(files))
 
 
 def test_zero_shot_takes_a_model_or_its_name(model, model_folder: Path, files) -> None:

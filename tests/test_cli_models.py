@@ -104,6 +104,7 @@ def test_convert_writes_a_folder_that_loads(run, spec, downloaded: Path, tmp_pat
     assert out.splitlines()[0].split() == ["part", "loaded", "missing", "unexpected", "dropped"]
     assert ["image", "44", "0", "0", "0"] in [line.split() for line in out.splitlines()]
     assert f"model folder: {tmp_path / 'out'}" in err
+    assert "note: no SHA-256 is known of vocab; nothing says that these are the published files" in err
     status, out, _ = run("models", "info", tmp_path / "out", "--json")
     assert json.loads(out)["licence"] == "CC-BY-NC-4.0"
 
@@ -117,6 +118,7 @@ def test_convert_reports_as_json(run, spec, downloaded: Path, tmp_path: Path) ->
     facts = json.loads(out)
     assert facts["report"]["text"]["missing"] == []
     assert facts["files"][0]["registered"] is False
+    assert facts["unverified"] == ["vocab"]
     status, _, err = run("models", "convert", "medical/test", *files, "--out", tmp_path / "out")
     assert status == 1
     assert "is not empty. Choose another folder" in err
@@ -127,9 +129,29 @@ def test_forget_says_what_it_forgot(run, spec) -> None:
 
     record([FirstUse("org/model", "model.pt", "main", "1" * 40, "2" * 64, 3, "2026-01-01")])
     status, out, err = run("models", "forget", "medical/test")
-    assert (status, out) == (0, f"org/model/model.pt\t{'1' * 40}\t{'2' * 64}\n")
+    assert (status, out) == (0, f"org/model/model.pt\tmain\t{'1' * 40}\t{'2' * 64}\n")
     assert "1 files forgotten" in err
     assert run("models", "forget", "medical/test", "--json")[:2] == (0, "")
     status, _, err = run("models", "forget", "medical/tset")
+    assert status == 1
+    assert "Did you mean 'medical/test'" in err
+
+
+def test_prune_says_what_goes_and_keeps_it_in_a_dry_run(run, spec, tmp_path: Path) -> None:
+    left = tmp_path / "cache" / "converted" / "medical--test" / "0123456789abcdef"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"x" * 10_000_000)
+    line = f"medical/test\t{left}\t0.01 GB\tunfinished\n"
+    status, out, err = run("models", "prune", "--dry-run")
+    assert (status, out) == (0, line)
+    assert "1 folders, 0.01 GB would be removed." in err
+    assert left.is_dir()
+    status, out, _ = run("models", "prune", "medical/test", "--json")
+    assert json.loads(out) == {
+        "model": "medical/test", "folder": str(left), "bytes": 10_000_000, "reason": "unfinished",
+    }  # fmt: skip
+    assert not left.parent.exists()
+    assert run("models", "prune")[1] == ""
+    status, _, err = run("models", "prune", "medical/tset")
     assert status == 1
     assert "Did you mean 'medical/test'" in err

@@ -96,7 +96,7 @@ def files_below(folder: Path) -> list[str]:
 
 def _refuse(error: OSError) -> None:
     raise InputError(
-        f"{error.filename}: this folder cannot be read ({error.strerror}). Ask for permission, or move it away."
+        f"{error.filename}: this folder cannot be read ({error.strerror}). Ask for permission, or move it."
     ) from error
 
 

@@ -28,9 +28,10 @@ class BottleneckTraining:
         pull: how strongly the matrix is held at its start, which keeps concepts with the classes they
             were named for: ``pull * mean((M - M0)^2)`` is added to the loss.
         center: subtract each concept's mean score over the training rows and divide by its spread, and
-            let weights be negative; otherwise plain cosines with weights from a softmax, as in the
-            original. Centred, an absent concept counts too, and the weights of several correlated
-            concepts are less easy to read.
+            let weights be negative; otherwise cosines with weights from a softmax. (The original takes dot
+            products of features as they leave the towers; here their length never counts, so its
+            learning rate and scale need not suit.) Centred, an absent concept counts too, and the
+            weights of several correlated concepts are less easy to read.
     """
 
     lr: float = 5e-4
@@ -132,7 +133,8 @@ class ConceptBottleneck:
     Raises:
         InputError: shapes disagree.
 
-    Reference: Yang et al. 2023, Language in a Bottle (LaBo), section 3.3, without its concept selection.
+    Reference: Yang et al. 2023, Language in a Bottle (LaBo), section 3.3, without its concept
+        selection and with cosines in place of its dot products of features of any length.
     """
 
     kind: ClassVar[str] = "concept_bottleneck"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -18,11 +16,9 @@ from torch.nn import functional as F
 
 from ..config import Config
 from ..errors import ConfigError, InputError
-from ..metrics.classification import auc
 from ..types import Modality, Outputs
 from .base import as_embeddings, check_names, parse_head, pick
-
-logger = logging.getLogger(__name__)
+from .mil_training import seeded, standardization, train
 
 Bags = Sequence[Tensor]
 """Embeddings float [N_i, D] of each bag, N_i at least 1."""
@@ -51,7 +47,7 @@ class AttentionMILConfig(Config):
 
 @dataclass(frozen=True)
 class MILOptions:
-    """Sizes and training of :meth:`AttentionMIL.fit`; the defaults are those of ConceptCLIP's slides.
+    """Sizes and training of :meth:`AttentionMIL.fit`; the defaults suit slides of thousands of tiles.
 
     Attributes:
         hidden: width of the tile states. attention: width inside the attention.
@@ -89,7 +85,7 @@ class MILOptions:
             )
 
 
-class _Network(nn.Module):
+class MILNetwork(nn.Module):
     """The layers; parameter names are those of ``head.safetensors``."""
 
     def __init__(self, width: int, classes: int, options: MILOptions) -> None:
@@ -154,7 +150,7 @@ class AttentionMIL:
         hidden, width = tensors["embed.weight"].shape
         options = MILOptions(hidden=hidden, attention=len(tensors["tanh.bias"]), gated=gated)
         with torch.device("meta"):  # otherwise the weights would be drawn at random first
-            self._network = _Network(width, len(self.class_names), options)
+            self._network = MILNetwork(width, len(self.class_names), options)
         state = {name: tensor.detach().float() for name, tensor in tensors.items()}
         self._network.load_state_dict(state, assign=True)
         self._network.eval().requires_grad_(False)
@@ -204,16 +200,16 @@ class AttentionMIL:
             if len(np.unique(held_out)) < 2:
                 raise InputError("validation needs bags of at least two classes, for its AUC. Add some.")
         device = bags[0].device
-        with _seeded(options.seed, device):
-            network = _Network(bags[0].shape[1], len(class_names), options).to(device)
-            mean, spread = _standardization(bags, options.standardize)
+        with seeded(options.seed, device):
+            network = MILNetwork(bags[0].shape[1], len(class_names), options).to(device)
+            mean, spread = standardization(bags, options.standardize)
             weights = len(labels) / (len(class_names) * counts) if options.balanced else np.ones(len(counts))
             weighting = torch.tensor(weights, dtype=torch.float32, device=device)
 
             def prepare(bag: Tensor) -> Tensor:
                 return ((bag.float() - mean) / spread)[None]
 
-            _train(network, prepare, (bags, labels), validation, weighting, options)
+            train(network, prepare, (bags, labels), validation, weighting, options)
         state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         state["embed.weight"] = state["embed.weight"] / spread
         state["embed.bias"] = state["embed.bias"] - state["embed.weight"] @ mean
@@ -299,83 +295,6 @@ class AttentionMIL:
         parsed = parse_head(AttentionMILConfig, config, tensors, shapes)
         check_names(parsed.class_names, len(tensors["classify.bias"]))
         return cls(tensors, parsed.class_names, gated=parsed.gated, modality=parsed.modality)
-
-
-def _train(
-    network: _Network,
-    prepare: Callable[[Tensor], Tensor],
-    training: tuple[Bags, NDArray[np.int64]],
-    validation: tuple[Bags, ArrayLike] | None,
-    weighting: Tensor,
-    options: MILOptions,
-) -> None:
-    """Fit the network in place and leave it at its best epoch; ``prepare`` gives [1, N, D]."""
-    bags, labels = training
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-    )
-    best: tuple[float, float] | None = None
-    kept: dict[str, Tensor] = {}
-    waited = 0
-    for epoch in range(options.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / options.epochs))
-        network.train()
-        for position in torch.randperm(len(bags)).tolist():
-            target = torch.tensor([int(labels[position])], device=weighting.device)
-            logits, _ = network(prepare(bags[position]))
-            # Outside the loss: with one row its weighted mean would divide the weight out again.
-            loss = F.cross_entropy(logits, target) * weighting[target[0]]
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        if validation is None:
-            continue
-        score, loss_value = _validate(network, prepare, *validation)
-        if best is None or (score, -loss_value) > best:
-            best, waited = (score, -loss_value), 0
-            kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        else:
-            waited += 1
-        if waited >= options.patience:
-            logger.info("stopped after epoch %d: no better validation for %d epochs", epoch + 1, waited)
-            break
-    if kept:
-        network.load_state_dict(kept)
-
-
-@torch.no_grad()
-def _validate(
-    network: _Network, prepare: Callable[[Tensor], Tensor], bags: Bags, targets: ArrayLike
-) -> tuple[float, float]:
-    """Return macro AUC and mean cross-entropy."""
-    network.eval()
-    logits = torch.cat([network(prepare(bag))[0] for bag in bags]).cpu()
-    labels = np.asarray(targets)
-    loss = F.cross_entropy(logits, torch.from_numpy(labels.astype(np.int64)))
-    return auc(logits.softmax(dim=1).numpy(), labels, resamples=0).value, float(loss)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed what initialization and dropout draw from, and leave the caller's generators as they were."""
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-def _standardization(bags: Bags, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation [D] over all tiles, or 0 and 1; one bag in memory at a time."""
-    if not wanted:
-        return torch.zeros_like(bags[0][0], dtype=torch.float32), torch.ones_like(
-            bags[0][0], dtype=torch.float32
-        )
-    count = sum(len(bag) for bag in bags)
-    mean = torch.stack([bag.double().sum(dim=0) for bag in bags]).sum(dim=0) / count
-    squares = torch.stack([(bag.double() - mean).square().sum(dim=0) for bag in bags]).sum(dim=0) / count
-    spread = squares.sqrt()
-    return mean.float(), torch.where(spread > 1e-8, spread, torch.ones_like(spread)).float()
 
 
 def _labels(

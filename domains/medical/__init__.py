@@ -99,6 +99,7 @@ COLLATES = {
 COLLATE_CHECKS = {
     "concept_spans": "conceptclip.collate:check_spans",
     "concept_spans_all": "conceptclip.collate:check_all_spans",
+    "report_sections": "biovil.sections:check_sections",
 }
 """{collate: "module:function"}; what it will use of all rows; see ``core/pair_data.py``."""
 

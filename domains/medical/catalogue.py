@@ -39,9 +39,7 @@ def _unimed(  # one line per published file of UniMed-CLIP
         weights=PublishedWeights(
             files=(
                 PublishedFile("weights", repo_id, file, size=size),
-                PublishedFile(
-                    "vocab", f"microsoft/BiomedNLP-BiomedBERT-{backbone}-uncased-abstract", "vocab.txt"
-                ),
+                PublishedFile("vocab", f"{_BIOMEDBERT}-{backbone}-uncased-abstract", "vocab.txt"),
             ),
             converter="unimed",
             options=sizes,
@@ -49,6 +47,27 @@ def _unimed(  # one line per published file of UniMed-CLIP
         licence="CC-BY-NC-4.0",
         intended_use=_UNIMED_USE,
         paper="arXiv 2412.10372",
+        extra="medical",
+    )
+
+
+def _biovil(  # one image and one text file, and the vocabulary beside the text
+    name: str, summary: str, *, image: PublishedFile, text: PublishedFile, temporal: bool, paper: str
+) -> ModelSpec:
+    """Return the spec of BioViL or BioViL-T."""
+    vocabulary = PublishedFile("vocab", text.repo_id, "vocab.txt", revision=text.revision, size="235 kB")
+    return ModelSpec(
+        name=f"medical/{name}",
+        domain="medical",
+        summary=summary,
+        modalities=("image", "text"),
+        embed_dim=128,
+        weights=PublishedWeights(
+            files=(image, text, vocabulary), converter="biovil", options={"temporal": temporal}
+        ),
+        licence="MIT",
+        intended_use=_BIOVIL_USE,
+        paper=paper,
         extra="medical",
     )
 
@@ -106,67 +125,43 @@ PUBLISHED = (
         paper="doi 10.1038/s41551-026-01764-x; arXiv 2501.15579",
         extra="medical",
     ),
-    ModelSpec(
-        name="medical/biovil",
-        domain="medical",
-        summary="chest X-rays and radiology text in one space, phrase grounding; ResNet-50 at 480, CXR-BERT",
-        modalities=("image", "text"),
-        embed_dim=128,
-        weights=PublishedWeights(
-            files=(
-                PublishedFile(
-                    "image",
-                    _SPECIALIZED,
-                    "biovil_image_resnet50_proj_size_128.pt",
-                    revision="v1.1",
-                    sha256="118c4bb1c16d4e69b7c9b7f2ff5b2c0a79242059acf20bd2ed3068045b8f6b98",
-                    size="104 MB",
-                ),
-                PublishedFile(
-                    "text",
-                    _SPECIALIZED,
-                    "pytorch_model.bin",
-                    revision="v1.1",
-                    sha256="a41d2f4b33e5bdbacabecb8d34c4420163e2165b9fdc6915014e8263a0d0782b",
-                    size="439 MB",
-                ),
-                PublishedFile("vocab", _SPECIALIZED, "vocab.txt", revision="v1.1", size="235 kB"),
-            ),
-            converter="biovil",
-            options={"temporal": False},
+    _biovil(
+        "biovil",
+        "chest X-rays and radiology text in one space, phrase grounding; ResNet-50 at 480, CXR-BERT",
+        image=PublishedFile(
+            "image",
+            _SPECIALIZED,
+            "biovil_image_resnet50_proj_size_128.pt",
+            revision="v1.1",
+            sha256="118c4bb1c16d4e69b7c9b7f2ff5b2c0a79242059acf20bd2ed3068045b8f6b98",
+            size="104 MB",
         ),
-        licence="MIT",
-        intended_use=_BIOVIL_USE,
+        text=PublishedFile(
+            "text",
+            _SPECIALIZED,
+            "pytorch_model.bin",
+            revision="v1.1",
+            sha256="a41d2f4b33e5bdbacabecb8d34c4420163e2165b9fdc6915014e8263a0d0782b",
+            size="439 MB",
+        ),
+        temporal=False,
         paper="arXiv 2204.09817",
-        extra="medical",
     ),
-    ModelSpec(
-        name="medical/biovil-t",
-        domain="medical",
-        summary="BioViL with the previous X-ray as a second input: progression and comparison; 448 pixels",
-        modalities=("image", "text"),
-        embed_dim=128,
-        weights=PublishedWeights(
-            files=(
-                PublishedFile(
-                    "image",
-                    _BIOVIL_T,
-                    "biovil_t_image_model_proj_size_128.pt",
-                    revision="v1.0",
-                    # The second upload, of 20 March 2023; the first one was replaced by its authors.
-                    sha256="b2399d73dc2a68b9f3a1950e864ae0ecd24093fb07aa459d7e65807ebdc0fb77",
-                    size="110 MB",
-                ),
-                PublishedFile("text", _BIOVIL_T, "pytorch_model.bin", revision="v1.0", size="441 MB"),
-                PublishedFile("vocab", _BIOVIL_T, "vocab.txt", revision="v1.0", size="235 kB"),
-            ),
-            converter="biovil",
-            options={"temporal": True},
+    _biovil(
+        "biovil-t",
+        "BioViL with the previous X-ray as a second input: progression and comparison; 448 pixels",
+        image=PublishedFile(
+            "image",
+            _BIOVIL_T,
+            "biovil_t_image_model_proj_size_128.pt",
+            revision="v1.0",
+            # The second upload, of 20 March 2023; the first one was replaced by its authors.
+            sha256="b2399d73dc2a68b9f3a1950e864ae0ecd24093fb07aa459d7e65807ebdc0fb77",
+            size="110 MB",
         ),
-        licence="MIT",
-        intended_use=_BIOVIL_USE,
+        text=PublishedFile("text", _BIOVIL_T, "pytorch_model.bin", revision="v1.0", size="441 MB"),
+        temporal=True,
         paper="arXiv 2301.04558",
-        extra="medical",
     ),
     ModelSpec(
         name="medical/cxr-bert-general",

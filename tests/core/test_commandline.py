@@ -54,3 +54,8 @@ def test_a_room_without_commands_has_no_app() -> None:
     plain = registry.Room("none", registry.room("medical").folder, {}, {}, {}, {}, {}, {})
     assert plain.command_app() is None
     assert isinstance(registry.room("medical").command_app(), typer.Typer)
+
+
+def test_a_failure_is_one_safe_line() -> None:
+    assert failure_line(Failure("a\n\x1b[2J.dcm", "a\n\x1b[2J.dcm: is\ncut")) == "a\\n\\x1b[2J.dcm: is cut"
+    assert failure_line(Failure("caf\udce9.dcm", "is cut")) == "caf\\udce9.dcm: is cut"

@@ -236,3 +236,9 @@ def test_a_name_that_is_not_utf8_is_set_aside(items, tmp_path: Path) -> None:
     assert (report.embedded, report.failed) == (23, 1)
     failure = json.loads(report.failures.read_text())
     assert (failure["id"], failure["reason"]) == (name, "the name is not UTF-8. Rename the file.")
+
+
+def test_a_pipe_is_no_missing_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match="pipe.png: is not a regular file; copy its content to one"):
+        list_files(tmp_path / "pipe.png")

@@ -10,6 +10,7 @@ import torch
 import verticlip
 from PIL import Image
 from verticlip.core.embed_each import embed_images
+from verticlip.core.errors import ConfigError
 
 
 @pytest.fixture
@@ -39,3 +40,16 @@ def test_ids_name_failures_and_nothing_usable_is_empty(model_folder: Path, files
     found = embed_images(model, files[5:], ids=["case 7"])
     assert (found.kept, found.failures[0].id) == ((), "case 7")
     assert found.vectors.shape == (0, 12)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_something(model_folder: Path, files: list[Path], batch_size: int) -> None:
+    model = verticlip.from_pretrained(model_folder, device="cpu")
+    with pytest.raises(ConfigError, match=f"batch_size is at least 1, got {batch_size}"):
+        embed_images(model, files, batch_size=batch_size)
+
+
+def test_a_misspelt_loader_option_is_said_at_once(files: list[Path]) -> None:
+    model = verticlip.from_pretrained("medical/tiny", device="cpu")
+    with pytest.raises(ConfigError, match=r"windw.*Did you mean 'window'"):
+        embed_images(model, files, windw="lung")

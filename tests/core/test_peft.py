@@ -9,10 +9,10 @@ from verticlip.core.errors import ConfigError
 from verticlip.core.model import ContrastiveModel
 from verticlip.core.peft import (
     apply_policy,
-    block_numbers,
     layers_above,
     merged,
     parameter_groups,
+    tower_layers,
     trainable,
 )
 from verticlip.core.recipe import OptimConfig, PeftConfig
@@ -158,21 +158,21 @@ def test_targets_that_match_nothing_are_an_error() -> None:
         ("objective.linear.weight", 0),
     ],
 )
-def test_block_numbers_of_our_towers(name: str, above: int) -> None:
+def test_layers_of_our_towers(name: str, above: int) -> None:
     network = model()
     assert name.startswith("objective") or name in dict(network.named_parameters())
-    assert layers_above(name, block_numbers(network)) == above
+    assert layers_above(name, tower_layers(network)) == above
 
 
-def test_block_numbers_of_timm_towers() -> None:
+def test_layers_of_timm_towers() -> None:
     vit = {
         "backend": "timm",
         "architecture": "vit_so400m_patch14_siglip_384",
         "options": {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 27, "num_heads": 2},
     }
     network = model(vit)
-    blocks = block_numbers(network)
-    rates = {name: 0.75 ** layers_above(name, blocks) for name, _ in network.named_parameters()}
+    layers = tower_layers(network)
+    rates = {name: 0.75 ** layers_above(name, layers) for name, _ in network.named_parameters()}
     # The published fine-tuning of this tower: embeddings layer 0, block i layer i + 1, the rest layer 28.
     assert rates["towers.image.model.patch_embed.proj.weight"] == 0.75**28
     assert rates["towers.image.model.pos_embed"] == 0.75**28
@@ -180,9 +180,37 @@ def test_block_numbers_of_timm_towers() -> None:
     assert rates["towers.image.model.blocks.26.attn.qkv.weight"] == 0.75
     assert rates["towers.image.model.norm.weight"] == 1.0
     residual = model(RESNET)
-    stages = block_numbers(residual)
+    stages = tower_layers(residual)
     wanted = {"conv1.0": 5, "bn1": 5, "layer1.0.conv1": 4, "layer4.0.conv1": 1}
     assert {key: layers_above(f"towers.image.model.{key}.weight", stages) for key in wanted} == wanted
+
+
+class _TwoStacks(torch.nn.Module):
+    """A tower whose second stack of blocks has numbers of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        tower = torch.nn.Module()
+        tower.patch_embed = torch.nn.Linear(2, 2)
+        tower.stages = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(2))
+        tower.blocks = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
+        self.towers = torch.nn.ModuleDict({"image": tower})
+
+
+def test_stacks_of_one_tower_are_not_mixed_up() -> None:
+    layers = tower_layers(_TwoStacks())
+    wanted = {"patch_embed": 6, "stages.0": 5, "stages.1": 4, "blocks.0": 3, "blocks.2": 1}
+    assert {name: layers_above(f"towers.image.{name}.weight", layers) for name in wanted} == wanted
+
+
+def test_a_model_may_tell_the_order_itself() -> None:
+    network = _TwoStacks()
+    stacks = [(f"towers.image.{stack}",) for stack in ("blocks", "stages")]
+    network.layer_order = {"image": [(), *stacks]}
+    layers = tower_layers(network)
+    assert layers_above("towers.image.blocks.2.weight", layers) == 2
+    assert layers_above("towers.image.stages.0.weight", layers) == 1
+    assert layers_above("towers.image.patch_embed.weight", layers) == 0
 
 
 def test_groups_cover_every_parameter_once() -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import verticlip
+from verticlip.core import probe
+from verticlip.core.data import Record
 from verticlip.core.errors import ConfigError, DataError
 from verticlip.core.heads.classifiers import LinearProbe
 from verticlip.core.heads.pointer import HeadPointer, read_pointer, save_pointed_head
@@ -53,6 +55,19 @@ def test_shares_and_seeds_are_fitted_and_judged(finished):
     assert finished.metrics["classes"] == ["circle", "square"]
     assert finished.metrics["chance"] == 0.5
     assert "chance 0.500" in finished.summary
+
+
+def test_a_share_has_whole_groups_also_where_they_hold_several_classes():
+    # Patients with a sick and a healthy side: half of the labels must not have one side of a patient.
+    records = [Record(id=f"{n}", path=f"{n}.png", label="ab"[n % 2], group=f"p{n // 2}") for n in range(40)]
+    training = probe._Embedded(records, torch.eye(40), np.arange(40) % 2)
+    for seed in range(3):
+        part = probe._share(training, ["a", "b"], fraction=0.25, seed=seed)
+        assert len(part.records) == 10
+        sides = [sum(one.group == group for one in part.records) for group in {r.group for r in part.records}]
+        assert set(sides) == {2}
+    small = probe._share(training, ["a", "b"], fraction=0.001, seed=0)
+    assert {record.label for record in small.records} == {"a", "b"}
 
 
 def test_the_saved_head_gives_the_reported_score(finished, shapes, model_folder):

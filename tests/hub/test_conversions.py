@@ -77,6 +77,37 @@ def test_a_failed_conversion_leaves_nothing(files, tmp_path) -> None:
     assert not list((tmp_path / "deep").iterdir()) if (tmp_path / "deep").exists() else True
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("VERTICLIP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_files_that_nothing_is_known_of_are_marked(cache, files, tmp_path) -> None:
+    result = conversions.convert_files(SPEC, files, tmp_path / "out")
+    assert result.unverified == ("weights", "vocab")
+    record = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert (record["unverified"], record["variant"]) == (["weights", "vocab"], False)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert "compared with no hash: weights, vocab" in config["description"]
+
+
+def test_files_are_compared_with_the_first_download(cache, files, tmp_path) -> None:
+    from verticlip.core.files import sha256_of
+    from verticlip.hub.trust import FirstUse, record
+
+    use = FirstUse("org/model", "model.pt", "main", "1" * 40, sha256_of(files["weights"]), 3, "2026-01-01")
+    record([use, FirstUse("org/text", "vocab.txt", "main", "1" * 40, "0" * 64, 3, "2026-01-01")])
+    with pytest.raises(
+        WeightsError, match=r"vocab.txt has SHA-256 .*; the first download, of 2026-01-01, of vocab.txt has 0"
+    ):
+        conversions.convert_files(SPEC, files, tmp_path / "out")
+    result = conversions.convert_files(SPEC, files, tmp_path / "out", any_file=True)
+    assert [file.registered for file in result.files] == [True, False]
+    assert result.unverified == ()
+    assert json.loads((tmp_path / "out" / "conversion.json").read_text())["variant"] is True
+
+
 def test_which_file_is_for_which_role(files, tmp_path) -> None:
     folder, vocabulary = files["vocab"].parent, str(files["vocab"])
     assert conversions.roles(SPEC, [str(folder)]) == files
@@ -98,3 +129,21 @@ def test_which_file_is_for_which_role(files, tmp_path) -> None:
 def test_packaged_models_have_nothing_to_convert() -> None:
     with pytest.raises(ConfigError, match="ships in verticlip's own format"):
         conversions.roles(registry.model_spec("medical/tiny"), [])
+
+
+def test_two_processes_at_once_leave_one_whole_folder(files, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    write = conversions.write_json_atomic
+
+    def late(path, value) -> None:
+        # The other process is done just before this one.
+        if path.name == conversions.CONVERSION_FILE:
+            out.mkdir()
+            (out / "config.json").write_text("theirs")
+        write(path, value)
+
+    monkeypatch.setattr(conversions, "write_json_atomic", late)
+    with pytest.raises(ConfigError, match="out: something was written there meanwhile"):
+        conversions.convert_files(SPEC, files, out)
+    assert [path.name for path in out.iterdir()] == ["config.json"]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]

@@ -222,7 +222,9 @@ def test_another_content_at_the_recorded_commit_is_refused(hub, cache, tmp_path,
     shutil.rmtree(cache / "converted")
     shutil.rmtree(tmp_path / "hf")
     hub.commits["org/model"][FIRST]["model.pt"] += b"x"
-    with pytest.raises(WeightsError, match=r"model.pt at main has SHA-256 \w+; on 20\d\d-.*forget NAME"):
+    with pytest.raises(
+        WeightsError, match=r"model.pt at main has SHA-256 \w+; on 20\d\d-.*forget medical/test \(it"
+    ):
         loading.resolve("medical/test")
     assert [first.name for first in published.forget_first_use(spec)] == ["model.pt", "vocab.txt"]
     with pytest.raises(WeightsError, match="not a whole safetensors file"):
@@ -340,3 +342,112 @@ def test_facts_are_known_without_fetching(hub, cache, monkeypatch) -> None:
     facts = published.published_facts(spec)
     assert facts["converted"] == str(folder)
     assert facts["files"][0]["commit"] == FIRST
+
+
+def test_forgetting_holds_for_every_revision(hub, cache, tmp_path, monkeypatch) -> None:
+    import shutil
+
+    spec = register(monkeypatch)
+    hub.commits["org/model"][SECOND] = dict(hub.commits["org/model"][FIRST])
+    loading.resolve("medical/test", SECOND)
+    shutil.rmtree(cache / "converted")
+    shutil.rmtree(tmp_path / "hf")
+    hub.commits["org/model"][SECOND]["model.pt"] += b"x"
+    with pytest.raises(WeightsError, match="verticlip models forget medical/test"):
+        loading.resolve("medical/test", SECOND)
+    assert (SECOND, "model.pt") in [(one.revision, one.name) for one in published.forget_first_use(spec)]
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        loading.resolve("medical/test", SECOND)
+
+
+def test_a_killed_conversion_is_swept_by_the_next_one(hub, cache, monkeypatch) -> None:
+    from verticlip.domains.medical.unimed import convert
+
+    register(monkeypatch)
+    made: list[Path] = []
+
+    def killed(*given, **named) -> None:
+        made.extend((cache / "converted" / "medical--test").iterdir())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        # A kill leaves no time to clean up.
+        patch.setattr(conversions, "_write", killed)
+        patch.setattr(conversions.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            loading.resolve("medical/test")
+    assert [path.is_dir() for path in made] == [True]
+    folder = loading.resolve("medical/test").folder
+    assert list(folder.parent.iterdir()) == [folder]
+    monkeypatch.setattr(convert, "VERSION", 2)
+    assert loading.resolve("medical/test").folder != folder
+
+
+def test_what_no_load_reads_is_pruned(hub, cache, monkeypatch) -> None:
+    from verticlip.domains.medical.unimed import convert
+    from verticlip.hub.cache import prune
+
+    spec = register(monkeypatch)
+    first = loading.resolve("medical/test").folder
+    monkeypatch.setattr(convert, "VERSION", 2)
+    second = loading.resolve("medical/test").folder
+    other = loading.resolve("medical/test", FIRST).folder
+    (found,) = prune(dry_run=True)
+    assert (found.folder, found.reason) == (first, "made by another version of the converter")
+    assert found.bytes > 10_000
+    assert first.is_dir()
+    assert prune() == [found]
+    assert not first.exists()
+    assert second.is_dir()
+    assert other.is_dir()
+    assert prune() == []
+    published.forget_first_use(spec)
+    assert {one.reason for one in prune("medical/test")} == {"made from files that were forgotten"}
+    assert not second.exists()
+    (cache / "converted" / "medical--gone" / "x").mkdir(parents=True)
+    (cache / "converted" / "medical--gone" / "x" / "conversion.json").write_text("{}")
+    assert [(one.model, one.reason) for one in prune()] == [("medical/gone", "not a model of the registry")]
+
+
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (
+            OSError(28, "No space left on device"),
+            "cannot be kept in the Hub's cache: No space left on device",
+        ),
+        (PermissionError(13, "denied", "/cache/x"), "cache: Permission denied. Free space .* by HF_HOME"),
+        (ConnectionRefusedError(111, "refused"), r"the Hub cannot be reached \(ConnectionRefusedError\)"),
+        (OSError("an answer of the network library"), "the Hub cannot be reached"),
+    ],
+)
+def test_a_full_disk_is_not_called_a_network(cache, monkeypatch, error: OSError, match: str) -> None:
+    import huggingface_hub
+    from verticlip.hub.download import download
+
+    def fails(*_, **__) -> None:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fails)
+    with pytest.raises(WeightsError, match=match) as caught:
+        download("org/model", "model.pt", "main")
+    assert ("cannot be reached" in str(caught.value)) is ("reached" in match)
+
+
+def test_a_connection_that_breaks_is_said(cache, monkeypatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+    from verticlip.hub.download import download
+
+    base = next(base for base in HfHubHTTPError.__bases__ if base is not OSError)
+
+    class Broken(base):
+        def __init__(self) -> None:
+            Exception.__init__(self, "broken")
+
+    def fails(*_, **__) -> None:
+        raise Broken
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fails)
+    with pytest.raises(WeightsError, match=r"the Hub cannot be reached \(Broken\)"):
+        download("org/model", "model.pt", "main")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,12 @@ def test_the_first_record_of_a_file_stays(cache) -> None:
 
 
 def test_forgetting_makes_room_for_another(cache) -> None:
-    trust.record([use("a"), use("b")])
-    assert trust.forget([("org/model", "a", "main"), ("org/model", "c", "main")]) == [use("a")]
+    other = replace(use("a", "2"), revision="v2")
+    trust.record([use("a"), use("b"), other])
+    assert trust.forget([("org/model", "a"), ("org/model", "c")]) == [use("a"), other]
     assert trust.recorded("org/model", "a", "main") is None
+    assert trust.recorded("org/model", "a", "v2") is None
+    assert trust.all_recorded() == [use("b")]
     assert trust.recorded("org/model", "b", "main") == use("b")
 
 

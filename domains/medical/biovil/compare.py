@@ -7,8 +7,8 @@ Processing", 2023. The prompts and the definition of the change map are ours.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,18 +17,18 @@ from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
+from ....core.answer_each import answer_each, name_of
 from ....core.config import Config, read_config
 from ....core.errors import InputError
 from ....core.heatmaps import HeatMap, gaussian_smooth
 from ....core.inputs import Fitted, fit, on_device
 from ....core.prompts import normalize_label
-from ....core.types import Sample
 from .similarity import biovil_of, embed_prompts
 
 if TYPE_CHECKING:
+    from ....core.answers import Failure
     from ....core.handle import ModelHandle
     from ....core.heatmaps import Interpolation
-    from .image import ImageStates
     from .model import BioViL
 
 _PROMPTS = Path(__file__).with_name("change.yaml")
@@ -161,39 +161,141 @@ def compare(
         InputError: a model that takes one image, a processor of another size than the comparison, an image
             that cannot be used, or a finding that is no text.
     """
+    question = _ask(model, findings, phrase, interpolation)
+    return question.answer([question.prepare((current, previous), options)])[0]
+
+
+def compare_each(
+    model: ModelHandle,
+    pairs: Sequence[tuple[Any, Any]],
+    findings: Sequence[str] | None = None,
+    *,
+    phrase: str | None = None,
+    interpolation: Interpolation = "bilinear",
+    batch_size: int = 4,
+    **options: Any,
+) -> Iterator[Comparison | Failure]:
+    """Return an iterator over what changed in each (current, previous) pair, in order.
+
+    A pair that cannot be used gives a failure that carries the name of its current study. The prompts
+    are encoded once for all pairs.
+
+    Args:
+        pairs: as ``current`` and ``previous`` of :func:`compare`, as are all other arguments.
+        batch_size: pairs per call of the network; the result does not depend on it.
+
+    Raises:
+        InputError: no pairs, a model that takes one image, or a finding that is no text.
+        ConfigError: ``batch_size`` is not positive.
+    """
+    if not len(pairs):
+        raise InputError("There is nothing to compare: the list of pairs is empty.")
+    question = _ask(model, findings, phrase, interpolation)
+
+    def name(pair: Any, position: int) -> str:
+        return name_of(pair[0], position) if isinstance(pair, (tuple, list)) and pair else f"pair {position}"
+
+    answers = answer_each(
+        pairs,
+        lambda pair, _: question.prepare(pair, options),
+        question.answer,
+        batch_size=batch_size,
+        name=name,
+    )
+    return (answer for _, answer in answers)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of every pair, its words encoded.
+
+    Attributes:
+        texts: float32 [F * S, D], the prompts of each state of each finding.
+        phrase, vector: what the change map follows, and its embedding float32 [D], or None.
+    """
+
+    model: ModelHandle
+    network: BioViL
+    prompts: ChangePrompts
+    names: Sequence[str]
+    texts: Tensor
+    phrase: str | None
+    vector: Tensor | None
+    interpolation: Interpolation
+
+    def prepare(self, pair: tuple[Any, Any], options: Mapping[str, Any]) -> tuple[Fitted, Fitted]:
+        """Return both studies of a pair as the tower takes them."""
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InputError(f"Got {type(pair).__name__} for a pair; give (current, previous).")
+        current, previous = pair
+        return (
+            _fit(self.model, current, "current study", options),
+            _fit(self.model, previous, "previous study", options),
+        )
+
+    def answer(self, pairs: Sequence[tuple[Fitted, Fitted]]) -> list[Comparison]:
+        """Return one answer per pair."""
+        now, before = (
+            on_device(
+                self.model, self.model.processor.finish_images(torch.stack([one.pixels for one in side]))
+            )["pixels"]
+            for side in zip(*pairs, strict=True)
+        )
+        with torch.inference_mode(), self.model.precision("image"):
+            changed, same = self.network.change_states({"pixels": now, "previous": before})
+        vectors = F.normalize(changed.embedding.float().cpu(), dim=-1)
+        patches = (F.normalize(one.projected.float().cpu(), dim=1) for one in (changed, same))
+        grids = self._grids(*patches).clone()
+        return [
+            self._comparison(pair, vector, grid, is_same=torch.equal(*studies))
+            for pair, vector, grid, *studies in zip(pairs, vectors, grids, now, before, strict=True)
+        ]
+
+    def _grids(self, changed: Tensor, same: Tensor) -> Tensor:
+        """Return how much each patch changed, [B, h, w], from unit patches [B, D, h, w]."""
+        difference = changed - same
+        if self.vector is None:
+            grids = difference.norm(dim=1)
+        else:
+            grids = torch.einsum("bdhw,d->bhw", difference, self.vector)
+        sigma = self.network.map_smoothing
+        return grids if sigma is None else gaussian_smooth(grids, sigma)
+
+    def _comparison(
+        self, pair: tuple[Fitted, Fitted], vector: Tensor, grid: Tensor, *, is_same: bool
+    ) -> Comparison:
+        model, states = self.model, self.prompts.states
+        table = (self.texts @ vector).unflatten(0, (len(self.names), len(states)))
+        chances = (table * self.network.scale().item()).softmax(dim=-1)
+        values = pair[0].spread(grid[None], model.processor, self.interpolation, model.limits)[0]
+        origin = (model.id, model.revision, model.processor.fingerprint)
+        title, limits = "change", (0.0, 2.0)
+        if self.phrase is not None:
+            title, limits = f"change of {self.phrase}", (-2.0, 2.0)
+        return Comparison(
+            _named(self.names, states, chances),
+            _named(self.names, states, table),
+            HeatMap(values, title, float(grid.mean()), grid, limits, pair[0].id, *origin),
+            _notes(pair, is_same=is_same),
+            pair[0].id,
+            pair[1].id,
+            f"{self.prompts.name} {self.prompts.version}",
+            *origin,
+        )
+
+
+def _ask(
+    model: ModelHandle, findings: Sequence[str] | None, phrase: str | None, interpolation: Interpolation
+) -> _Question:
     network, prompts = biovil_of(model), change_prompts()
     names = _findings(findings, prompts)
     _check_model(model, network)
     if "text" not in network.modalities:
         raise InputError(f"{model.id} has no text tower to name a change. Convert it with its CXR-BERT.")
-    studies = {"current": current, "previous": previous}
-    samples = {word: _load(model, item, f"{word} study", options) for word, item in studies.items()}
-    fitted = [_fit(model, sample, f"{word} study") for word, sample in samples.items()]
-    now, before = (
-        on_device(model, model.processor.finish_images(one.pixels[None]))["pixels"] for one in fitted
-    )
-    pair, same = _states(model, network, now, before), _states(model, network, now, now)
-    vector = F.normalize(pair.embedding.float().cpu()[0], dim=0)
-    texts = embed_prompts(
-        model, [prompts.sentences(name, state) for name in names for state in prompts.states]
-    )
-    table = (texts @ vector).unflatten(0, (len(names), len(prompts.states)))
-    chances = (table * network.scale().item()).softmax(dim=-1)
-    change = _change_map(
-        model, fitted[0], (pair.projected, same.projected), phrase, interpolation=interpolation
-    )
-    return Comparison(
-        _named(names, prompts.states, chances),
-        _named(names, prompts.states, table),
-        change,
-        _notes(samples, fitted, now, before),
-        fitted[0].id,
-        fitted[1].id,
-        f"{prompts.name} {prompts.version}",
-        model.id,
-        model.revision,
-        model.processor.fingerprint,
-    )
+    groups = [prompts.sentences(name, state) for name in names for state in prompts.states]
+    texts = embed_prompts(model, groups if phrase is None else [*groups, [phrase]])
+    vector = None if phrase is None else texts[-1]
+    return _Question(model, network, prompts, names, texts[: len(groups)], phrase, vector, interpolation)
 
 
 def embed_pairs(
@@ -246,7 +348,7 @@ def _pair_inputs(
                 fitted.append(torch.zeros_like(fitted[-1]))
                 continue
             name = f"{word} study of pair {position}"
-            fitted.append(_fit(model, _load(model, item, name, options), name).pixels)
+            fitted.append(_fit(model, item, name, options).pixels)
     pixels = model.processor.finish_images(torch.stack(fitted))["pixels"]
     has = torch.tensor([previous is not None for _, previous in pairs])
     return {"pixels": pixels[::2], "previous": pixels[1::2], "has_previous": has}
@@ -281,50 +383,11 @@ def _check_model(model: ModelHandle, network: BioViL) -> None:
         )
 
 
-def _load(model: ModelHandle, item: Any, word: str, options: Mapping[str, Any]) -> Any:
-    """Return a study as what the processor takes; a file becomes a sample that keeps its name."""
-    if not isinstance(item, (str, Path)):
-        return item
+def _fit(model: ModelHandle, item: Any, word: str, options: Mapping[str, Any]) -> Fitted:
     try:
-        return replace(model.load(item, modality="image", **options), id=str(item))
+        return fit(model, item, 0, options)
     except InputError as error:
         raise InputError(f"The {word} cannot be used. {error}") from error
-
-
-def _fit(model: ModelHandle, sample: Any, word: str) -> Fitted:
-    try:
-        return fit(model, sample, 0, {})
-    except InputError as error:
-        raise InputError(f"The {word} cannot be used. {error}") from error
-
-
-def _states(model: ModelHandle, network: BioViL, now: Tensor, before: Tensor) -> ImageStates:
-    with torch.inference_mode(), model.precision("image"):
-        return network.image_states({"pixels": now, "previous": before})
-
-
-def _change_map(
-    model: ModelHandle,
-    fitted: Fitted,
-    patches: tuple[Tensor, Tensor],
-    phrase: str | None,
-    *,
-    interpolation: Interpolation,
-) -> HeatMap:
-    """Return the map of the change in file pixels from patches [1, D, h, w] with and without it."""
-    changed, same = (F.normalize(part.float().cpu().clone(), dim=1)[0] for part in patches)
-    if phrase is None:
-        grid, limits = (changed - same).norm(dim=0), (0.0, 2.0)
-        title = "change"
-    else:
-        text = embed_prompts(model, [[phrase]])[0]
-        grid, limits = torch.einsum("dhw,d->hw", changed - same, text), (-2.0, 2.0)
-        title = f"change of {phrase}"
-    sigma = biovil_of(model).map_smoothing
-    grid = grid if sigma is None else gaussian_smooth(grid, sigma)
-    values = fitted.spread(grid[None], model.processor, interpolation, model.limits)[0]
-    origin = (model.id, model.revision, model.processor.fingerprint)
-    return HeatMap(values, title, float(grid.mean()), grid, limits, fitted.id, *origin)
 
 
 def _named(findings: Sequence[str], states: Mapping[str, Any], table: Tensor) -> dict[str, dict[str, float]]:
@@ -332,17 +395,15 @@ def _named(findings: Sequence[str], states: Mapping[str, Any], table: Tensor) ->
     return {name: dict(zip(states, row, strict=True)) for name, row in zip(findings, rows, strict=True)}
 
 
-def _notes(
-    samples: Mapping[str, Any], fitted: Sequence[Fitted], now: Tensor, before: Tensor
-) -> tuple[str, ...]:
+def _notes(pair: tuple[Fitted, Fitted], *, is_same: bool) -> tuple[str, ...]:
     notes = [_INTENDED]
-    for word, sample in samples.items():
-        modality = sample.meta.get("modality") if isinstance(sample, Sample) else None
+    for word, fitted in zip(("current", "previous"), pair, strict=True):
+        modality = fitted.meta.get("modality")
         if modality is not None and modality not in _CHEST:
             notes.append(f"The {word} study is of modality {modality}, not a chest X-ray.")
-    if torch.equal(now, before):
+    if is_same:
         notes.append("Both studies are the same image.")
-    (height, width), (old_height, old_width) = fitted[0].size, fitted[1].size
+    (height, width), (old_height, old_width) = (fitted.size for fitted in pair)
     if not 0.8 < (height / width) / (old_height / old_width) < 1.25:
         notes.append(
             f"The studies differ in shape ({height} x {width} and {old_height} x {old_width}): the crops may "

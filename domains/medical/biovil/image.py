@@ -87,13 +87,7 @@ class ImageTower(Tower):
             InputError: pixels of another shape, an earlier image for a model that takes none, or one
                 of a size that the comparison was not made for.
         """
-        pixels = input_of(inputs, "pixels")
-        if pixels.ndim != 4 or pixels.shape[1] != 3:
-            raise InputError(
-                f"pixels: expected [B, 3, H, W], got {list(pixels.shape)}. "
-                "Use the processor stored with the model."
-            )
-        pixels = pixels.to(self.trunk.conv1.weight.dtype)
+        pixels = self._pixels(inputs)
         previous, has = self._previous(inputs, pixels)
         if self.temporal is None:
             return self._features(pixels)
@@ -103,12 +97,37 @@ class ImageTower(Tower):
         maps = self._features(torch.cat([pixels, previous]))
         return self.temporal(maps[: len(pixels)], maps[len(pixels) :], has)
 
+    def compared(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return two last feature maps [B, W, h, w]: against ``previous``, and against the image itself.
+
+        The second is what the first would be had nothing changed. Each image goes through the residual
+        network once.
+
+        Raises:
+            InputError: as :meth:`patches`; an image without an earlier one.
+        """
+        pixels = self._pixels(inputs)
+        previous, has = self._previous(inputs, pixels)
+        if self.temporal is None or previous is None or has is not None:
+            raise InputError(f"{self.name}: a change needs 'previous' for every image and a BioViL-T model.")
+        now, before = self._features(torch.cat([pixels, previous])).chunk(2)
+        return self.temporal(now, before), self.temporal(now, now)
+
+    def _pixels(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        pixels = input_of(inputs, "pixels")
+        if pixels.ndim != 4 or pixels.shape[1] != 3:
+            raise InputError(
+                f"pixels: expected [B, 3, H, W], got {list(pixels.shape)}. "
+                "Use the processor stored with the model."
+            )
+        return pixels.to(self.trunk.conv1.weight.dtype)
+
     def _features(self, pixels: Tensor) -> Tensor:
         """Return the trunk's last feature map [B, C, h, w]."""
         if self.training or pixels.device.type != "cpu":
             return self.trunk.forward_features(pixels)
-        # One by one and channels last, the maps of the first stages stay in the cache of a CPU: 0.31 s
-        # per image of 480 pixels and thread, against 0.44 s in batches of 8.
+        # One by one and channels last, the maps of the first stages stay in the cache of a CPU, which a
+        # batch of images of 480 pixels does not.
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return torch.cat([self.trunk.forward_features(image) for image in pixels.split(1)]).contiguous()
 

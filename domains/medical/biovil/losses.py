@@ -40,6 +40,10 @@ class BioViLObjective(Objective):
       local_temperatures`` is what word k sees in its own
       image; the contexts of all other words, of this image and of others, are the negatives.
 
+    Over several processes ``global`` and ``sections`` count the pairs of all of them. ``masked_words`` and
+    ``local`` are means over the words of each process, so that a process with fewer masked words gives each
+    of its words a little more weight.
+
     Weights other than zero switch a term on; what it reads is then in :attr:`needs`. In BioViL-T the
     masked words may see the image; how is not public, so here they do not.
 
@@ -165,7 +169,7 @@ def both_directions(first: Tensor, second: Tensor, *, scale: Tensor) -> Tensor:
 
 
 def masked_word_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of the masked places; zero when there is none.
+    """Return the mean cross-entropy of this process's masked places; zero when there is none.
 
     Args:
         logits: float [M, V], one row per place of ``labels`` that is not -100, row by row.

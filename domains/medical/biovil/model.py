@@ -127,13 +127,40 @@ class BioViL(ContrastiveModel):
         names = {name for name, _ in self.named_parameters()}
         return frozenset({"towers.image.temporal.type_embed"} & names)
 
+    @property
+    def layer_order(self) -> Mapping[str, Sequence[tuple[str, ...]]]:
+        """Where layer-wise learning rates count another order than that of the names: with an earlier image.
+
+        The comparison stands on the network's stages, and what makes its tokens learns with its first
+        block. ``missing_previous`` takes the place of its result and counts as coming after it.
+        """
+        if "image" not in self.towers or self.image_tower.temporal is None:
+            return {}
+        trunk, temporal = "towers.image.trunk", "towers.image.temporal"
+        stages = [(f"{trunk}.layer{number}",) for number in range(1, 5)]
+        blocks = [(f"{temporal}.blocks.{number}",) for number in range(len(self.image_tower.temporal.blocks))]
+        tokens = (f"{temporal}.reduce", f"{temporal}.type_embed")
+        stem = (f"{trunk}.conv1", f"{trunk}.bn1")
+        return {"image": [stem, *stages, (*tokens, *blocks[0]), *blocks[1:]]}
+
     def image_states(self, inputs: Mapping[str, Tensor]) -> ImageStates:
         """Return patches, their mean, and both in the joint space; see :class:`ImageStates`.
 
         Args:
             inputs: ``pixels`` and, for BioViL-T, ``previous``; see :class:`ImageTower`.
         """
-        patches = self.image_tower.patches(inputs)
+        return self._states(self.image_tower.patches(inputs))
+
+    def change_states(self, inputs: Mapping[str, Tensor]) -> tuple[ImageStates, ImageStates]:
+        """Return the states of images against earlier ones, and against themselves: had nothing changed.
+
+        Args:
+            inputs: ``pixels`` and ``previous``; see :meth:`ImageTower.compared`.
+        """
+        changed, same = self.image_tower.compared(inputs)
+        return self._states(changed), self._states(same)
+
+    def _states(self, patches: Tensor) -> ImageStates:
         projected = _in_float32(self.projections["image"], patches)
         return ImageStates(patches, patches.mean(dim=(2, 3)), projected, projected.mean(dim=(2, 3)))
 

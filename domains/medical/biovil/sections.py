@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ....core.errors import ConfigError, InputError
+from ....core.errors import ConfigError, DataError, InputError
 from ....core.processing import BERT_SPECIAL_TOKENS
 from ....core.sentences import sentences
 from .model import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from ....core.processing import Processor
+
+_log = logging.getLogger(__name__)
 
 SECTION_NAMES: Mapping[str, str] = {
     "findings": "findings",
@@ -172,8 +175,11 @@ def mask_words(
 def fit_sentences(text: str, processor: Processor) -> str:
     """Return ``text`` without the last sentences that the text tower has no room for.
 
+    A first sentence that alone is too long is left to the processor where ``text.overlong`` is
+    "truncate".
+
     Raises:
-        InputError: its first sentence alone is too long.
+        InputError: such a sentence, where it is "error".
     """
     config = processor.config.text
     if config is None:
@@ -182,8 +188,11 @@ def fit_sentences(text: str, processor: Processor) -> str:
     while len(parts) > 1 and processor.count_tokens([" ".join(parts)])[0] > room:
         parts.pop()
     fitted = " ".join(parts)
-    if processor.count_tokens([fitted])[0] > room:
-        raise InputError(f"A sentence of this report is longer than {room} tokens. Divide it.")
+    if config.overlong != "truncate" and processor.count_tokens([fitted])[0] > room:
+        raise InputError(
+            f"A sentence of this report is longer than {room} tokens. Divide it, or set text.overlong to "
+            "truncate."
+        )
     return fitted
 
 
@@ -215,7 +224,8 @@ def collate_sections(
     if len(records) != len(texts):
         raise InputError(f"{len(records)} records for {len(texts)} texts. One record per text.")
     reports = [
-        _sections(record, text, row) for row, (record, text) in enumerate(zip(records, texts, strict=True))
+        _sections(record, text, f"record {row}")
+        for row, (record, text) in enumerate(zip(records, texts, strict=True))
     ]
     whole = [report_text(report, generator) or text for report, text in zip(reports, texts, strict=True)]
     inputs = processor("text", [fit_sentences(text, processor) for text in whole])
@@ -230,9 +240,47 @@ def collate_sections(
     return {**extras, "has_sections": torch.tensor(has)}
 
 
-def _sections(record: Mapping[str, Any], text: str, row: int) -> Mapping[str, str]:
+def check_sections(rows: Iterable[Mapping[str, Any]], processor: Processor) -> dict[str, Any]:
+    """Return what training with the collate ``report_sections`` would use, before its first step.
+
+    Args:
+        rows: ``id``, ``text`` (a list of texts) and ``extras`` of each report.
+
+    Returns:
+        ``reports``, ``with_both_sections``, of which section matching learns, and ``cut_sentences``, how many
+        different ones are cut to what the text tower takes.
+
+    Raises:
+        DataError: a sentence that is too long, where ``text.overlong`` is not "truncate".
+        InputError: a section that is not a string. ConfigError: a tokenizer without [MASK].
+    """
+    vocabulary_of(processor)
+    config = processor.config.text
+    owners: dict[str, str] = {}
+    reports = both = 0
+    for row in rows:
+        found = [(_sections(row["extras"], text, row["id"]), text) for text in row["text"]]
+        reports += 1
+        both += any({"findings", "impression"} <= report.keys() for report, _ in found)
+        for report, text in found:
+            for part in report.values() or (text,):
+                owners |= {sentence: row["id"] for sentence in sentences(part) if sentence not in owners}
+    room = 0 if config is None else config.context_length
+    counts = processor.count_tokens(list(owners))
+    long = [owner for owner, count in zip(owners.values(), counts, strict=True) if count > room]
+    if long and (config is None or config.overlong != "truncate"):
+        raise DataError(
+            f"{len(long)} sentences have more than {room} tokens, first of {long[0]!r}. Divide them, or set "
+            "text.overlong to truncate."
+        )
+    if not both:
+        _log.warning("No report has both findings and impression: matching them learns nothing.")
+    return {"reports": reports, "with_both_sections": both, "cut_sentences": len(long)}
+
+
+def _sections(record: Mapping[str, Any], text: str, where: str) -> Mapping[str, str]:
     given = {name: record[name] for name in ("findings", "impression") if record.get(name)}
     for name, section in given.items():
         if not isinstance(section, str):
-            raise InputError(f"record {row}: {name} is {type(section).__name__}, not a string.")
+            raise InputError(f"{where}: {name} is {type(section).__name__}, not a string.")
     return given or split_report(text)

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ....core.errors import ConfigError, InputError
-from ....core.inputs import encode_texts
-from .model import BioViL
+from ....core.inputs import encode_texts, on_device
+from .model import STRIDE, BioViL
 from .sections import sentences
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def fill_mask(model: ModelHandle, text: str, *, top: int = 5) -> list[list[WordG
         raise InputError(f"The text {str(text)[:60]!r} has no [MASK]. Write it where a word is wanted.")
     if not 1 <= top <= len(words):
         raise InputError(f"top must be between 1 and {len(words)}, got {top}.")
-    inputs = {name: value.to(model.device) for name, value in model.processor("text", [text]).items()}
+    inputs = on_device(model, model.processor("text", [text]))
     at = inputs["input_ids"] == words["[MASK]"]
     with torch.inference_mode(), model.precision("text"):
         chances = network.word_logits(inputs, at).float().softmax(dim=-1)
@@ -258,8 +258,10 @@ def with_finer_grid(model: Handle) -> Handle:
     """Return the same model with a patch grid twice as fine; see :meth:`BioViL.dilated`.
 
     Both share their weights. Scores differ a little from those of the coarse grid, on which the model
-    was trained.
+    was trained, so the revision that answers carry ends in ``+stride16``: vectors of the two are not
+    taken for those of one model.
     """
     finer = copy.copy(model)
     finer.network = biovil_of(model).dilated()
+    finer.variant = f"stride{STRIDE // 2}"
     return finer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from ....core.commandline import Json, finish
-from ....core.console import print_json, say
+from ....core.console import print_json, say, shown
 from ....core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _print_export(result: ExportedFile, *, as_json: bool) -> None:
         print_json([{"id": str(result.source), "out": out, **facts, "reason": reason}])
     elif out is not None:
         treated = f"{result.removed} removed, {result.emptied} emptied, {result.replaced} replaced"
-        print(f"{result.source}\t{out}\t{treated}", flush=True)
+        print(f"{shown(str(result.source))}\t{shown(out)}\t{treated}", flush=True)
     if reason is not None:
         say(f"{result.status}: {reason}")
 
@@ -132,7 +132,13 @@ def _read_secret(path: Path, target: Path, *, dry_run: bool) -> bytes | None:
     secret = secrets.token_hex(32).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     # Private from the first byte on, and never written over a file that appeared meanwhile.
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(secret)
+    stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    try:
+        with stream:
+            stream.write(secret)
+    except OSError:
+        # A full disk leaves an empty file, which the next run would take for a key.
+        path.unlink(missing_ok=True)
+        raise
     say(f"new key in {path}: whoever holds it can link new UIDs to old ones")
     return secret

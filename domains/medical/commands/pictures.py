@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -25,24 +26,29 @@ from ....core.commandline import (
     open_model,
     split_labels,
 )
-from ....core.console import print_json, print_table, say
+from ....core.console import print_json, print_table, say, shown
 from ....core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from ....core.answers import Failure
     from ....core.handle import ModelHandle
     from ....core.heatmaps import HeatMap
+    from ....core.inputs import Fitted
     from ....core.types import Sample
     from ..conceptclip.concepts import ConceptSet
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILES...", help="DICOM, PNG, JPEG or TIFF images.")]
+Files = Annotated[
+    list[Path],
+    # Not checked here: one file that may not be read must not stop the others.
+    typer.Argument(metavar="FILES...", help="DICOM, PNG, JPEG or TIFF images.", readable=False),
+]
 Answer = TypeVar("Answer")
 MAPS_FILE, COMPARISON_FILE = "maps.jsonl", "comparison.json"
 _RESHAPING = ("box", "size")
 """Loader options after which the pixels are not those of the file."""
 _MOST_BOXES = 10
 _FLAT = 0.05
-"""A map whose values span less than this share of what is possible gets a note."""
+"""A map whose values span less than this share of what is possible gets a note and, unasked, no box."""
 
 
 def ground(
@@ -55,6 +61,9 @@ def ground(
         float | None,
         typer.Option(help="Boxes go around larger values; default: the middle of each map's values."),
     ] = None,
+    template: Annotated[
+        str, typer.Option(help="Sentence the phrases are said in, such as 'a chest X-ray showing {}'.")
+    ] = "{}",
     load: Load = None,
     batch_size: BatchSize = 8,
     revision: Revision = None,
@@ -63,30 +72,28 @@ def ground(
     as_json: Json = False,
 ) -> None:
     """Show where on each image a phrase is, as heat maps and boxes in the pixels of the file."""
-    from ..tasks.grounding import can_ground, check_phrases
-    from ..tasks.grounding import ground as ground_images
+    from ..tasks.grounding import Grounder, can_ground
 
+    if threshold is not None and not math.isfinite(threshold):
+        raise ConfigError(
+            f"--threshold {threshold} is no number that a value can be above. Give one such as 0.5."
+        )
     handle, options = open_model(context, model, revision, device, dtype), load_options(load)
     if not can_ground(handle):
         raise InputError(
             f"{handle.id} cannot ground phrases. Use a model with phrase maps, such as medical/biovil or "
             "medical/conceptclip."
         )
-    # Unusable words show before the first image, not with each.
-    handle.processor("text", check_phrases(phrase))
-    maps = _Maps(handle, out, threshold, options, as_json=as_json)
-
-    def run(samples: list[Sample]) -> list[list[HeatMap]]:
-        return ground_images(handle, samples, phrase, batch_size=batch_size)
-
+    # Unusable words show here: before the first image, not with each.
+    grounder = Grounder.of(handle, phrase, template)
     failed = 0
-    for number, sample, answer in _answers(handle, files, run, batch_size, options):
-        if sample is None or not isinstance(answer, list):
-            failed += 1
-            _print_failure(answer, as_json=as_json)
-        else:
-            maps.write(number, sample, answer)
-    maps.close()
+    with _Maps(handle, out, threshold, options, as_json=as_json) as maps:
+        for number, answer in _answers(handle, files, grounder.answer, batch_size, options):
+            if isinstance(answer, list):
+                maps.write(number, files[number - 1], answer)
+            else:
+                failed += 1
+                _print_failure(answer, as_json=as_json)
     finish(failed, len(files))
 
 
@@ -107,31 +114,26 @@ def annotate(
     as_json: Json = False,
 ) -> None:
     """Say which concepts each image shows; the five highest are printed, --json gives all."""
-    from ..conceptclip.concepts import Annotation
-    from ..conceptclip.concepts import annotate as annotate_images
+    from ..conceptclip.concepts import Annotation, Annotator
 
     asked = _concepts(concepts, concept_list)
     handle, options = open_model(context, model, revision, device, dtype), load_options(load)
-    _check_concepts(handle, asked)
-    maps = None if out is None else _Maps(handle, out, None, options, as_json=None)
-
-    def run(samples: list[Sample]) -> list[Annotation]:
-        return annotate_images(handle, samples, asked, maps=maps is not None, batch_size=batch_size)
-
+    # A model or words that cannot be used show here: before the first image, not with each.
+    annotator = Annotator.of(handle, asked, maps=out is not None)
     failed = 0
-    for number, sample, answer in _answers(handle, files, run, batch_size, options):
-        if sample is None or not isinstance(answer, Annotation):
-            failed += 1
-            _print_failure(answer, as_json=as_json)
-            continue
-        if maps is not None:
-            maps.write(number, sample, answer.maps)
-        if as_json:
-            print_json([answer.to_dict()])
-        else:
-            print("\t".join([str(answer.id), *(f"{one.concept} {one.score:.3f}" for one in answer.best())]))
-    if maps is not None:
-        maps.close()
+    with nullcontext() if out is None else _Maps(handle, out, None, options, as_json=None) as maps:
+        for number, answer in _answers(handle, files, annotator.answer, batch_size, options):
+            if not isinstance(answer, Annotation):
+                failed += 1
+                _print_failure(answer, as_json=as_json)
+                continue
+            if maps is not None:
+                maps.write(number, files[number - 1], answer.maps)
+            if as_json:
+                print_json([answer.to_dict()])
+            else:
+                best = (f"{one.concept} {one.score:.3f}" for one in answer.best())
+                print("\t".join([shown(str(answer.id)), *best]), flush=True)
     finish(failed, len(files))
 
 
@@ -199,30 +201,41 @@ class _Maps:
     ) -> None:  # fmt: skip
         self.model, self.out, self.threshold, self.options = model, out, threshold, options
         self.as_json = as_json
-        self.rows: list[dict[str, Any]] = []
-        # An unusable folder should show before the work, not after it.
-        out.mkdir(parents=True, exist_ok=True)
+        self._files = ExitStack()
 
-    def write(self, number: int, sample: Sample, maps: Sequence[HeatMap]) -> None:
-        """Write the maps of one image."""
-        picture = sample
-        if any(self.options.get(name) is not None for name in _RESHAPING):
-            picture = _picture_of(self.model, Path(str(sample.id)), self.options)
+    def __enter__(self) -> _Maps:
+        from ....core.files import atomic_path
+
+        # An unusable folder shows here: before the work, not after it. Lines go to the file as they
+        # come, so that memory does not grow with the images.
+        self.out.mkdir(parents=True, exist_ok=True)
+        temporary = self._files.enter_context(atomic_path(self.out / MAPS_FILE))
+        # ASCII, because a name that is not UTF-8 can only be written as an escape.
+        self._lines = self._files.enter_context(temporary.open("w", encoding="ascii"))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._files.__exit__(*error)
+
+    def write(self, number: int, path: Path, maps: Sequence[HeatMap]) -> None:
+        """Write the maps of one image, over its file's own pixels."""
+        picture = _picture_of(self.model, path, self.options)
         for position, one in enumerate(maps, 1):
             threshold = _middle(one) if self.threshold is None else self.threshold
-            boxes = one.boxes(threshold, max(1, one.values.numel() // 1000))[:_MOST_BOXES]
+            low, high = one.value_range
+            flat = math.isfinite(high - low) and one.contrast < _FLAT * (high - low)
+            # Around the noise of a map without contrast a box would claim a place.
+            drawn = not flat or self.threshold is not None
+            boxes = one.boxes(threshold, max(1, one.values.numel() // 1000))[:_MOST_BOXES] if drawn else []
             path = self.out / f"{number:03d}_{position:02d}_{_slug(one.phrase)}.png"
             one.save_overlay(path, picture, boxes=boxes, limits=self.model.limits)
             named = [dict(zip(("x0", "y0", "x1", "y1", "mean"), box, strict=True)) for box in boxes]
             row = {**one.to_dict(), "threshold": threshold, "boxes": named, "overlay": str(path)}
-            self.rows.append(row)
+            self._lines.write(json.dumps(row) + "\n")
             self._show(row)
-            low, high = one.value_range
-            if math.isfinite(high - low) and one.contrast < _FLAT * (high - low):
-                say(
-                    f"note: {row['overlay']}: values differ by {one.contrast:.2g} only; this map does not say "
-                    "where."
-                )
+            if flat:
+                rest = "this map does not say where" + ("" if boxes else " and gets no box")
+                say(f"note: {row['overlay']}: values differ by {one.contrast:.2g} only; {rest}.")
 
     def _show(self, row: Mapping[str, Any]) -> None:
         if self.as_json:
@@ -230,51 +243,26 @@ class _Maps:
         elif self.as_json is not None:
             peak = row["peak"]
             place = f"peak at ({peak['x']}, {peak['y']})" if peak else "nothing seen"
-            print(f"{row['id']}\t{row['phrase']}\t{row['score']:.3f}\t{place}\t{row['overlay']}", flush=True)
-
-    def close(self) -> None:
-        """Write ``maps.jsonl``."""
-        import json
-
-        from ....core.files import write_text_atomic
-
-        # ASCII, because a name that is not UTF-8 can only be written as an escape.
-        write_text_atomic(self.out / MAPS_FILE, "".join(json.dumps(row) + "\n" for row in self.rows))
+            name, phrase, overlay = (shown(str(row[key])) for key in ("id", "phrase", "overlay"))
+            print(f"{name}\t{phrase}\t{row['score']:.3f}\t{place}\t{overlay}", flush=True)
 
 
 def _answers(
     model: ModelHandle,
     files: Sequence[Path],
-    run: Callable[[list[Sample]], list[Answer]],
+    run: Callable[[list[Fitted]], Sequence[Answer]],
     batch_size: int,
     options: Mapping[str, Any],
-) -> Iterator[tuple[int, Sample | None, Answer | Failure]]:
-    """Yield (number from 1, sample, answer) or (number, None, failure) of each file, in order.
+) -> Iterator[tuple[int, Answer | Failure]]:
+    """Yield (number from 1, answer or failure) of each file, in order; a bad one does not stop the others."""
+    from ....core.answer_each import answer_each
+    from ....core.inputs import fit
 
-    A batch that cannot be answered as a whole is asked again one by one, so that one bad image does
-    not take the others with it.
-    """
-    from ....core.answers import Failure
+    def prepare(path: Path, position: int) -> Fitted:
+        return fit(model, path, position, options)
 
-    for start in range(0, len(files), batch_size):
-        found: dict[int, tuple[Sample | None, Answer | Failure]] = {}
-        samples: dict[int, Sample] = {}
-        for number, path in enumerate(files[start : start + batch_size], start + 1):
-            try:
-                samples[number] = replace(model.load(path, modality="image", **options), id=str(path))
-            except InputError as error:
-                found[number] = None, Failure(str(path), str(error))
-        try:
-            answers = run(list(samples.values())) if samples else []
-            found |= {key: (samples[key], one) for key, one in zip(samples, answers, strict=True)}
-        except InputError:
-            for number, sample in samples.items():
-                try:
-                    found[number] = sample, run([sample])[0]
-                except InputError as error:
-                    found[number] = None, Failure(str(sample.id), str(error))
-        for number in sorted(found):
-            yield number, *found[number]
+    answers = answer_each(files, prepare, run, batch_size=batch_size)
+    return ((number, answer) for number, (_, answer) in enumerate(answers, 1))
 
 
 def _print_failure(failure: Any, *, as_json: bool) -> None:
@@ -306,18 +294,6 @@ def _concepts(words: str | None, name: str | None) -> ConceptSet:
     listed = split_labels(words) or []
     check_labels(listed)
     return ConceptSet(concepts=tuple(listed))
-
-
-def _check_concepts(model: ModelHandle, asked: ConceptSet) -> None:
-    """Raise for a model or for words that cannot be used: before the first image, not with each."""
-    import torch
-
-    from ..conceptclip.concepts import AnnotationRule, concept_vectors
-    from ..conceptclip.scoring import network_of
-
-    network = network_of(model)
-    with torch.inference_mode(), model.precision("text"):
-        concept_vectors(network, model.processor, asked, AnnotationRule())
 
 
 def _middle(one: HeatMap) -> float:

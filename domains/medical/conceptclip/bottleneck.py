@@ -65,8 +65,10 @@ def fit_bottleneck(
         concepts: {class: concepts}, whose keys are the classes in answer order; or concepts alone,
             then the classes are those of ``labels`` in alphabetical order.
         template: sentence that the concepts are said in.
-        training: None is :class:`BottleneckTraining` as it stands, the published settings. With less
-            than a few thousand pictures ``BottleneckTraining(lr=0.05, epochs=100)`` comes further.
+        training: None is :class:`BottleneckTraining` as it stands: the published rate, batch size and
+            epochs. Those were for dot products of features that are not normalized; here concepts are
+            scored by cosines, so results differ. With less than a few thousand pictures
+            ``BottleneckTraining(lr=0.05, epochs=100)`` comes further.
         options: ``batch_size`` and options of the domain's loader, for pictures.
 
     Raises:

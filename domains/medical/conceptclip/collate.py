@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ....core.errors import InputError
+from ....core.errors import DataError, InputError
 from .pairs import Row
 from .spans import TokenLocator, TokenSpan, fits, match_phrases
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from ....core.processing import Processor
 
 Fit = Literal["drop", "keep"]
+
+_log = logging.getLogger(__name__)
+_USUAL_LOSS = 0.1
+"""A larger share of unused concepts is told."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +176,14 @@ class SpanReport:
         return {**self.__dict__, "dropped": dict(self.dropped)}
 
 
-def report_spans(rows: Iterable[Row], processor: Processor) -> SpanReport:
+def report_spans(rows: Iterable[Row], processor: Processor, *, fit: Fit = "drop") -> SpanReport:
     """Return how many concepts of ``rows`` have tokens that fit the text of this model.
+
+    Args:
+        rows: ``id``, ``text`` (one caption or a list of them) and ``extras`` with ``concepts`` or
+            ``phrases``.
+        processor: the model's own.
+        fit: as in :func:`align_spans`.
 
     Raises:
         InputError: a span outside its text; the row is named by its id.
@@ -181,16 +192,58 @@ def report_spans(rows: Iterable[Row], processor: Processor) -> SpanReport:
     dropped: Counter[str] = Counter()
     for row in rows:
         given = row["extras"].get("concepts") or ()
-        try:
-            aligned = align_spans(row["text"], given, processor)
-        except InputError as error:
-            raise InputError(f"{row['id']}: {error}") from error
-        captions += 1
-        without += not aligned.spans
-        concepts += len(given)
-        kept += len(aligned.spans)
-        dropped.update(aligned.dropped)
+        phrases = row["extras"].get("phrases")
+        for text in [row["text"]] if isinstance(row["text"], str) else row["text"]:
+            try:
+                aligned = align_spans(text, given, processor, fit=fit)
+            except InputError as error:
+                raise InputError(f"{row['id']}: {error}") from error
+            looked_up = match_phrases(text, phrases, processor) if phrases else []
+            late = sum(match.tokens is None for match in looked_up)
+            usable = len(aligned.spans) + len(looked_up) - late
+            captions += 1
+            without += not usable
+            concepts += len(given) + len(looked_up)
+            kept += usable
+            dropped.update(aligned.dropped)
+            dropped.update({"past_context": late} if late else {})
         if unplaced := row["extras"].get("unplaced"):
             concepts += unplaced
             dropped["unplaced"] += unplaced
     return SpanReport(captions, without, concepts, kept, dict(dropped))
+
+
+def check_spans(rows: Iterable[Row], processor: Processor) -> dict[str, Any]:
+    """Return what training with the collate ``concept_spans`` would use, before its first step.
+
+    Losses over concepts say nothing of those that were left out: a few are usual, all of them mean
+    that the file was read in another way than it was written.
+
+    Returns:
+        :meth:`SpanReport.to_dict`.
+
+    Raises:
+        DataError: there are concepts and none of them can be used.
+        InputError: as :func:`report_spans`.
+    """
+    return _checked(report_spans(rows, processor))
+
+
+def check_all_spans(rows: Iterable[Row], processor: Processor) -> dict[str, Any]:
+    """Return what :func:`check_spans` does for the collate ``concept_spans_all``."""
+    return _checked(report_spans(rows, processor, fit="keep"))
+
+
+def _checked(report: SpanReport) -> dict[str, Any]:
+    lost = report.concepts - report.kept
+    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in report.dropped.items())
+    if report.concepts and not report.kept:
+        raise DataError(
+            f"None of {report.concepts} concepts in {report.captions} captions can be used ({reasons}). "
+            "Check what the spans count (the reader's option 'offsets') and text.context_length."
+        )
+    if not report.concepts:
+        _log.warning("No caption has concepts: their loss is zero throughout.")
+    elif lost > _USUAL_LOSS * report.concepts:
+        _log.warning("%d of %d concepts are not used: %s.", lost, report.concepts, reasons)
+    return report.to_dict()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,11 +12,15 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
+from ....core.answer_each import answer_each, check_batch_size
+from ....core.answers import Failure
 from ....core.config import Config, read_config
 from ....core.errors import ConfigError, InputError, nearest
+from ....core.inference import encode_by_length
+from ....core.inputs import Fitted, as_items, fit, fitted_batches, fitted_inputs, on_device
 from ....core.prompts import check_labels
 from ..tasks.grounding import heat_maps
-from .scoring import Filled, local_logits, mix, network_of, picture_batches, word_vectors
+from .scoring import Filled, local_logits, mix, network_of, word_vectors
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
@@ -152,22 +156,23 @@ def concept_vectors(
     Raises:
         InputError: a concept whose words have no tokens of their own in its sentence.
     """
-    at = concepts.positive.index("{}")
-    filled = []
-    for concept in concepts.concepts:
-        # The whole negative sentence: it has no words of a concept to read.
-        filled.append(Filled(concepts.negative, 0, len(concepts.negative)))
-        filled.append(Filled(concepts.positive.replace("{}", concept), at, at + len(concept)))
-    inputs = {
-        name: value.to(network.device)
-        for name, value in processor("text", [one.text for one in filled]).items()
-    }
-    whole = network.encode("text", inputs)
+    # The whole negative sentence: it has no words of a concept to read. It is the same for all.
+    filled = [
+        Filled(concepts.negative, 0, len(concepts.negative)),
+        *(Filled.of(concepts.positive, concept) for concept in concepts.concepts),
+    ]
+    inputs = on_device(network, processor("text", [one.text for one in filled]))
+    whole = encode_by_length(lambda part: network.encode("text", part), inputs)
     if rule.reads == "last_position":
-        local = _last_position(network, processor, inputs["input_ids"])
+        local = encode_by_length(lambda part: _last_position(network, processor, part["input_ids"]), inputs)
     else:
         local = word_vectors(network, processor, filled)
-    return ConceptVectors(whole.unflatten(0, (-1, 2)), local.unflatten(0, (-1, 2)))
+    return ConceptVectors(_pairs(whole), _pairs(local))
+
+
+def _pairs(vectors: Tensor) -> Tensor:
+    """Return [N, 2, D], the negative beside each positive, from the negative and N positives [1 + N, D]."""
+    return torch.stack([vectors[:1].expand(len(vectors) - 1, -1), vectors[1:]], dim=1)
 
 
 def _last_position(network: ConceptClip, processor: Processor, ids: Tensor) -> Tensor:
@@ -228,43 +233,103 @@ def annotate(
         options: of the domain's loader.
 
     Raises:
-        InputError: no concept, an empty or repeated one, or an item that cannot be used.
-        ConfigError: another architecture.
+        InputError: another architecture, no concept, an empty or repeated one, or an item that cannot
+            be used.
 
     Example:
         >>> annotate(model, "lesion.png", concept_set("dermoscopy"))[0].best(3)  # doctest: +SKIP
     """
-    network = network_of(model)
-    given = concepts
-    if not isinstance(given, ConceptSet):
-        check_labels(given, limits=model.limits)
-        given = ConceptSet(concepts=tuple(given))
-    rule = rule or AnnotationRule()
-    with torch.inference_mode(), model.precision("text"):
-        vectors = concept_vectors(network, model.processor, given, rule)
-        # A map shows the concept's own words whatever the score reads.
-        words = vectors
-        if maps and rule.reads != "words":
-            words = concept_vectors(network, model.processor, given, AnnotationRule())
-    answers = []
-    origin = (model.id, model.revision, model.processor.fingerprint)
-    for pictures in picture_batches(model, items, batch_size=batch_size, options=options):
+    check_batch_size(batch_size)
+    annotator = Annotator.of(model, concepts, rule, maps=maps)
+    batches = fitted_batches(model, items, batch_size=batch_size, options=options)
+    return [answer for fitted in batches for answer in annotator.answer(fitted)]
+
+
+def annotate_each(
+    model: ModelHandle,
+    items: Any,
+    concepts: ConceptSet | Sequence[str],
+    *,
+    rule: AnnotationRule | None = None,
+    maps: bool = False,
+    batch_size: int = 8,
+    **options: Any,
+) -> Iterator[Annotation | Failure]:
+    """Yield the answer or the failure of each picture, in order; a bad one does not stop the others.
+
+    Arguments as in :func:`annotate`. The sentences are encoded once; memory holds one batch at a time.
+    """
+    listed, annotator = as_items(items), Annotator.of(model, concepts, rule, maps=maps)
+
+    def prepare(item: Any, position: int) -> Fitted:
+        return fit(model, item, position, options)
+
+    for _, answer in answer_each(listed, prepare, annotator.answer, batch_size=batch_size):
+        yield answer
+
+
+@dataclass(frozen=True, eq=False)
+class Annotator:
+    """A model with concepts that are encoded already, for any number of pictures.
+
+    Attributes:
+        model: of architecture ``conceptclip``. concepts: what is asked for. rule: how it is scored.
+        vectors: both sentences of each concept.
+        shown: vectors of the concepts' own words float32 [N, D] in the local space, which maps show
+            whatever the score reads; None for no maps.
+    """
+
+    model: ModelHandle
+    concepts: ConceptSet
+    rule: AnnotationRule
+    vectors: ConceptVectors
+    shown: Tensor | None
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelHandle,
+        concepts: ConceptSet | Sequence[str],
+        rule: AnnotationRule | None = None,
+        *,
+        maps: bool = False,
+    ) -> Annotator:
+        """Return an annotator; arguments and errors as in :func:`annotate`."""
+        network = network_of(model)
+        given = concepts
+        if not isinstance(given, ConceptSet):
+            check_labels(given, limits=model.limits)
+            given = ConceptSet(concepts=tuple(given))
+        rule, shown = rule or AnnotationRule(), None
+        with torch.inference_mode(), model.precision("text"):
+            vectors = concept_vectors(network, model.processor, given, rule)
+            if maps:
+                words = (
+                    vectors
+                    if rule.reads == "words"
+                    else concept_vectors(network, model.processor, given, AnnotationRule())
+                )
+                shown = words.local[:, 1]
+        return cls(model, given, rule, vectors, shown)
+
+    def answer(self, fitted: Sequence[Fitted]) -> list[Annotation]:
+        """Return the annotation of each picture of :func:`~verticlip.core.inputs.fit`."""
+        model, network, names = self.model, network_of(self.model), self.concepts.concepts
         with torch.inference_mode(), model.precision("image"):
-            *scores, patches = presence(network, pictures.inputs, vectors, rule)
-            grids = _grids(network, patches, words.local[:, 1]) if maps else None
+            inputs = fitted_inputs(model, fitted)
+            *scores, patches = presence(network, inputs, self.vectors, self.rule)
+            grids = None if self.shown is None else _grids(network, patches, self.shown)
+        origin = (model.id, model.revision, model.processor.fingerprint)
         rows = torch.stack([one[..., 1] for one in scores], dim=-1).tolist()
-        for position, (one, meta, row) in enumerate(zip(pictures.fitted, pictures.metas, rows, strict=True)):
+        answers = []
+        for position, (one, row) in enumerate(zip(fitted, rows, strict=True)):
             shown: list[HeatMap] = []
             if grids is not None:
                 values = [score for score, _, _ in row]
-                shown = heat_maps(
-                    model, one, given.concepts, grids[position], values, interpolation="bilinear"
-                )
-            found = tuple(
-                ConceptScore(concept, *three) for concept, three in zip(given.concepts, row, strict=True)
-            )
-            answers.append(Annotation(found, tuple(shown), one.id, meta, *origin))
-    return answers
+                shown = heat_maps(model, one, names, grids[position], values, interpolation="bilinear")
+            found = tuple(ConceptScore(concept, *three) for concept, three in zip(names, row, strict=True))
+            answers.append(Annotation(found, tuple(shown), one.id, one.meta, *origin))
+        return answers
 
 
 def _grids(network: ConceptClip, patches: Tensor, concepts: Tensor) -> Tensor:

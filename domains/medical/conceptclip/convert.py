@@ -6,7 +6,6 @@ published file is read directly; the modelling code beside it is not run.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +25,9 @@ from ....core.config import (
 )
 from ....core.conversion import (
     Converted,
+    bert_tower,
     build_empty,
+    check_vocabulary,
     count_blocks,
     dimension,
     read_checkpoint,
@@ -82,7 +83,8 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
         options: fields of :class:`ConceptClipConversion`.
 
     Raises:
-        WeightsError: another system's checkpoint, missing or unexpected tensors, other shapes.
+        WeightsError: another system's checkpoint, missing or unexpected tensors, other shapes, or the
+            vocabulary of another model.
         ConfigError: a number of heads that is neither known nor given, or a bad option.
         InputError: no vocabulary, or one that is not BERT's.
 
@@ -121,7 +123,7 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
         _explain_missing_heads(renamed, wanted, source)
         refuse_incomplete(report, source=source, system=SYSTEM)
     renamed = {key: _shaped(tensor, wanted[key], key, source) for key, tensor in renamed.items()}
-    tokenizer = _tokenizer(files, towers["text"]["vocab_size"])
+    tokenizer = _tokenizer(files, towers["text"]["vocab_size"], source)
     return Converted(
         config, _processor(towers["image"]["options"]["img_size"], settings), tokenizer, renamed, report
     )
@@ -233,21 +235,15 @@ def _text_tower(named: Mapping[str, Tensor], settings: ConceptClipConversion, so
     prefix = "towers.text."
     words = f"{prefix}embeddings.word_embeddings.weight"
     width = dimension(named, words, 1, source=source)
-    return {
-        "backend": "bert",
-        "projection": "linear",
-        "vocab_size": dimension(named, words, 0, source=source),
-        "width": width,
-        "layers": count_blocks(named, f"{prefix}encoder.layer."),
-        "heads": _heads("text", width, settings.text_heads),
-        "mlp_width": dimension(named, f"{prefix}encoder.layer.0.intermediate.dense.weight", 0, source=source),
-        "max_positions": dimension(named, f"{prefix}embeddings.position_embeddings.weight", 0, source=source),
-        "type_vocab_size": dimension(
-            named, f"{prefix}embeddings.token_type_embeddings.weight", 0, source=source
-        ),
-        "layer_norm_eps": settings.layer_norm_eps,
-        "pooling": "mean",
-    }
+    return bert_tower(
+        named,
+        prefix,
+        heads=_heads("text", width, settings.text_heads),
+        source=source,
+        projection="linear",
+        layer_norm_eps=settings.layer_norm_eps,
+        pooling="mean",
+    )
 
 
 def _heads(tower: str, width: int, given: int | None) -> int:
@@ -301,7 +297,7 @@ def _shaped(tensor: Tensor, shape: torch.Size, name: str, source: str) -> Tensor
     )
 
 
-def _tokenizer(files: Mapping[str, Path], vocabulary: int) -> str:
+def _tokenizer(files: Mapping[str, Path], rows: int, source: str) -> str:
     if "tokenizer" in files:
         from tokenizers import Tokenizer
 
@@ -310,16 +306,11 @@ def _tokenizer(files: Mapping[str, Path], vocabulary: int) -> str:
             tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except Exception as error:  # tokenizers raises plain Exception for malformed files
             raise InputError(f"{path.name}: not a tokenizer file ({str(error)[:120]}).") from None
-        content, size = tokenizer.to_str(), tokenizer.get_vocab_size()
+        content = tokenizer.to_str()
     elif "vocab" in files:
         path = Path(files["vocab"])
         content = wordpiece_tokenizer(path)
-        size = len(json.loads(content)["model"]["vocab"])
     else:
         raise InputError("ConceptCLIP needs its vocabulary: give 'vocab' (vocab.txt) or 'tokenizer'.")
-    if size != vocabulary:
-        raise InputError(
-            f"{path.name} has {size} words, the text tower {vocabulary}. The vocabulary belongs to another "
-            "model."
-        )
+    check_vocabulary(content, rows, name=path.name, source=source)
     return content

@@ -23,7 +23,7 @@ from .concepts import AnnotationRule, ConceptSet, concept_vectors, presence
 from .convert import convert
 from .losses import PatchConceptAlignment, best_patches, collect_concepts, pool_spans
 from .model import EXTRAS, ConceptClip
-from .scoring import Weights, global_classifier, local_classifier, score_images
+from .scoring import Weights, filled_prompts, global_classifier, local_classifier, score_images
 
 Config = Mapping[str, Any]
 Tensors = Mapping[str, Tensor]
@@ -136,7 +136,7 @@ def _zero_shot(
         templates=tuple(asked["templates"]),
     )
     whole = global_classifier(network, processor, prompts)
-    words = local_classifier(network, processor, prompts, reads="first_occurrence")
+    words = local_classifier(network, processor, filled_prompts(prompts), reads="first_occurrence")
     weights = Weights(asked["alpha"], asked["topk"])
     scores = score_images(network, {"pixels": inputs["images"]}, (whole, words), weights)
     return {"zs_global_classifier": whole.T, "zs_local_classifier": words.T, "zs_probs": scores}

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ....core.errors import ConfigError, InputError
@@ -137,6 +138,7 @@ class _BestPatch(Function):
         return best, index
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         patches, concepts, best, index = ctx.saved_tensors
         of_patches = torch.empty_like(patches) if ctx.needs_input_grad[0] else None

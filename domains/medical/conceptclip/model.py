@@ -190,12 +190,20 @@ class ConceptClip(ContrastiveModel):
                 (not normalized), ``concept_scale`` (already ``exp``) and ``concept_bias``, scalars.
 
         Raises:
-            ConfigError: an extra that this architecture does not have.
+            InputError: an extra that this architecture does not have, or whose modality is not in the
+                batch.
         """
         for name in extras:
             if name not in EXTRAS:
-                raise ConfigError(
-                    f"conceptclip has no output {name!r}; it has: {', '.join(EXTRAS)}.{nearest(name, EXTRAS)}"
+                raise InputError(
+                    f"{self.config.name} gives no extra {name!r}; it gives: {', '.join(EXTRAS)}."
+                    f"{nearest(name, EXTRAS)}"
+                )
+            modality = name.removesuffix("_concepts")
+            if modality != name and modality not in batch.inputs:
+                raise InputError(
+                    f"The extra {name!r} needs {modality!r} in the batch, which has "
+                    f"{', '.join(batch.inputs) or 'nothing'}. Leave it out, or give that input."
                 )
         local = tuple(one.removesuffix("_concepts") for one in extras if one.endswith("_concepts"))
         outputs = super().forward(batch, tokens=tuple(dict.fromkeys((*tokens, *local))))
@@ -205,7 +213,9 @@ class ConceptClip(ContrastiveModel):
                 added[name] = self.concept_scale()
             elif name == "concept_bias":
                 added[name] = self.concept_bias()
-            elif name.removesuffix("_concepts") in outputs.tokens:
+            elif name.removesuffix("_concepts") not in outputs.tokens:
+                raise InputError(f"The extra {name!r} needs a tower that keeps its tokens.")
+            else:
                 head = self.project_patches if name == "image_concepts" else self.project_tokens
                 added[name] = head(outputs.tokens[name.removesuffix("_concepts")].tokens)
         kept = {name: states for name, states in outputs.tokens.items() if name in tokens}

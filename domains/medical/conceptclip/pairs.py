@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 
@@ -41,7 +41,8 @@ class PairKeys:
 class ConceptPairs(Sequence[Row]):
     """The lines of a JSON-lines file of figure-caption pairs, each parsed when it is asked for.
 
-    Memory holds eight bytes per line, so that files of tens of millions of lines can be used.
+    Memory holds eight bytes per line, so that files of tens of millions of lines can be read through. That
+    holds for this class alone: a training run keeps every row, see :func:`read_concept_jsonl`.
 
     Args:
         path: the file.
@@ -99,17 +100,29 @@ class ConceptPairs(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index: int) -> Row:  # pyright: ignore[reportIncompatibleMethodOverride]
-        index = range(len(self))[index]
-        with self.path.open("rb") as handle:
-            handle.seek(int(self._starts[index]))
-            return self._row(handle.readline(), index)
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return list(self._rows(range(len(self))[index]))
+        return next(self._rows([range(len(self))[index]]))
 
     def __iter__(self) -> Iterator[Row]:
+        return self._rows(range(len(self)))
+
+    def _rows(self, indices: Iterable[int]) -> Iterator[Row]:
+        ceiling = self.limits.config_bytes
         with self.path.open("rb") as handle:
-            for index, start in enumerate(self._starts):
-                handle.seek(int(start))
-                yield self._row(handle.readline(), index)
+            for index in indices:
+                handle.seek(int(self._starts[index]))
+                # Reading with a ceiling: a line without an end must not fill the memory.
+                line = handle.readline(ceiling + 1)
+                self.limits.check(
+                    "config_bytes", len(line), what=f"{self.path.name}: line {index + 1}: bytes"
+                )
+                yield self._row(line, index)
 
     def _row(self, line: bytes, index: int) -> Row:
         where = f"{self.path.name}: line {index + 1}"
@@ -169,6 +182,10 @@ def read_concept_jsonl(
     limits: Limits = DEFAULT,
 ) -> list[Row]:
     """Return every row of a JSON-lines file of figure-caption pairs; see :class:`ConceptPairs`.
+
+    What training recipes read. The rows are all held, and so are their decoded images for the length of
+    the run: a few hundred thousand figures are the practical limit. A corpus of millions needs a loop of
+    one's own over :class:`ConceptPairs`.
 
     Args:
         path: the file.

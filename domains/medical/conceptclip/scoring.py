@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ....core.answer_each import check_batch_size
 from ....core.answers import Prediction
 from ....core.errors import ConfigError, InputError
 from ....core.heads.zero_shot import class_embeddings
-from ....core.prompts import PromptSet
-from ....core.types import Sample
-from ..tasks.grounding import Fitted, as_items, fit, on_device
+from ....core.inference import encode_by_length
+from ....core.inputs import Fitted, fitted_batches, fitted_inputs, on_device
+from ....core.prompts import PromptSet, prompt_words
 from .model import ConceptClip
 from .spans import word_positions
 
@@ -26,16 +27,24 @@ if TYPE_CHECKING:
 
 Reads = Literal["words", "first_occurrence"]
 
-_TEXTS_PER_CALL = 64
+WORDS_TEMPLATE = "a medical image of {}"
+"""Says class words where ready sentences do not; the example of the published model card."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A prompt and the characters [start, end) of it that name the class."""
+    """A prompt, the characters [start, end) of it that name the class, and its weight within the class."""
 
     text: str
     start: int
     end: int
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, template: str, words: str, weight: float = 1.0) -> Filled:
+        """Return ``template`` with ``words`` in place of its ``{}``."""
+        at = template.index("{}")
+        return cls(template.replace("{}", words), at, at + len(words), weight)
 
 
 @dataclass(frozen=True)
@@ -46,40 +55,70 @@ class Weights:
     topk: int | None = 128
     multi_label: bool = False
 
+    def check(self) -> None:
+        """Raise ``ConfigError`` for a share outside [0, 1] or a number of patches below 1."""
+        if not 0.0 <= self.local_weight <= 1.0:
+            raise ConfigError(f"local_weight is a share from 0 to 1, got {self.local_weight}.")
+        if self.topk is not None and self.topk < 1:
+            raise ConfigError(f"topk must be at least 1 patch, or None for all; got {self.topk}.")
+
 
 def network_of(model: ModelHandle) -> ConceptClip:
     """Return the network of a model of this architecture.
 
     Raises:
-        ConfigError: another architecture.
+        InputError: another architecture.
     """
     if not isinstance(model.network, ConceptClip):
-        raise ConfigError(
+        raise InputError(
             f"{model.id} is of architecture {model.config.architecture!r}; scores of patches need "
             "'conceptclip'. Use model.classify(...) for scores of the whole picture."
         )
     return model.network
 
 
-def filled_prompts(prompts: PromptSet, name: str) -> list[Filled]:
-    """Return the prompts of a class, in the order of ``prompts.texts``, with the place of its words.
+def filled_prompts(prompts: PromptSet, *, template: str = WORDS_TEMPLATE) -> dict[str, list[Filled]]:
+    """Return {class: prompts with the place of its words}.
+
+    Templates are filled with every word of a class. Ready sentences are taken as they are where each
+    of them names its class; if any does not ("sharp costophrenic angles"), all classes with ready
+    sentences are asked with the first of their words in ``template``, so that they stay comparable.
+
+    Args:
+        prompts: words, templates and ready sentences of each class.
+        template: a sentence with one ``{}``, for classes whose sentences do not name them.
 
     Raises:
-        InputError: a ready sentence has none of the class's words.
+        ConfigError: ``template`` has no place for the words.
     """
-    words = prompts.classes[name]
-    if name not in prompts.prompts:
-        places = [(template, template.index("{}"), word) for template in prompts.templates for word in words]
-        return [Filled(template.replace("{}", word), at, at + len(word)) for template, at, word in places]
-    found = []
+    if template.count("{}") != 1:
+        raise ConfigError(f"template needs exactly one {{}} where the words go, got {template!r}.")
+    named = {name: _named_in(prompts, name) for name in prompts.prompts}
+    silent = any(one is None for found in named.values() for one in found)
+    filled: dict[str, list[Filled]] = {}
+    for name, words in prompts.classes.items():
+        if name not in named:
+            texts = [(sentence, word) for sentence in prompts.templates for word in words]
+            shares = prompts.text_weights(name)
+            filled[name] = [Filled.of(*text, share) for text, share in zip(texts, shares, strict=True)]
+        elif silent:
+            filled[name] = [Filled.of(template, words[0])]
+        else:
+            filled[name] = [one for one in named[name] if one is not None]
+    return filled
+
+
+def _named_in(prompts: PromptSet, name: str) -> list[Filled | None]:
+    """Return each ready sentence of a class with the last place of its longest words, None without any."""
+    words = {prompt_words(word) for word in (*prompts.classes[name], name)}
+    patterns = [
+        re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
+        for word in sorted(words, key=lambda word: (-len(word), word))
+    ]
+    found: list[Filled | None] = []
     for text in prompts.prompts[name]:
-        at, word = max((text.casefold().rfind(word.casefold()), word) for word in (*words, name))
-        if at < 0:
-            raise InputError(
-                f"The prompt {text[:80]!r} of class {name!r} has none of its words ({', '.join(words)}), so "
-                "there are no tokens to compare patches with. Give templates with {} instead."
-            )
-        found.append(Filled(text, at, at + len(word)))
+        places = next((hits for one in patterns if (hits := list(one.finditer(text)))), [])
+        found.append(Filled(text, *places[-1].span()) if places else None)
     return found
 
 
@@ -89,7 +128,8 @@ def word_vectors(
     """Return the local vector of the class words inside each prompt, float32 [n, D], not normalized.
 
     It is the mean over the words' own tokens, found by their characters, so that the same word
-    elsewhere in the prompt does not matter.
+    elsewhere in the prompt does not matter. However many prompts there are, a call of the network
+    sees a bounded number of tokens.
 
     Args:
         network, processor: of one model. filled: n prompts.
@@ -99,20 +139,20 @@ def word_vectors(
     Raises:
         InputError: words without tokens, or behind the context length.
     """
-    rows = []
-    for start in range(0, len(filled), _TEXTS_PER_CALL):
-        some = filled[start : start + _TEXTS_PER_CALL]
-        texts = [one.text for one in some]
-        inputs = {key: value.to(network.device) for key, value in processor("text", texts).items()}
-        length = inputs["input_ids"].shape[1]
-        places = [(one.start, one.end) for one in some]
-        marks = word_positions(texts, places, processor, length=length)
-        if reads == "first_occurrence":
-            marks = _first_occurrences(inputs["input_ids"].cpu(), marks)
-        states = network.encode_tokens("text", inputs, project=True).tokens.float()
-        weights = marks[:, : states.shape[1], None].to(states)
-        rows.append((weights * states).sum(1) / weights.sum(1))
-    return torch.cat(rows)
+    texts = [one.text for one in filled]
+    inputs = processor("text", texts)
+    places = [(one.start, one.end) for one in filled]
+    marks = word_positions(texts, places, processor, length=inputs["input_ids"].shape[1]).float()
+    if reads == "first_occurrence":
+        marks = _first_occurrences(inputs["input_ids"], marks)
+
+    def read(part: Mapping[str, Tensor]) -> Tensor:
+        tower = {name: value for name, value in part.items() if name != "marks"}
+        states = network.encode_tokens("text", tower, project=True).tokens.float()
+        weights = part["marks"][:, : states.shape[1], None].to(states)
+        return (weights * states).sum(1) / weights.sum(1)
+
+    return encode_by_length(read, on_device(network, {**inputs, "marks": marks}))
 
 
 def _first_occurrences(ids: Tensor, marks: Tensor) -> Tensor:
@@ -124,20 +164,26 @@ def _first_occurrences(ids: Tensor, marks: Tensor) -> Tensor:
 
 
 def local_classifier(
-    network: ConceptClip, processor: Processor, prompts: PromptSet, *, reads: Reads = "words"
+    network: ConceptClip,
+    processor: Processor,
+    filled: Mapping[str, Sequence[Filled]],
+    *,
+    reads: Reads = "words",
 ) -> Tensor:
     """Return one unit vector per class in the local space, float32 [K, D].
 
     The word vectors of a class's prompts are averaged with the prompts' weights, then normalized.
+
+    Args:
+        filled: {class: prompts}, as :func:`filled_prompts` makes them.
+        reads: as in :func:`word_vectors`.
     """
-    filled = {name: filled_prompts(prompts, name) for name in prompts.class_names}
-    listed = [one for some in filled.values() for one in some]
-    vectors = word_vectors(network, processor, listed, reads=reads)
+    vectors = word_vectors(network, processor, [one for some in filled.values() for one in some], reads=reads)
     blocks = vectors.split([len(some) for some in filled.values()])
-    means = [
-        (vectors.new_tensor(prompts.text_weights(name))[:, None] * block).sum(0)
-        for name, block in zip(filled, blocks, strict=True)
-    ]
+    means = []
+    for some, block in zip(filled.values(), blocks, strict=True):
+        weights = vectors.new_tensor([one.weight for one in some])
+        means.append((weights[:, None] * block).sum(0) / weights.sum())
     return F.normalize(torch.stack(means), dim=-1)
 
 
@@ -145,10 +191,10 @@ def global_classifier(network: ConceptClip, processor: Processor, prompts: Promp
     """Return one unit text embedding per class, float32 [K, D], as plain CLIP uses it."""
 
     def encode(texts: list[str]) -> Tensor:
-        inputs = {key: value.to(network.device) for key, value in processor("text", texts).items()}
-        return network.encode("text", inputs)
+        inputs = on_device(network, processor("text", texts))
+        return encode_by_length(lambda part: network.encode("text", part), inputs)
 
-    return class_embeddings(prompts, encode, batch_size=_TEXTS_PER_CALL)
+    return class_embeddings(prompts, encode)
 
 
 def local_logits(network: ConceptClip, patches: Tensor, concepts: Tensor, *, topk: int | None) -> Tensor:
@@ -163,8 +209,7 @@ def local_logits(network: ConceptClip, patches: Tensor, concepts: Tensor, *, top
     Raises:
         ConfigError: ``topk`` is not positive.
     """
-    if topk is not None and topk < 1:
-        raise ConfigError(f"topk must be at least 1 patch, or None for all; got {topk}.")
+    Weights(topk=topk).check()
     unit = F.normalize(patches.float(), dim=-1)
     cosines = unit @ F.normalize(concepts.float(), dim=-1).T
     count = cosines.shape[1] if topk is None else min(topk, cosines.shape[1])
@@ -184,8 +229,7 @@ def mix(
     Raises:
         ConfigError: ``local_weight`` outside [0, 1].
     """
-    if not 0.0 <= local_weight <= 1.0:
-        raise ConfigError(f"local_weight is a share from 0 to 1, got {local_weight}.")
+    Weights(local_weight).check()
 
     def probabilities(logits: Tensor) -> Tensor:
         return logits.sigmoid() if multi_label else logits.softmax(dim=-1)
@@ -202,7 +246,7 @@ def classify(
     *,
     templates: PromptSet | Sequence[str] | None = None,
     local_weight: float = 0.5,
-    topk: int = 128,
+    topk: int | None = 128,
     batch_size: int = 8,
     **options: Any,
 ) -> list[Prediction]:
@@ -217,13 +261,15 @@ def classify(
         items: files, PIL images, arrays, tensors or samples; one item counts as a list of one.
         classnames: None takes the classes of ``templates`` or of the model.
         templates: sentences with one ``{}``, or a prompt set; None takes the model's own.
-        topk: patches that count; more than the picture has counts all. The published value is for 729.
+        topk: patches that count; None, or more than the picture has, counts all. The published value is
+            for 729.
         batch_size: pictures per call of the network; the result does not depend on it.
         options: of the domain's loader.
 
     Raises:
-        InputError: labels or items that cannot be used, or class words without tokens of their own.
-        ConfigError: another architecture, or a weight outside [0, 1].
+        InputError: another architecture, labels or items that cannot be used, or class words without
+            tokens of their own.
+        ConfigError: a weight outside [0, 1], or a topk below 1.
 
     Reference: zero-shot diagnosis of the published evaluation code; biases are not used.
     """
@@ -239,7 +285,7 @@ def classify_findings(
     *,
     templates: PromptSet | Sequence[str] | None = None,
     local_weight: float = 0.5,
-    topk: int = 128,
+    topk: int | None = 128,
     batch_size: int = 8,
     **options: Any,
 ) -> list[Prediction]:
@@ -274,6 +320,62 @@ def score_images(
     return mix(global_logits, local, local_weight=weights.local_weight, multi_label=weights.multi_label)
 
 
+@dataclass(frozen=True, eq=False)
+class PatchScorer:
+    """A model with classes that are encoded already, for any number of pictures.
+
+    Attributes:
+        model: of architecture ``conceptclip``. class_names: K.
+        whole: unit text embeddings float32 [K, D].
+        words: vectors of the class words in the local space float32 [K, D]; None when they do not count.
+        weights: how the two scores are joined.
+    """
+
+    model: ModelHandle
+    class_names: tuple[str, ...]
+    whole: Tensor
+    words: Tensor | None
+    weights: Weights
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelHandle,
+        prompts: PromptSet,
+        weights: Weights,
+        *,
+        filled: Mapping[str, Sequence[Filled]] | None = None,
+    ) -> PatchScorer:
+        """Return a scorer for the classes of ``prompts``.
+
+        Args:
+            model: of architecture ``conceptclip``.
+            prompts: what the whole picture is compared with.
+            weights: how the two scores are joined.
+            filled: {class: prompts} whose words the patches are compared with, in the same order; None
+                takes :func:`filled_prompts`.
+
+        Raises:
+            InputError: another architecture, or class words without tokens of their own.
+            ConfigError: weights that cannot be used.
+        """
+        network, words = network_of(model), None
+        weights.check()
+        with torch.inference_mode(), model.precision("text"):
+            whole = global_classifier(network, model.processor, prompts)
+            if weights.local_weight:
+                filled = filled_prompts(prompts) if filled is None else filled
+                words = local_classifier(network, model.processor, filled)
+        return cls(model, prompts.class_names, whole, words, weights)
+
+    def scores(self, fitted: Sequence[Fitted]) -> Tensor:
+        """Return scores float32 [B, K] on the CPU of pictures of :func:`~verticlip.core.inputs.fit`."""
+        inputs = fitted_inputs(self.model, fitted)
+        with torch.inference_mode(), self.model.precision("image"):
+            rows = score_images(network_of(self.model), inputs, (self.whole, self.words), self.weights)
+        return rows.float().cpu().clone()
+
+
 def _predict(
     model: ModelHandle,
     items: Any,
@@ -283,57 +385,13 @@ def _predict(
     batch_size: int,
     options: Mapping[str, Any],
 ) -> list[Prediction]:
-    network = network_of(model)
-    with torch.inference_mode(), model.precision("text"):
-        whole = global_classifier(network, model.processor, prompts)
-        words = local_classifier(network, model.processor, prompts) if weights.local_weight else None
+    check_batch_size(batch_size)
+    scorer = PatchScorer.of(model, prompts, weights)
     answers = []
     origin = (model.id, model.revision, model.processor.fingerprint)
-    for pictures in picture_batches(model, items, batch_size=batch_size, options=options):
-        with torch.inference_mode(), model.precision("image"):
-            rows = score_images(network, pictures.inputs, (whole, words), weights).tolist()
-        for one, meta, row in zip(pictures.fitted, pictures.metas, rows, strict=True):
+    for pictures in fitted_batches(model, items, batch_size=batch_size, options=options):
+        for one, row in zip(pictures, scorer.scores(pictures).tolist(), strict=True):
             scores = dict(zip(prompts.class_names, row, strict=True))
             best = max(scores, key=scores.__getitem__)
-            answers.append(Prediction(best, scores[best], scores, one.id, meta, *origin))
+            answers.append(Prediction(best, scores[best], scores, one.id, one.meta, *origin))
     return answers
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A batch of pictures on the model's device.
-
-    Attributes:
-        fitted: where each picture comes from and how to get back to its file.
-        metas: what the loader reports about each. inputs: of the image tower.
-    """
-
-    fitted: tuple[Fitted, ...]
-    metas: tuple[Mapping[str, Any], ...]
-    inputs: Mapping[str, Tensor]
-
-
-def picture_batches(
-    model: ModelHandle, items: Any, *, batch_size: int, options: Mapping[str, Any]
-) -> Iterator[Pictures]:
-    """Yield batches of pictures; one batch is in memory at a time.
-
-    Raises:
-        InputError: nothing to do, or an item that cannot be used; it is named by its position.
-        ConfigError: ``batch_size`` is not positive.
-    """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is at least 1, got {batch_size}.")
-    listed = as_items(items)
-    for start in range(0, len(listed), batch_size):
-        fitted: list[Fitted] = []
-        metas: list[Mapping[str, Any]] = []
-        for position, item in enumerate(listed[start : start + batch_size], start):
-            name = str(item) if isinstance(item, (str, Path)) else None
-            if name is not None:
-                item = model.load(name, modality="image", **options)
-            one = fit(model, item, position, options)
-            fitted.append(replace(one, id=name or one.id))
-            metas.append(item.meta if isinstance(item, Sample) else {})
-        inputs = model.processor.finish_images(torch.stack([one.pixels for one in fitted]))
-        yield Pictures(tuple(fitted), tuple(metas), on_device(model, inputs))

@@ -328,7 +328,10 @@ def _one_header_window(source: Header, header: Header, index: int, prefer_lut: b
     try:
         return Window(centers[index], widths[index], function, source=f"header {index}")
     except WindowError as error:
-        raise WindowError(f"{header.label}: the window of the header cannot be used. {error}") from error
+        raise WindowError(
+            f"{header.label}: the window of the header cannot be used. {error} "
+            "Pass window=minmax or another window, or repair the header."
+        ) from error
 
 
 def _full_range(header: Header, info: PixelInfo, frames: Sequence[int], values: np.ndarray) -> Range:

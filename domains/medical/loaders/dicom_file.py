@@ -329,6 +329,9 @@ def _no_pixels(parsed: DicomFile, *, force: bool, label: str) -> MedicalImageErr
     )
 
 
+UNKNOWN = "unknown binary data"
+
+
 def describe(head: bytes) -> str:
     """Return in words what the first bytes of a file look like."""
     marks = {
@@ -344,4 +347,4 @@ def describe(head: bytes) -> str:
     if not head.strip(b"\0"):
         return "zeros"
     printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head[:512])
-    return "text" if printable >= 0.95 * len(head[:512]) else "unknown binary data"
+    return "text" if printable >= 0.95 * len(head[:512]) else UNKNOWN

@@ -147,7 +147,7 @@ def export_each(
     if source.is_dir():
         settings = _settings(options, secret)
         _check_folder_target(source, target, (label, target_label), settings)
-        paths = sorted(item for item in source.rglob("*") if item.is_file())
+        paths = _paths_below(source)
     else:
         settings = None
         _check_file_target(source, target, (label, target_label))
@@ -177,8 +177,26 @@ def export_each(
             )
 
 
+def _paths_below(folder: Path) -> list[Path]:
+    """Return all files of a folder tree, and the folders that cannot be entered: nothing is passed over."""
+    refused: list[OSError] = []
+    found: list[Path] = []
+    for here, folders, names in os.walk(folder, onerror=refused.append):
+        found += [Path(here, name) for name in names]
+        found += [path for name in folders if (path := Path(here, name)).is_symlink()]
+    return sorted([*found, *(Path(error.filename) for error in refused)])
+
+
+def _refuse_folder(path: Path, label: str) -> None:
+    if path.is_symlink() and path.is_dir():
+        raise NotAMedicalImage(f"{label}: a link to a folder, which is not followed. Export that one, too.")
+    if path.is_dir():
+        raise MedicalImageError(f"{label}: a folder that may not be read. Ask for read permission.")
+
+
 def _clean_file(path: Path, run: Run, *, limits: Limits, label: str) -> tuple[Dataset, list[str]]:
     """Return the data set without identity, and what the profile cannot see to."""
+    _refuse_folder(path, label)
     dataset = read_whole_dataset(path, limits=limits, label=label)
     if _DIRECTORY_RECORDS in dataset:
         raise NotAMedicalImage(
@@ -186,7 +204,24 @@ def _clean_file(path: Path, run: Run, *, limits: Limits, label: str) -> tuple[Da
             "Pass the files it refers to."
         )
     warnings = burned_in_risks(Header(dataset, label))
+    if _is_cut(dataset):
+        warnings.append("fewer pixels than the header says: a copy of a damaged file")
     return clean_dataset(dataset, run, label=label), warnings
+
+
+def _is_cut(dataset: Dataset) -> bool:
+    """Return whether uncompressed pixel data is shorter than the header says; False if that is unclear."""
+    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+    try:
+        if "PixelData" not in dataset or syntax is None or syntax.is_compressed:
+            return False
+        bits = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated
+        expected = bits * int(dataset.get("NumberOfFrames") or 1) // 8
+    except (AttributeError, TypeError, ValueError):
+        return False
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
+        expected = expected * 2 // 3
+    return len(dataset.PixelData) < expected
 
 
 def _target_of(path: Path, clean: Dataset, roots: tuple[Path, Path], run: Run) -> Path:

@@ -14,7 +14,7 @@ from ....core.limits import DEFAULT, Limits
 from .arrays import load_array_row
 from .color import to_channels
 from .dicom import Loaded, load_dicom
-from .dicom_file import describe
+from .dicom_file import UNKNOWN, describe
 from .errors import MedicalImageError, NotAMedicalImage, check_input_file, label_of
 from .geometry import check_box
 from .himl import as_grey_levels, load_flat_nifti, reading_options
@@ -96,8 +96,8 @@ def load_image(
         with Path(path).open("rb") as stream:
             content = describe(stream.read(512))
         raise NotAMedicalImage(
-            f"{label}: not a DICOM, PNG, JPEG, TIFF, NIfTI or npz file; the content looks like {content}. "
-            "If it is DICOM without preamble, pass force=True."
+            f"{label}: not a DICOM, PNG, JPEG, TIFF, NIfTI or npz file; the content looks like {content}."
+            + (" If it is DICOM without preamble, pass force=True." if content == UNKNOWN else "")
         )
     if options.normalize == "hi-ml":
         loaded = loaders[kind](path, reading_options(options, kind), limits=limits)

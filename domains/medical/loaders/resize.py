@@ -1,4 +1,4 @@
-"""Antialiased bilinear resize: the numbers of ``torch.nn.functional.interpolate`` in a third of the time.
+"""Antialiased bilinear resize: the numbers of ``torch.nn.functional.interpolate`` in less time.
 
 Resizing is most of what loading a large native image costs. Both passes are sums of a few
 neighbours; torch makes the one along rows first, over every row of the file. Here whole rows are

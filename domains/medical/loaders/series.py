@@ -143,14 +143,25 @@ def _no_single_stack(groups: list[list[Slice]], left_out: list[LeftOut]) -> Medi
         return NoPixelData("series: none of the files holds pixels. Pass the folder with the image files.")
     sizes = sorted((len(group) for group in groups), reverse=True)
     kinds = ", ".join(sorted({item.kind for item in left_out})) or "none"
+    if not groups and not left_out:
+        return NotAVolume("series: there are no files. Pass the folder that holds the slices.")
+    if not groups and kinds == "not_an_image":
+        return NotAVolume(
+            "series: no file is DICOM. A volume is a folder of DICOM slices or a NIfTI file; load a picture "
+            "with load_image, or on the command line `verticlip classify`."
+        )
     if not sizes or sizes[0] < 2:
         return NotAVolume(
             f"series: no two slices are parallel and alike ({len(sizes)} single slices; left out: {kinds}). "
-            "Radial or localiser slices are not a volume: load them with load_image."
+            "Single, radial or localiser slices, and films, are not a volume: load them with load_image, or "
+            "on the command line `verticlip classify`."
         )
+    largest = sorted(groups, key=len, reverse=True)[:2]
+    examples = " and ".join(group[0].label for group in largest)
     return NotAVolume(
-        f"series: {len(sizes)} different groups of slices (sizes {', '.join(map(str, sizes[:8]))}). "
-        "Pass split=True for all of them, or the files of one."
+        f"series: {len(sizes)} different groups of slices (sizes {', '.join(map(str, sizes[:8]))}), such as "
+        f"those of {examples}. Put the files of one into a folder of its own, or pass split=True to "
+        "load_series for all of them."
     )
 
 

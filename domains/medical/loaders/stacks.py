@@ -104,8 +104,21 @@ def list_files(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         return [Path(path) for path in source]
     path = Path(source)
     if path.is_dir():
-        return sorted(item for item in path.rglob("[!.]*") if item.is_file())
+        found = [
+            Path(here, name)
+            for here, _, names in os.walk(path, onerror=_refuse)
+            for name in names
+            if name[0] != "."
+        ]
+        return sorted(found)
     return [path]
+
+
+def _refuse(error: OSError) -> None:
+    raise MedicalImageError(
+        f"series: a folder cannot be read ({error.strerror}), so slices could be missing. Ask for read "
+        "permission, or pass the files."
+    ) from error
 
 
 def read_slices(paths: list[Path], *, limits: Limits, show_paths: bool) -> tuple[list[Slice], list[LeftOut]]:

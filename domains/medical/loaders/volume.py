@@ -183,6 +183,8 @@ def _affine(image: Any, label: str) -> tuple[np.ndarray, list[str], Meta]:
     notes = []
     if sform > 0 and qform > 0 and not np.allclose(header.get_sform(), header.get_qform(), atol=1e-3):
         notes.append("sform and qform disagree; the sform is used")
+    if sform <= 0 and qform <= 0:
+        notes.append("the header gives no orientation; which side is left is a guess")
     unit, time_unit = header.get_xyzt_units()
     if unit == "unknown":
         notes.append("the header gives no unit of length; millimetres are assumed")

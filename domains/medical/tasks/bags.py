@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ....core.data.manifest import SPLIT_FOLDERS
+from ....core.data.tables import Rows, read_table
 from ....core.embed import list_files
 from ....core.errors import DataError, InputError, nearest
 from ....core.files import write_text_atomic
@@ -21,7 +22,6 @@ from ....core.heads.mil import AttentionMIL, MILOptions
 from ....core.limits import DEFAULT, Limits
 from ....core.metrics.classification import ClassificationReport, classification_report
 from ....core.plots import save_tile_map
-from .tables import Rows, read_table
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
@@ -289,7 +289,7 @@ def fit_bags(
     """Return a head fitted on the train fold, and how it does on the test fold (None without one).
 
     The val fold chooses the epoch; classes are the labels of the train fold, sorted. Intervals
-    resample cases.
+    resample cases. Without ``options``, sizes and rates are those of ConceptCLIP's slides.
 
     Raises:
         DataError: a bag without a label, no train or val fold, or a label that training never saw.

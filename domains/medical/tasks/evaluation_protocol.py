@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from ....core.errors import ConfigError
 from ....core.files import read_json
@@ -21,6 +19,7 @@ from ....core.limits import DEFAULT, Limits
 from ....core.metrics.bootstrap import Bootstrap, Estimate
 from ....core.metrics.classification import auc
 from ....core.prompts import PromptSet, normalize_label
+from ..biovil.similarity import embed_prompts
 from .evaluation_catalogue import EvaluationSet, evaluation_set
 
 if TYPE_CHECKING:
@@ -98,13 +97,7 @@ def class_vectors(model: ModelHandle, prompts: PromptSet, ensemble: Ensemble = "
         return class_embeddings(prompts, lambda texts: model.embed(list(texts), modality="text").vectors)
     if ensemble != "raw":
         raise ConfigError(f"ensemble is 'unit' or 'raw', got {ensemble!r}.")
-    means = []
-    for name in prompts.class_names:
-        inputs = model.processor("text", prompts.texts(name))
-        moved = {key: value.to(model.device) for key, value in inputs.items()}
-        with torch.inference_mode(), model.precision("text"):
-            means.append(model.network.encode("text", moved, normalize=False).float().mean(dim=0).cpu())
-    return F.normalize(torch.stack(means), dim=-1).clone()
+    return embed_prompts(model, [prompts.texts(name) for name in prompts.class_names])
 
 
 def set_metrics(
@@ -136,13 +129,18 @@ def set_metrics(
 
 
 def part_accuracies(
-    cosines: NDArray[np.float64], targets: NDArray[np.int64], one: EvaluationSet
+    scores: NDArray[np.float64], targets: NDArray[np.int64], one: EvaluationSet, groups: list[Any] | None
 ) -> dict[str, Estimate]:
-    """Return {"accuracy of <part>": accuracy among the images of the part}, for parts that have images."""
-    correct = cosines.argmax(axis=1) == targets
-    chosen = {name: np.isin(targets, classes) for name, classes in one.parts.items()}
-    return {
-        f"accuracy of {name}": Bootstrap(int(rows.sum())).mean(correct[rows])
-        for name, rows in chosen.items()
-        if rows.any()
-    }
+    """Return {"accuracy of <part>": accuracy among the images of the part}, for parts that have images.
+
+    Args:
+        scores: [N, K]. targets: [N]. groups: N ids that are resampled whole, or None.
+    """
+    correct = scores.argmax(axis=1) == targets
+    accuracies = {}
+    for name, classes in one.parts.items():
+        rows = np.flatnonzero(np.isin(targets, classes))
+        if len(rows):
+            inside = None if groups is None else [groups[row] for row in rows]
+            accuracies[f"accuracy of {name}"] = Bootstrap(len(rows), groups=inside).mean(correct[rows])
+    return accuracies

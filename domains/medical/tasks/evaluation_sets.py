@@ -2,6 +2,9 @@
 
 Each prompt of a class is encoded and normalized, the prompts are averaged, and the mean is normalized;
 an image belongs to the class with the largest cosine. Nothing is scaled and nothing is trained.
+
+A ConceptCLIP can be measured by its own protocol instead: ``scoring=Weights(local_weight=0.5, topk=128)``
+mixes the probabilities of the whole picture with those of the patches that fit the class words best.
 """
 
 from __future__ import annotations
@@ -16,27 +19,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.answers import Failure
-from ....core.embed_each import Progress, embed_images
+from ....core.embed_each import Progress
 from ....core.errors import DataError
 from ....core.files import write_json_atomic
 from ....core.limits import DEFAULT, Limits
 from ....core.metrics.bootstrap import Estimate
-from ....core.metrics.classification import confusion_matrix
+from ....core.metrics.classification import auc, confusion_matrix
 from ....core.plots import save_confusion_matrix
 from ....core.prompts import PromptSet, prompt_set
 from .evaluation_catalogue import SETS, EvaluationSet, evaluation_set, names
 from .evaluation_layouts import Folders, LabelledRow
 from .evaluation_protocol import (
     Ensemble,
-    class_vectors,
-    in_set_order,
     part_accuracies,
     read_prompt_bank,
     set_metrics,
 )
+from .evaluation_scoring import SetProtocol, patch_scoring, score_rows
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
+    from ..conceptclip.scoring import Weights
 
 __all__ = [
     "SETS",
@@ -47,6 +50,7 @@ __all__ = [
     "evaluate_set",
     "evaluation_set",
     "names",
+    "patch_scoring",
     "read_prompt_bank",
     "read_set",
 ]
@@ -62,14 +66,16 @@ class SetResult:
     Attributes:
         name, modality, class_names: of the set.
         metrics: ``accuracy``; for binary sets ``auc``, ``f1``, ``precision`` and ``recall`` of the second
-            class; for RadImageNet the accuracy of each kind of image. Fractions with 95 % intervals, over
-            patients where the set names them. The AUC is that of the difference of the two cosines;
-            precision and F1 are 0 where nothing was called positive.
+            class; for RadImageNet the accuracy of each kind of image. Where patches are scored, sets that
+            are not binary also have ``macro_auc``, the mean one-vs-rest AUC of the classes that occur.
+            Fractions with 95 % intervals, over patients where the set names them. The AUC is that of the
+            difference of the two scores; precision and F1 are 0 where nothing was called positive.
         confusion: counts, row = target, column = prediction.
         layout: which files were read.
         notes: what to know before comparing the numbers.
         failures: images that could not be used; they are not in the metrics.
-        origin: model, revision and processor, prompt set and its fingerprint, ensemble.
+        origin: model, revision and processor, prompt set and its fingerprint, ensemble; where patches are
+            scored also their share and number, and the fingerprint of the class words.
     """
 
     name: str
@@ -163,12 +169,13 @@ def read_set(name: str, root: str | Path, *, limits: Limits = DEFAULT) -> tuple[
 def evaluate_set(
     model: ModelHandle,
     name: str,
-    root: str | Path,
+    root: str | Path | tuple[list[LabelledRow], str],
     *,
     out: str | Path | None = None,
     prompts: PromptSet | None = None,
-    ensemble: Ensemble = "unit",
+    scoring: Ensemble | Weights = "unit",
     batch_size: int = 8,
+    progress: Progress | None = None,
     **options: Any,
 ) -> SetResult:
     """Measure a model on a public set.
@@ -176,15 +183,19 @@ def evaluate_set(
     Args:
         model: with an image and a text tower.
         name: one of :func:`names`, for example ``chexpert-5x200``.
-        root: folder with the set's files, or one that holds them in a folder called ``name``.
+        root: folder with the set's files, or one that holds them in a folder called ``name``; or what
+            :func:`read_set` found there.
         out: folder for ``report.json`` and ``confusion.png``; None writes nothing.
         prompts: one class per class of the set, in any order; None takes the shipped ones.
-        ensemble: how the prompts of a class become one vector.
+        scoring: how the prompts of a class become one vector that images are compared with; or, for a
+            ConceptCLIP, the share and number of the patches in its own score.
         batch_size: images per call of the network.
-        options: of the domain's loader; ``progress`` is told (done, all).
+        progress: told (done, all) of the images.
+        options: of the domain's loader.
 
     Raises:
         ConfigError: no such set, or prompts for other classes.
+        InputError: weights of patches for another model than a ConceptCLIP.
         DataError: no files of the set; the message names those that are looked for.
 
     Example:
@@ -193,11 +204,10 @@ def evaluate_set(
 
     Reference: Khattak et al. 2024, "UniMed-CLIP", zero-shot evaluation.
     """
-    found = _find(evaluation_set(name), Path(root), model.limits, shared=False)
-    if found is None:
-        raise DataError(_missing(evaluation_set(name), Path(root)))
+    found = root if isinstance(root, tuple) else read_set(name, root, limits=model.limits)
     chosen = prompts if prompts is not None else prompt_set(name)
-    return _measure(model, evaluation_set(name), found, chosen, ensemble, batch_size, out, **options)
+    protocol = SetProtocol(scoring, batch_size)
+    return _measure(model, evaluation_set(name), found, chosen, protocol, out, progress=progress, **options)
 
 
 def evaluate_all(
@@ -206,8 +216,9 @@ def evaluate_all(
     *,
     sets: Sequence[str] | None = None,
     out: str | Path | None = None,
-    ensemble: Ensemble = "unit",
+    scoring: Ensemble | Weights = "unit",
     batch_size: int = 8,
+    progress: Progress | None = None,
     **options: Any,
 ) -> SetTable:
     """Measure a model on every set whose files are below ``root``.
@@ -216,7 +227,9 @@ def evaluate_all(
         root: holds the sets in folders of their names, or the files of their tables directly.
         sets: which; None takes the 21 of the published average.
         out: folder for one folder per set and ``table.json``.
-        options: of the domain's loader; ``progress`` is told (done, all) for each set.
+        scoring, batch_size: as in :func:`evaluate_set`.
+        progress: told (done, all) of the images of each set.
+        options: of the domain's loader.
 
     Returns:
         Results and, for sets without files or with damaged ones, why they are missing.
@@ -225,6 +238,7 @@ def evaluate_all(
         DataError: no set has files.
     """
     wanted = sets if sets is not None else [one.name for one in SETS.values() if one.averaged]
+    protocol = SetProtocol(scoring, batch_size)
     results: dict[str, SetResult] = {}
     missing: dict[str, str] = {}
     for one in map(evaluation_set, wanted):
@@ -234,8 +248,9 @@ def evaluate_all(
             if found is None:
                 missing[one.name] = _missing(one, Path(root))
                 continue
+            prompts = prompt_set(one.name)
             results[one.name] = _measure(
-                model, one, found, prompt_set(one.name), ensemble, batch_size, place, **options
+                model, one, found, prompts, protocol, place, progress=progress, **options
             )
         except DataError as error:
             missing[one.name] = str(error)
@@ -285,43 +300,32 @@ def _measure(
     one: EvaluationSet,
     found: tuple[list[LabelledRow], str],
     prompts: PromptSet,
-    ensemble: Ensemble,
-    batch_size: int,
+    protocol: SetProtocol,
     out: str | Path | None,
-    *,
-    progress: Progress | None = None,
     **options: Any,
 ) -> SetResult:
     rows, layout = found
-    ordered = in_set_order(prompts, one)
     if out is not None:
         # An unusable output folder should show before the work, not after it.
         Path(out).mkdir(parents=True, exist_ok=True)
-    classes = class_vectors(model, ordered, ensemble)
-    files, ids = [Path(row["path"]) for row in rows], [row["id"] for row in rows]
-    embedded = embed_images(model, files, ids=ids, batch_size=batch_size, progress=progress, **options)
-    if not embedded.kept:
+    scored = score_rows(model, one, rows, prompts, protocol, **options)
+    if not scored.kept:
         raise DataError(
-            f"{one.name}: none of {len(rows)} images could be used. First: {embedded.failures[0].error}"
+            f"{one.name}: none of {len(rows)} images could be used. First: {scored.failures[0].error}"
         )
-    used = [rows[position] for position in embedded.kept]
+    used = [rows[position] for position in scored.kept]
     targets = np.array([one.classes.index(row["label"]) for row in used])
-    cosines = (embedded.vectors.double() @ classes.double().T).numpy()
     groups = [row["group"] for row in used] if one.group else None
-    metrics = set_metrics(cosines, targets, groups, binary=one.metrics == "binary")
-    metrics |= part_accuracies(cosines, targets, one)
-    origin = {
-        "model": model.id,
-        "revision": model.revision,
-        "processor": model.processor.fingerprint,
-        "prompt_set": f"{prompts.name} {prompts.version}",
-        "prompts": ordered.fingerprint,
-        "ensemble": ensemble,
-    }
-    table = confusion_matrix(cosines.argmax(axis=1), targets, len(one.classes))
+    metrics = set_metrics(scored.scores, targets, groups, binary=one.metrics == "binary")
+    metrics |= part_accuracies(scored.scores, targets, one, groups)
+    if not isinstance(protocol.scoring, str) and one.metrics != "binary" and len(np.unique(targets)) > 1:
+        # The statistic is slow for the 165 classes of RadImageNet; 100 resamples give its interval.
+        resamples = 1000 if len(one.classes) <= _FIGURE_CLASSES else 100
+        metrics["macro_auc"] = auc(scored.scores, targets, groups=groups, resamples=resamples)
+    table = confusion_matrix(scored.scores.argmax(axis=1), targets, len(one.classes))
     result = SetResult(
         one.name, one.modality, one.classes, len(used), metrics, tuple(map(tuple, table.tolist())), layout,
-        _notes(one, used, targets), embedded.failures, origin,
+        _notes(one, used, targets), tuple(scored.failures), scored.origin,
     )  # fmt: skip
     if out is not None:
         _write(result, Path(out), table)

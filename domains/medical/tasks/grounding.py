@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ....core.answer_each import answer_each, check_batch_size
+from ....core.answers import Failure
 from ....core.errors import ConfigError, InputError, nearest
-from ....core.heatmaps import (
-    Box,
-    HeatMap,
-    Interpolation,
-    as_groundable,
-    from_processing,
-    gaussian_smooth,
-    place,
-)
-from ....core.limits import Limits
-from ....core.processing import Processor, to_pixels
-from ....core.types import Sample
-from ..loaders.geometry import Geometry
+from ....core.heatmaps import HeatMap, Interpolation, as_groundable, gaussian_smooth
+from ....core.inference import token_budget_batches
+from ....core.inputs import Fitted, as_items, encode_texts, fit, fitted_batches, fitted_inputs, on_device
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
@@ -38,6 +28,7 @@ def ground(
     items: Any,
     phrases: str | Sequence[str],
     *,
+    template: str = "{}",
     interpolation: Interpolation = "bilinear",
     batch_size: int = 8,
     **options: Any,
@@ -56,6 +47,9 @@ def ground(
             token with the phrase.
         items: files (``str`` or ``Path``), samples, PIL images, arrays or tensors; one counts as a list.
         phrases: what to look for; one string is one phrase.
+        template: sentence that the phrases are said in, with one ``{}``. ConceptCLIP was trained on
+            words inside captions and reads the phrase's own tokens there; other models compare with the
+            whole sentence.
         interpolation: from the grid to pixels: "bilinear", "nearest" or "bicubic".
         batch_size: images per call of the network; the result does not depend on it.
         options: of the domain's loader. Crops and sizes given there are undone: maps are in file pixels.
@@ -66,10 +60,12 @@ def ground(
 
     Raises:
         InputError: no items or phrases, an item that cannot be used, or a model that cannot ground.
+        ConfigError: a template without a place for the phrase.
     """
-    return list(
-        ground_each(model, items, phrases, interpolation=interpolation, batch_size=batch_size, **options)
-    )
+    check_batch_size(batch_size)
+    listed, grounder = as_items(items), Grounder.of(model, phrases, template, interpolation)
+    batches = fitted_batches(model, listed, batch_size=batch_size, options=options)
+    return [maps for fitted in batches for maps in grounder.answer(fitted)]
 
 
 def ground_each(
@@ -77,27 +73,62 @@ def ground_each(
     items: Any,
     phrases: str | Sequence[str],
     *,
+    template: str = "{}",
     interpolation: Interpolation = "bilinear",
     batch_size: int = 8,
     **options: Any,
-) -> Iterator[list[HeatMap]]:
-    """Yield what :func:`ground` returns, item by item; memory holds one batch at a time."""
-    words = check_phrases(phrases)
-    listed = as_items(items)
-    if interpolation not in get_args(Interpolation):
-        raise InputError(
-            f"interpolation {interpolation!r} is not offered; choose from: "
-            f"{', '.join(get_args(Interpolation))}.{nearest(str(interpolation), get_args(Interpolation))}"
-        )
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is at least 1, got {batch_size}.")
-    text_inputs = prepare_phrases(model, words)
-    for start in range(0, len(listed), batch_size):
-        chunk = enumerate(listed[start : start + batch_size], start)
-        fitted = [fit(model, item, position, options) for position, item in chunk]
-        grids, scores = phrase_grids(model, [one.pixels for one in fitted], words, text_inputs)
-        for one, grid, row in zip(fitted, grids, scores, strict=True):
-            yield heat_maps(model, one, words, grid, row.tolist(), interpolation=interpolation)
+) -> Iterator[list[HeatMap] | Failure]:
+    """Yield the maps or the failure of each item, in order; a bad one does not stop the others.
+
+    Arguments as in :func:`ground`. The phrases are encoded once; memory holds one batch at a time.
+    """
+    listed, grounder = as_items(items), Grounder.of(model, phrases, template, interpolation)
+
+    def prepare(item: Any, position: int) -> Fitted:
+        return fit(model, item, position, options)
+
+    for _, answer in answer_each(listed, prepare, grounder.answer, batch_size=batch_size):
+        yield answer
+
+
+@dataclass(frozen=True, eq=False)
+class Grounder:
+    """A model with phrases that are encoded already, for any number of images.
+
+    Attributes:
+        model: whose maps are shown. phrases: P.
+        text_inputs: of :func:`prepare_phrases`. interpolation: from the grid to pixels.
+    """
+
+    model: ModelHandle
+    phrases: tuple[str, ...]
+    text_inputs: Mapping[str, Tensor]
+    interpolation: Interpolation = "bilinear"
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelHandle,
+        phrases: str | Sequence[str],
+        template: str = "{}",
+        interpolation: Interpolation = "bilinear",
+    ) -> Grounder:
+        """Return a grounder for ``phrases``; arguments and errors as in :func:`ground`."""
+        words = check_phrases(phrases)
+        if interpolation not in get_args(Interpolation):
+            raise InputError(
+                f"interpolation {interpolation!r} is not offered; choose from: "
+                f"{', '.join(get_args(Interpolation))}.{nearest(str(interpolation), get_args(Interpolation))}"
+            )
+        return cls(model, tuple(words), prepare_phrases(model, words, template=template), interpolation)
+
+    def answer(self, fitted: Sequence[Fitted]) -> list[list[HeatMap]]:
+        """Return a map per phrase for each image of :func:`~verticlip.core.inputs.fit`."""
+        grids, scores = phrase_grids(self.model, fitted, self.phrases, self.text_inputs)
+        return [
+            heat_maps(self.model, one, self.phrases, grid, row.tolist(), interpolation=self.interpolation)
+            for one, grid, row in zip(fitted, grids, scores, strict=True)
+        ]
 
 
 def can_ground(model: ModelHandle) -> bool:
@@ -122,130 +153,57 @@ def can_ground(model: ModelHandle) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """One image ready for the tower, and the way from the tower's square back to the file.
-
-    Attributes:
-        pixels: float32 [C, size, size] of ``Processor.fit_image``.
-        size: (height, width) of the loaded image. box: the part of it that was fitted.
-        geometry: from loaded pixels to file pixels, or None when they are the same.
-        id: the path as given, the sample's id, or None.
-    """
-
-    pixels: Tensor
-    size: tuple[int, int]
-    box: Box
-    geometry: Geometry | None
-    id: str | None
-
-    @property
-    def file_size(self) -> tuple[int, int]:
-        """(height, width) of the file, after any EXIF rotation."""
-        return self.size if self.geometry is None else self.geometry.original_size
-
-    def spread(self, grids: Tensor, processor: Processor, mode: Interpolation, limits: Limits) -> Tensor:
-        """Return grids [P, h, w] over the tower's square as [P, H, W] in the pixels of the file.
-
-        Raises:
-            GeometryError: the image went through a transform whose mapping is unknown.
-            LimitError: the maps are over ``limits.decoded_bytes``.
-        """
-        height, width = self.file_size
-        limits.check("decoded_bytes", 4 * len(grids) * height * width, what="heat maps: bytes")
-        x0, y0, x1, y1 = self.box
-        processing = cast("Any", processor.config.image)
-        values = from_processing(grids, (y1 - y0, x1 - x0), processing, mode=mode)
-        if self.geometry is None or not self.geometry.steps:
-            return place(values, self.size, self.box)
-        left, top = self.geometry.to_original(x0, y0)
-        right, bottom = self.geometry.to_original(x1, y1)
-        target = (
-            round(left),
-            round(top),
-            max(round(right), round(left) + 1),
-            max(round(bottom), round(top) + 1),
-        )
-        return place(
-            _resized(values, (target[3] - target[1], target[2] - target[0]), mode), (height, width), target
-        )
-
-
-def _resized(values: Tensor, size: tuple[int, int], mode: Interpolation) -> Tensor:
-    """Return maps [P, h, w] with NaN around a rectangle as [P, H, W], NaN around the same rectangle."""
-    if tuple(values.shape[-2:]) == size:
-        return values
-    seen = torch.isfinite(values).all(dim=0)
-    rows, columns = seen.any(dim=1).nonzero().flatten(), seen.any(dim=0).nonzero().flatten()
-    if not len(rows):
-        return values.new_full((len(values), *size), torch.nan)
-    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    up, across = size[0] / values.shape[1], size[1] / values.shape[2]
-    left, top = round(x0 * across), round(y0 * up)
-    right, bottom = max(left + 1, round(x1 * across)), max(top + 1, round(y1 * up))
-    corners = None if mode == "nearest" else False
-    inner = F.interpolate(
-        values[None, :, y0:y1, x0:x1], (bottom - top, right - left), mode=mode, align_corners=corners
-    )[0]
-    return place(inner, size, (left, top, right, bottom))
-
-
-def fit(model: ModelHandle, item: Any, position: int, options: Mapping[str, Any]) -> Fitted:
-    """Return an item as the tower takes it, with the way back to its file.
-
-    Raises:
-        InputError: the item cannot be used, or is no single image.
-    """
-    identifier = None
-    name = f"image {position}"
-    if isinstance(item, (str, Path)):
-        identifier = str(item)
-        name = identifier if options.get("show_paths") else name
-        item = model.load(item, modality="image", **options)
-    if isinstance(item, Sample):
-        identifier = identifier or item.id
-        if item.modality != "image":
-            raise InputError(
-                f"{name}: a sample of {item.modality!r}; expected one image. Take a frame of it."
-            )
-    geometry = getattr(item, "geometry", None)
-    pixels = to_pixels(item, name=name)
-    box = model.processor.fit_box(pixels, name=name)
-    fitted = model.processor.fit_image(item, name=name)
-    return Fitted(fitted, (pixels.shape[1], pixels.shape[2]), box, geometry, identifier)
-
-
-def prepare_phrases(model: ModelHandle, phrases: Sequence[str]) -> dict[str, Tensor]:
+def prepare_phrases(model: ModelHandle, phrases: Sequence[str], *, template: str = "{}") -> dict[str, Tensor]:
     """Return what :func:`phrase_grids` needs of phrases, encoded once for any number of images.
 
     A network with ``encode_phrases`` gets its own result back as the ``text_inputs`` of ``phrase_maps``;
     one without gets tokens. Towers without ``phrase_maps`` get unit embeddings, ``phrases`` [P, D].
+    Each tensor has one row per phrase. However many phrases there are, a call of the network sees a
+    bounded number of tokens.
+
+    Raises:
+        ConfigError: a template without exactly one ``{}``.
     """
+    if template.count("{}") != 1:
+        raise ConfigError(f"template needs exactly one {{}} where the phrase goes, got {template!r}.")
     network = model.network
-    text_inputs = on_device(model, model.processor("text", list(phrases)))
+    texts = [template.replace("{}", phrase) for phrase in phrases]
     encode = getattr(network, "encode_phrases", None)
+    if encode is None and as_groundable(network) is None:
+        return {"phrases": encode_texts(model, texts).to(model.device)}
+    text_inputs = on_device(model, model.processor("text", texts))
+    if encode is None:
+        return text_inputs
+    parts: list[Mapping[str, Tensor]] = []
+    order: list[int] = []
     with torch.inference_mode(), model.precision("text"):
-        if encode is not None:
-            return dict(encode(text_inputs, phrases=phrases, processor=model.processor))
-        if as_groundable(network) is None:
-            return {"phrases": network.encode("text", text_inputs)}
-    return text_inputs
+        for rows in token_budget_batches(text_inputs["attention_mask"].sum(dim=1).tolist()):
+            words = [phrases[row] for row in rows]
+            parts.append(encode(rows_of(text_inputs, rows), phrases=words, processor=model.processor))
+            order += rows
+    back = torch.tensor(order).argsort()
+    return {name: torch.cat([part[name] for part in parts])[back.to(model.device)] for name in parts[0]}
+
+
+def rows_of(text_inputs: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
+    """Return what :func:`prepare_phrases` gave, for some of the phrases."""
+    return {name: values[list(rows)] for name, values in text_inputs.items()}
 
 
 def phrase_grids(
-    model: ModelHandle, pixels: Sequence[Tensor], phrases: Sequence[str], text_inputs: Mapping[str, Tensor]
+    model: ModelHandle, fitted: Sequence[Fitted], phrases: Sequence[str], text_inputs: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return grids float32 [B, P, h, w], smoothed where the model asks for it, and scores [B, P], on the CPU.
 
     Args:
-        pixels: B images of :func:`fit`.
+        fitted: B images of :func:`~verticlip.core.inputs.fit`.
         phrases, text_inputs: P phrases, as words and from :func:`prepare_phrases`.
 
     Raises:
         InputError: the model cannot ground, or its maps are not finite.
     """
     network = model.network
-    image_inputs = on_device(model, model.processor.finish_images(torch.stack(list(pixels))))
+    image_inputs = fitted_inputs(model, fitted)
     with torch.inference_mode(), model.precision("image"):
         if (maps := as_groundable(network)) is not None:
             grids, scores = maps.phrase_maps(
@@ -333,11 +291,6 @@ def _token_states(
     return raw, projected, tokens.grid
 
 
-def on_device(model: ModelHandle, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the inputs on the model's device."""
-    return {name: tensor.to(model.device) for name, tensor in inputs.items()}
-
-
 def check_phrases(phrases: str | Sequence[str]) -> list[str]:
     """Return phrases as a list; one string is one phrase.
 
@@ -353,19 +306,3 @@ def check_phrases(phrases: str | Sequence[str]) -> list[str]:
                 f"phrase {position} is {phrase!r:.80}; expected words such as 'pleural effusion'."
             )
     return words
-
-
-def as_items(items: Any) -> list[Any]:
-    """Return images as a list; a path, sample, PIL image, or array of up to three axes is one.
-
-    Raises:
-        InputError: there are none.
-    """
-    if isinstance(items, (np.ndarray, Tensor)):
-        single = items.ndim < 4
-    else:
-        single = isinstance(items, (str, Path, Sample)) or hasattr(items, "getbands")
-    listed: list[Any] = [items] if single else list(cast("Iterable[Any]", items))
-    if not listed:
-        raise InputError("There is nothing to ground: the list of images is empty.")
-    return listed

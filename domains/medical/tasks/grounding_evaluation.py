@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....core.data.files import inside
+from ....core.data.tables import Rows, number_in, read_table
 from ....core.errors import ConfigError, DataError, InputError
 from ....core.files import sha256_of, write_json_atomic, write_text_atomic
 from ....core.heatmaps import Interpolation
+from ....core.inputs import fit
 from ....core.limits import DEFAULT, Limits
 from ....core.metrics.localization import (
     BoxConvention,
@@ -22,10 +24,11 @@ from ....core.metrics.localization import (
     localization_report,
     localize,
 )
-from .grounding import fit, heat_maps, phrase_grids, prepare_phrases
-from .tables import Rows, number_in, read_table
+from .grounding import heat_maps, phrase_grids, prepare_phrases, rows_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ....core.handle import ModelHandle
 
 _CSV_COLUMNS = ("category_name", "label_text", "path", "x", "y", "w", "h", "image_width", "image_height")
@@ -201,12 +204,15 @@ def evaluate_grounding(
     for position, sample in enumerate(samples):
         by_image.setdefault(sample.path, []).append(position)
     names = list(by_image)
+    # Every different phrase is encoded once, not with each batch of images.
+    words = list(dict.fromkeys(sample.text for sample in samples))
+    texts = _Texts({text: row for row, text in enumerate(words)}, prepare_phrases(model, words))
     results: dict[int, tuple[Localization, float, bool]] = {}
     for start in range(0, len(names), BATCH_IMAGES):
         chunk = names[start : start + BATCH_IMAGES]
         for name, measured in zip(
             chunk,
-            _measure(model, samples, [(files[n], by_image[n]) for n in chunk], options, loading),
+            _measure(model, samples, [(files[n], by_image[n]) for n in chunk], texts, options, loading),
             strict=True,
         ):
             results.update(zip(by_image[name], measured, strict=True))
@@ -246,10 +252,19 @@ def _find_files(samples: Sequence[GroundedPhrase], root: Path) -> dict[str, Path
     return files
 
 
+@dataclass(frozen=True, eq=False)
+class _Texts:
+    """The phrases of a table: {phrase: its row} and the rows of :func:`~.grounding.prepare_phrases`."""
+
+    rows: Mapping[str, int]
+    inputs: Mapping[str, Tensor]
+
+
 def _measure(
     model: ModelHandle,
     samples: Sequence[GroundedPhrase],
     chunk: Sequence[tuple[Path, list[int]]],
+    texts: _Texts,
     options: GroundingOptions,
     loading: Mapping[str, Any],
 ) -> list[list[tuple[Localization, float, bool]]]:
@@ -261,8 +276,8 @@ def _measure(
             fitted.append(fit(model, file, positions[0], loading))
         except InputError as error:
             raise InputError(f"{samples[positions[0]].where}: {error}") from error
-    text_inputs = prepare_phrases(model, phrases)
-    grids, scores = phrase_grids(model, [one.pixels for one in fitted], phrases, text_inputs)
+    text_inputs = rows_of(texts.inputs, [texts.rows[phrase] for phrase in phrases])
+    grids, scores = phrase_grids(model, fitted, phrases, text_inputs)
     measured = []
     for one, (_, positions), grid, row in zip(fitted, chunk, grids, scores, strict=True):
         wanted = [phrases.index(samples[position].text) for position in positions]

@@ -17,15 +17,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ....core.answer_each import check_batch_size
 from ....core.answers import Failure
 from ....core.data.files import inside
+from ....core.data.tables import read_table
 from ....core.embed_each import Progress, embed_images
 from ....core.errors import ConfigError, DataError, InputError
 from ....core.files import write_json_atomic
 from ....core.limits import DEFAULT, Limits
 from ....core.metrics.bootstrap import Bootstrap, Estimate
 from ....core.metrics.retrieval import Direction
-from .tables import read_table
 from .text_gallery import LongText, best_ranks, encode_texts
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def evaluate_retrieval(
     duplicates: Literal["merge", "separate"] = "merge",
     long_text: LongText = "error",
     batch_size: int = 8,
+    progress: Progress | None = None,
     **options: Any,
 ) -> RetrievalResult:
     """Rank the texts for each image and the images for each text.
@@ -164,13 +166,15 @@ def evaluate_retrieval(
         duplicates: see the conventions above.
         long_text: what to do with reports of more tokens than the model takes.
         batch_size: images per call of the network.
-        options: of the domain's loader; ``progress`` is told (done, all).
+        progress: told (done, all) of the images.
+        options: of the domain's loader.
 
     Raises:
         DataError: no pair, or no usable image.
         InputError: a text over the model's limit with ``long_text="error"``, or such a sentence.
-        ConfigError: an unknown convention, or depths that are not positive.
+        ConfigError: an unknown convention, or depths or a batch size that are not positive.
     """
+    check_batch_size(batch_size)
     if duplicates not in ("merge", "separate"):
         raise ConfigError(f"duplicates is 'merge' or 'separate', got {duplicates!r}.")
     if not depths or min(depths) < 1:
@@ -182,7 +186,6 @@ def evaluate_retrieval(
     spelled = {position: pair.text for position, pair in zip(reversed(text_of), reversed(pairs), strict=True)}
     # A text that cannot be used should show before all the images are read.
     known = encode_texts(model, [spelled[position] for position in range(len(words))], long_text)
-    progress: Progress | None = options.pop("progress", None)
     embedded = embed_images(
         model, [Path(file) for file in files], batch_size=batch_size, progress=progress, **options
     )
@@ -226,6 +229,7 @@ def search_reports(
     *,
     long_text: LongText = "error",
     batch_size: int = 8,
+    progress: Progress | None = None,
     **options: Any,
 ) -> SearchResult:
     """Return the k best reports for each image, and the k best images for each report.
@@ -234,7 +238,7 @@ def search_reports(
         images: files, read by the loader of the model's domain.
         reports: texts to search.
         k: answers per query, fewer where fewer exist.
-        long_text, batch_size, options: as in :func:`evaluate_retrieval`.
+        long_text, batch_size, progress, options: as in :func:`evaluate_retrieval`.
 
     Raises:
         InputError: no image or no report, k below 1, or a text over the model's limit.
@@ -250,8 +254,10 @@ def search_reports(
         raise InputError(
             f"A search needs images, reports and k >= 1; got {len(images)}, {len(reports)}, {k}."
         )
+    check_batch_size(batch_size)
     gallery = encode_texts(model, reports, long_text)
-    embedded = embed_images(model, [Path(path) for path in images], batch_size=batch_size, **options)
+    files = [Path(path) for path in images]
+    embedded = embed_images(model, files, batch_size=batch_size, progress=progress, **options)
     if not embedded.kept:
         raise DataError(f"None of {len(images)} images could be used. First: {embedded.failures[0].error}")
     by_image: dict[int, tuple[Match, ...]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ....core.errors import ConfigError, InputError
+from ....core.sentences import sentences
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
@@ -24,13 +24,6 @@ text scores as its best sentence, or as the mean of its sentences' unit vectors.
 
 _TILE = 4_000_000
 """Scores held at once."""
-
-_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z0-9])|\s*\n\s*")
-
-
-def sentences(text: str) -> list[str]:
-    """Return the sentences of a report: cut after . ! ? ; before a capital or digit, and at line ends."""
-    return [part for part in (piece.strip() for piece in _SENTENCE_END.split(text)) if part]
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ def encode_texts(model: ModelHandle, texts: Sequence[str], long_text: LongText) 
             raise InputError(
                 f"{error} Or score reports by their sentences: long_text='max' or 'mean' (--long-text)."
             ) from error
-    parts = [sentences(text) or [text] for text in texts]
+    parts = [sentences(text, ends=".!?;", lines=True) or [text] for text in texts]
     owner = torch.tensor([position for position, part in enumerate(parts) for _ in part])
     try:
         vectors = encode([sentence for part in parts for sentence in part])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +40,26 @@ def is_volume(path: str | Path) -> bool:
         return False  # whatever reads the file says what is wrong with it, and calls it by its name
 
 
-def embed_volume(model: ModelHandle, path: str | Path, **options: Any) -> tuple[Tensor, dict[str, Any]]:
-    """Return the mean direction of a volume's slices, float32 [D], unit, and what was seen.
+@dataclass(frozen=True, eq=False)
+class VolumeSlices:
+    """A volume that was read, and the slices of it that are seen.
+
+    Attributes:
+        stack: the pictures, drawn when they are asked for. indices: those that show something.
+    """
+
+    stack: SliceStack
+    indices: tuple[int, ...]
+
+
+def read_volume(model: ModelHandle, path: str | Path, **options: Any) -> tuple[VolumeSlices, dict[str, Any]]:
+    """Return a volume whose slices can be embedded, and what will be seen; the network is not called.
 
     Slices that show nothing are left out. Scores per slice, and the slices that speak for a label, are
     what :func:`~.volumes.classify_volume` gives.
 
     Args:
-        model: with an image tower.
+        model: whose window and limits hold.
         path: a folder of DICOM slices or a NIfTI file.
         options: window, axis, slices, frame, on_gap and show_paths of :class:`~.volumes.VolumeOptions`.
 
@@ -66,17 +79,30 @@ def embed_volume(model: ModelHandle, path: str | Path, **options: Any) -> tuple[
     volume, values, shown = open_volume(path, window, reading, limits=model.limits)
     stack = SliceStack(volume, chosen.axis, values, limits=model.limits)
     indices = choose_slices(chosen.slices, len(stack))
-    total, count = torch.zeros(model.config.embed_dim), 0
-    for start in range(0, len(indices), _BATCH):
-        pictures = [stack[index] for index in indices[start : start + _BATCH]]
-        samples = [Sample(picture, "image") for picture in pictures if not stack.is_empty(picture)]
-        if samples:
-            total += model.embed(samples, modality="image", batch_size=_BATCH).vectors.sum(dim=0)
-            count += len(samples)
-    if not count:
+    seen = tuple(index for index in indices if not stack.is_empty(stack[index]))
+    if not seen:
         name = str(path) if chosen.show_paths else "the volume"
         raise InputError(
             f"{name}: none of {len(indices)} {chosen.axis} slices shows anything. Choose another window."
         )
-    meta = {"slices": count, "axis": chosen.axis, "window": shown, "spacing_mm": volume.spacing}
-    return F.normalize(total, dim=0), meta | ({"notes": volume.notes} if volume.notes else {})
+    meta = {"slices": len(seen), "axis": chosen.axis, "window": shown, "spacing_mm": volume.spacing}
+    return VolumeSlices(stack, seen), meta | ({"notes": volume.notes} if volume.notes else {})
+
+
+def embed_slices(model: ModelHandle, volume: VolumeSlices) -> Tensor:
+    """Return the mean direction of a volume's slices, float32 [D], unit; one batch of pictures at a time."""
+    total = torch.zeros(model.config.embed_dim)
+    for start in range(0, len(volume.indices), _BATCH):
+        pictures = [volume.stack[index] for index in volume.indices[start : start + _BATCH]]
+        samples = [Sample(picture, "image") for picture in pictures]
+        total += model.embed(samples, modality="image", batch_size=_BATCH).vectors.sum(dim=0)
+    return F.normalize(total, dim=0)
+
+
+def embed_volume(model: ModelHandle, path: str | Path, **options: Any) -> tuple[Tensor, dict[str, Any]]:
+    """Return the mean direction of a volume's slices, float32 [D], unit, and what was seen.
+
+    Arguments and errors as in :func:`read_volume`.
+    """
+    volume, meta = read_volume(model, path, **options)
+    return embed_slices(model, volume), meta

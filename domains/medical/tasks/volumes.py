@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from ....core.handle import ModelHandle
 
 Aggregate = Literal["mean", "max", "top", "attention"]
+_SIDES = {
+    "axial": "right of the patient on the left, front at the top",
+    "coronal": "right of the patient on the left, head at the top",
+    "sagittal": "front of the patient on the left, head at the top",
+}
+"""How pictures of :class:`~.volume_slices.SliceStack` show the patient."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,8 @@ class VolumeReport:
     model: str
     revision: str
     processor: str
+    oriented: bool = True
+    """Whether the file says how the patient lay; else the sides of the pictures are a guess."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, without pictures."""
@@ -194,7 +202,9 @@ class VolumeReport:
         if not panels:
             raise InputError("The report kept no slices to draw. Ask for keep=1 or more.")
         headline = ", ".join(f"{label} {self.scores[label]:.2f}" for label in ranked)
-        save_montage(panels, path, title=headline, columns=columns, value_range=value_range)
+        sides = _SIDES[self.axis] if self.oriented else "sides unknown"
+        seen = f"{self.axis}, {sides}\nwindow {self.window}"
+        save_montage(panels, path, title=f"{headline}\n{seen}", columns=columns, value_range=value_range)
 
 
 def classify_volume(
@@ -260,6 +270,7 @@ def classify_volume(
         model=model.id,
         revision=model.revision,
         processor=model.processor.fingerprint,
+        oriented=volume.meta.get("affine_source") != "pixdim",
     )
 
 

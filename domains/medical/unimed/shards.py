@@ -4,6 +4,9 @@ A shard is an uncompressed tar of pairs, members ``NNNNNN.<image suffix>`` and `
 list of captions) or ``NNNNNN.txt`` (the reference: one text, see :mod:`.drawing`). Image bytes are those
 of the file.
 
+Training reads no shards: a recipe reads what :func:`unpack_shards` writes. :class:`ShardStream` is for loops
+of one's own.
+
 Reference: ``src/training/data.py`` of mbzuai-oryx/UniMed-CLIP for the layout and the shuffling.
 """
 

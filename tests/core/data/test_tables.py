@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from verticlip.core.data import Manifest
+from verticlip.core.data.tables import number_in, read_table
 from verticlip.core.errors import DataError, InputError, LimitError
-from verticlip.core.limits import Limits
+from verticlip.core.limits import DEFAULT, Limits
 
 
 @pytest.fixture
@@ -125,3 +126,51 @@ def test_limits(root: Path):
         (root / name).write_bytes(b"path\xff\xfe\n")
         with pytest.raises(DataError, match=f"{name} row 1: not UTF-8"):
             read(root / name)
+
+
+def test_one_table_reader_for_every_task(tmp_path: Path):
+    table = tmp_path / "t.csv"
+    table.write_text('\ufeffimage , text\na.png,"one,\ntwo"\n\nb.png,three\n', encoding="utf-8")
+    assert read_table(table, ["image"], limits=DEFAULT) == [
+        ("t.csv row 3", {"image": "a.png", "text": "one,\ntwo"}),
+        ("t.csv row 5", {"image": "b.png", "text": "three"}),
+    ]
+    (tmp_path / "t.tsv").write_text("image\ttext\na.png\tx\n")
+    assert read_table(tmp_path / "t.tsv", limits=DEFAULT)[0][1] == {"image": "a.png", "text": "x"}
+    (tmp_path / "t.jsonl").write_text('\ufeff{"image": "a.png", "x": 1}\n', encoding="utf-8")
+    ((where, row),) = read_table(tmp_path / "t.jsonl", limits=DEFAULT)
+    assert (where, number_in(row, "x", where)) == ("t.jsonl row 1", 1.0)
+    with pytest.raises(DataError, match="t.jsonl row 1: image is 'a.png', expected a number"):
+        number_in(row, "image", where)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"image,image\na,b\n", "t.csv header: a column name stands twice: 'image'"),
+        ("t.csv", b"image\na,b\n", "t.csv row 2: 2 cells for 1 columns"),
+        ("t.csv", b"imge\na\n", "t.csv header: no column 'image'; columns: imge. Did you mean 'imge'"),
+        ("t.csv", b"image\n\xff\n", "t.csv row 1: not UTF-8 text"),
+        ("t.csv", b'image\n"a\n', "t.csv row 2: not valid CSV"),
+        ("t.csv", b"image\n", "t.csv: no rows"),
+        ("t.jsonl", b'{"image": "a", "image": "b"}', "t.jsonl row 1: not valid JSON .*'image' stands twice"),
+        ("t.jsonl", b'{"imge": "a"}', "t.jsonl row 1: no column 'image'. Did you mean 'imge'"),
+        ("t.jsonl", b"[]", "t.jsonl row 1: expected an object"),
+        ("t.jsonl", b"\n", "t.jsonl: no rows"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path: Path, name: str, content: bytes, message: str):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / name, ["image"], limits=DEFAULT)
+
+
+def test_tables_have_ceilings(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("image\n" + "x" * 300 + "\ny\n")
+    for limits, message in (
+        (Limits(file_bytes=9), "t.csv: bytes"),
+        (Limits(config_bytes=200), "t.csv row 2: characters 201"),
+        (Limits(manifest_rows=1), "t.csv: rows 2"),
+    ):
+        with pytest.raises(LimitError, match=message):
+            read_table(tmp_path / "t.csv", limits=limits)

@@ -6,6 +6,9 @@ import io
 import json
 import logging
 import os
+import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -340,9 +343,9 @@ def test_volumes_have_options_of_their_own(run, nifti: Path) -> None:
     arguments = ["classify", nifti, "-m", "medical/tiny", "--labels", "a scan,a cell", "--json"]
     status, out, _ = run(*arguments, "--load", "axis=sagittal", "--load", "slices=4")
     assert (status, rows(out)[0]["meta"]["slices"]) == (0, 4)
-    status, out, _ = run(*arguments, "--load", "channels=1")
-    assert status == 1
-    assert "A volume has no option 'channels'; it has: window, axis" in rows(out)[0]["error"]
+    status, out, err = run(*arguments, "--load", "channels=1")
+    assert (status, out) == (1, "")
+    assert "error: A volume has no option 'channels'; it has: window, axis" in err
 
 
 def test_embed_takes_every_kind_of_file(run, wheel_file, picture: Path, nifti: Path, tmp_path) -> None:
@@ -451,6 +454,30 @@ def test_ground_refuses(run, picture: Path, model_folder: Path, conceptclip, tmp
     assert folder[0] == 1
     assert "is a folder, one file was expected" in folder[2]
     assert "verticlip medical volume" in folder[2]
+
+
+def test_other_libraries_do_not_quote_the_header(make, wheel_file, tmp_path) -> None:
+    # In a process of its own: what the program does to logging and warnings is what is tested.
+    make.image(tmp_path / "named.dcm", RAMP)
+    named = tmp_path / "named.dcm"
+    header = pydicom.dcmread(named)
+    header.SpecificCharacterSet = "ISO_IR 192"
+    header.save_as(named)
+    named.write_bytes(named.read_bytes().replace(b"ISO_IR 192", b"ZAPHOD_192"))
+    cut = tmp_path / "cut.dcm"
+    cut.write_bytes(wheel_file("MR_small_RLE.dcm").read_bytes()[:-1000])
+    command = [sys.executable, "-c", "from verticlip.cli import main; main()", "classify", named, cut]
+    command += ["-m", "medical/tiny", "--labels", "a scan,a cell"]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout.startswith(f"{named}\t")
+    assert "ZAPHOD" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(
+        line.startswith((f"{cut}: the pixel data is damaged", "note: No window in the header"))
+        for line in done.stderr.splitlines()
+    )
+    assert str(cut) in done.stderr
 
 
 def test_one_file_that_may_not_be_read_does_not_stop_the_others(
@@ -591,19 +618,16 @@ def test_evaluate_a_set_as_conceptclip_does(run, conceptclip, tmp_path) -> None:
     assert "local_weight is a share from 0 to 1" in one_error(run(*arguments, "--local-weight", "1.5"))
     other = [*arguments[:6], "medical/tiny", *arguments[7:]]
     assert "scores of patches need 'conceptclip'" in one_error(run(*other, "--local-weight", "0.5"))
-    everything = [
-        "evaluate",
-        "all",
-        "--data",
-        tmp_path / "data",
-        "-m",
-        conceptclip,
-        "--out",
-        tmp_path / "all",
-    ]
-    status, out, _ = run(*everything, "--sets", "rsna_pneumonia", "--local-weight", "0.5")
-    # The reduced model reads 24 tokens; the shipped sentences of this set fit, so it is measured.
-    assert (status, out.splitlines()[0].split()[-1]) == (0, "macro_auc")
+    # Shipped sentences are longer than the reduced model reads.
+    wide = shutil.copytree(conceptclip, tmp_path / "wide")
+    settings = json.loads((wide / "processor.json").read_text())
+    settings["text"] |= {"context_length": 77, "overlong": "truncate"}
+    (wide / "processor.json").write_text(json.dumps(settings))
+    everything = ["evaluate", "all", "--data", tmp_path / "data", "-m", wide, "--out", tmp_path / "all"]
+    status, out, err = run(*everything, "--sets", "rsna_pneumonia", "--local-weight", "0.5")
+    assert status == 0, err
+    header, line, average = (row.split("  ") for row in out.splitlines())
+    assert (header[-1], line[0], average[0]) == ("macro_auc", "rsna_pneumonia", "average of 1 sets")
 
 
 def test_annotate(run, picture: Path, conceptclip, tmp_path, monkeypatch) -> None:

@@ -6,9 +6,17 @@ import json
 
 import pytest
 import torch
-from verticlip.core.errors import InputError
+from verticlip.core.answers import Failure
+from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.processing import Processor
-from verticlip.domains.medical.biovil.compare import ChangePrompts, change_prompts, compare, embed_pairs
+from verticlip.domains.medical.biovil import compare as compare_module
+from verticlip.domains.medical.biovil.compare import (
+    ChangePrompts,
+    change_prompts,
+    compare,
+    compare_each,
+    embed_pairs,
+)
 from verticlip.facade import Model
 
 
@@ -109,6 +117,41 @@ def test_what_cannot_be_compared(biovil, biovil_t, network, processor, studies, 
     small = Processor(processor.config.model_copy(update={"image": image}), processor.tokenizer_json)
     with pytest.raises(InputError, match="compares images of 64 x 64 and its processor makes 32 x 32"):
         compare(Model(biovil_t.network, small), *studies[:2])
+
+
+def test_many_pairs_answer_as_each_alone_and_a_bad_one_does_not_stop_them(biovil_t, studies, tmp_path):
+    pairs = [studies[:2], (studies[0], tmp_path / "gone.png"), studies[1:3], (studies[2], None), studies[0]]
+    answers = list(compare_each(biovil_t, pairs, ["edema"], phrase="edema", batch_size=2))
+    for position in (0, 2):
+        alone = compare(biovil_t, *pairs[position], ["edema"], phrase="edema")
+        assert answers[position].findings["edema"] == pytest.approx(alone.findings["edema"], abs=1e-5)
+        assert torch.allclose(answers[position].change.grid, alone.change.grid, atol=1e-5)
+        assert (answers[position].current, answers[position].notes) == (alone.current, alone.notes)
+    assert [isinstance(answer, Failure) for answer in answers] == [False, True, False, True, True]
+    assert answers[1].id == str(studies[0])
+    assert "The previous study cannot be used" in answers[1].error
+    assert "The previous study cannot be used" in answers[3].error
+    assert (answers[4].id, "give (current, previous)" in answers[4].error) == ("pair 4", True)
+    with pytest.raises(InputError, match="the list of pairs is empty"):
+        compare_each(biovil_t, [])
+    with pytest.raises(ConfigError, match="batch_size is at least 1, got 0"):
+        compare_each(biovil_t, [studies[:2]], batch_size=0)
+    with pytest.raises(InputError, match="finding 0 is ' '"):
+        compare_each(biovil_t, [studies[:2]], [" "])
+
+
+def test_a_pair_costs_two_images_and_the_prompts_are_read_once(biovil_t, studies, monkeypatch):
+    tower, seen, read = biovil_t.network.image_tower, [], []
+    features, embed = tower._features, compare_module.embed_prompts
+    monkeypatch.setattr(tower, "_features", lambda pixels: seen.append(len(pixels)) or features(pixels))
+    monkeypatch.setattr(
+        compare_module,
+        "embed_prompts",
+        lambda model, groups: read.append(len(groups)) or embed(model, groups),
+    )
+    list(compare_each(biovil_t, [studies[:2]] * 3, ["edema"], phrase="edema", batch_size=1))
+    assert seen == [2, 2, 2]
+    assert read == [4], "three states of a finding, and the phrase"
 
 
 def test_pairs_are_embedded_with_and_without_a_previous_study(biovil_t, studies):

@@ -9,6 +9,8 @@ from verticlip import from_pretrained
 from verticlip.core.config import ModelConfig
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.model import build_model
+from verticlip.core.peft import parameter_groups
+from verticlip.core.recipe import OptimConfig
 from verticlip.core.types import Batch
 from verticlip.facade import Model
 
@@ -338,6 +340,29 @@ def test_start_values_of_the_temporal_encoder(config):
     assert float(temporal.missing_previous.detach().abs().max()) > 0
     assert all(bool((block.mlp.fc1.bias == 0).all()) for block in temporal.blocks)
     assert bool((temporal.norm.weight == 1).all())
+
+
+def test_layer_wise_rates_follow_the_way_of_the_image(network):
+    model = network(temporal=TEMPORAL)
+    config = OptimConfig(lr=1.0, layer_decay=0.5)
+    rates = {id(p): g["lr"] for g in parameter_groups(model, None, config) for p in g["params"]}
+    found = {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
+    above = {
+        "trunk.conv1": 7, "trunk.bn1": 7, "trunk.layer1.0.conv1": 6, "trunk.layer4.0.conv3": 3,
+        "temporal.reduce": 2, "temporal.blocks.0.attn.proj": 2, "temporal.blocks.1.mlp.fc1": 1, "temporal.norm": 0,
+    }  # fmt: skip
+    assert {name: found[f"towers.image.{name}.weight"] for name in above} == {
+        name: 0.5**count for name, count in above.items()
+    }
+    assert found["towers.image.temporal.type_embed"] == 0.5**2
+    assert found["towers.image.temporal.missing_previous"] == 1.0
+    assert found["projections.image.0.weight"] == 1.0
+    assert found["towers.text.embeddings.word_embeddings.weight"] == 0.5**3
+    alone = network()
+    rates = {id(p): g["lr"] for g in parameter_groups(alone, None, config) for p in g["params"]}
+    found = {name: rates[id(parameter)] for name, parameter in alone.named_parameters()}
+    assert found["towers.image.trunk.conv1.weight"] == 0.5**5
+    assert found["towers.image.trunk.layer4.0.conv1.weight"] == 0.5
 
 
 def test_what_weight_decay_leaves_alone(network):

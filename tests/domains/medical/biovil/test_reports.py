@@ -60,3 +60,17 @@ def test_bad_rows_are_named(tmp_path, row, message):
 def test_a_missing_file(tmp_path):
     with pytest.raises(DataError, match="none.jsonl: no such file"):
         read_reports(tmp_path / "none.jsonl")
+
+
+def test_text_that_is_not_utf8_or_has_a_mark(tmp_path):
+    path = written(tmp_path, {"image": "a.png", "report": "x"})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_reports(path)[0]["text"] == "x"
+    path.write_bytes(path.read_bytes() + b'\n{"image": "b.png", "report": "\xe9"}')
+    with pytest.raises(DataError, match=r"studies.jsonl row \d: not UTF-8 text .*Save it as UTF-8"):
+        read_reports(path)
+
+
+def test_a_key_that_stands_twice(tmp_path):
+    with pytest.raises(DataError, match="row 1: not valid JSON .*the key 'report' stands twice"):
+        read_reports(written(tmp_path, '{"image": "a.png", "report": "x", "report": "y"}'))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from verticlip.core.errors import ConfigError, InputError
+from verticlip.core.errors import ConfigError, DataError, InputError
 from verticlip.core.registry import room
 from verticlip.domains.medical.biovil.model import IGNORED_LABEL
 from verticlip.domains.medical.biovil.sections import (
+    check_sections,
     collate_sections,
     fit_sentences,
     mask_words,
@@ -129,6 +130,41 @@ def test_sentences_without_room_are_left_out(processor):
     assert processor.count_tokens([fitted])[0] <= 40
     with pytest.raises(InputError, match="longer than 40 tokens"):
         fit_sentences("small " * 50, processor)
+
+
+def truncating(processor):
+    text = processor.config.text.model_copy(update={"overlong": "truncate"})
+    config = processor.config.model_copy(update={"text": text})
+    return type(processor)(config, processor.tokenizer_json)
+
+
+def test_a_sentence_that_is_too_long_is_cut_where_the_recipe_says_so(processor):
+    cutting, long = truncating(processor), "small " * 50 + "effusion."
+    extras = collate_sections([{"findings": long}], [long], cutting, generator())
+    assert extras["text.input_ids"].shape == extras["mlm_input_ids"].shape == (1, 40)
+    assert extras["findings_attention_mask"].sum() == 40
+    with pytest.raises(InputError, match="Divide it, or set text.overlong to truncate"):
+        collate_sections([{"findings": long}], [long], processor, generator())
+
+
+def test_what_the_collate_will_use_is_known_before_the_first_step(processor, caplog):
+    check = room("medical").function("collate_checks", "report_sections")
+    assert check is check_sections
+    rows = [
+        {"id": "a", "text": ["x"], "extras": {"findings": "Lungs clear.", "impression": "Normal."}},
+        {"id": "b", "text": ["FINDINGS: Large opacity. IMPRESSION: Edema."], "extras": {}},
+        {"id": "c", "text": ["small " * 50], "extras": {}},
+    ]
+    found = {"reports": 2, "with_both_sections": 2, "cut_sentences": 0}
+    assert check(rows[:2], processor) == found
+    assert check(rows, truncating(processor)) == {**found, "reports": 3, "cut_sentences": 1}
+    assert not caplog.records
+    with pytest.raises(DataError, match="1 sentences have more than 40 tokens, first of 'c'"):
+        check(rows, processor)
+    with pytest.raises(InputError, match="^d: findings is int"):
+        check([{"id": "d", "text": ["x"], "extras": {"findings": 3}}], processor)
+    assert check(rows[2:], truncating(processor))["with_both_sections"] == 0
+    assert "No report has both" in caplog.text
 
 
 def test_the_collate(processor):

@@ -107,6 +107,9 @@ def test_a_finer_grid_grounds_with_more_patches(biovil, studies):
     assert coarse.grid.shape == (2, 2)
     assert fine.grid.shape == (4, 4)
     assert fine.values.shape == coarse.values.shape == (83, 101)
+    assert (coarse.revision, fine.revision) == ("unsaved", "unsaved+stride16"), "told apart"
+    assert fine.model == coarse.model
+    assert with_finer_grid(with_finer_grid(biovil)).revision == fine.revision
     assert biovil.network.encode_patches({"pixels": torch.rand(1, 3, 64, 64)}).shape == (1, 2, 2, 12)
 
 

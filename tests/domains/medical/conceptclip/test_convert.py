@@ -174,7 +174,9 @@ def test_the_vocabulary_has_to_fit(tmp_path, state, files, converted):
         convert("x", {"weights": files["weights"]}, HEADS)
     short = tmp_path / "vocab.txt"
     short.write_text("\n".join(files["vocab"].read_text().split("\n")[:50]))
-    with pytest.raises(WeightsError, match=r"vocab\.txt has 50 pieces, the word table of weights\.safetensors"):
+    with pytest.raises(
+        WeightsError, match=r"vocab\.txt has 50 pieces, the word table of weights\.safetensors"
+    ):
         convert("x", {**files, "vocab": short}, HEADS)
     path = tmp_path / "tokenizer.json"
     path.write_text(converted.tokenizer_json)

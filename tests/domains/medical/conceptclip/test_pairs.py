@@ -170,3 +170,24 @@ def test_published_numbers_are_not_characters_of_the_caption(data_dir):
         read_concept_jsonl(path, offsets="caption")
     rows = read_concept_jsonl(path, offsets="caption", on_bad="drop")
     assert sum(row["extras"].get("unplaced", 0) for row in rows) == 10
+
+
+def test_a_slice_gives_rows_as_of_any_sequence(tmp_path):
+    rows = ConceptPairs(write(tmp_path, *(pair([], caption=f"number {n}") for n in range(5))))
+    assert [row["text"] for row in rows[:2]] == ["number 0", "number 1"]
+    assert [row["id"] for row in rows[4:1:-2]] == ["line-5", "line-3"]
+    assert rows[9:] == []
+    with pytest.raises(IndexError):
+        rows[5]
+
+
+def test_a_line_without_an_end_is_refused(tmp_path):
+    path = write(tmp_path, pair([]), "x" * 1000)
+    with pytest.raises(LimitError, match="line 2: bytes 501 is over the limit of 500"):
+        ConceptPairs(path, limits=Limits(config_bytes=500))[1]
+
+
+def test_a_slice_is_a_list_of_rows(tmp_path):
+    rows = ConceptPairs(write(tmp_path, pair([FULL]), pair([]), pair([])))
+    assert [row["id"] for row in rows[1:]] == ["line-2", "line-3"]
+    assert rows[::-2][1] == rows[0]

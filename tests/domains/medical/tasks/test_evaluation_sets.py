@@ -21,6 +21,7 @@ from verticlip.domains.medical.tasks.evaluation_catalogue import SETS, evaluatio
 from verticlip.domains.medical.tasks.evaluation_protocol import (
     class_vectors,
     in_set_order,
+    part_accuracies,
     read_prompt_bank,
     set_metrics,
 )
@@ -260,3 +261,25 @@ def test_radimagenet_tells_its_kinds_of_image_apart(tmp_path: Path) -> None:
     assert list(found.metrics) == ["accuracy", "accuracy of MRI", "accuracy of ultrasound"]
     assert found.metrics["accuracy of MRI"].n == 2
     assert found.notes[1].startswith("162 of 165 classes have no image: knee MRI: meniscal abnormality, ")
+
+
+def test_parts_are_resampled_by_patient_too() -> None:
+    one = evaluation_set("radimagenet")
+    name, classes = next(iter(one.parts.items()))
+    targets = np.array([classes[row % 2] for row in range(12)])
+    scores = np.zeros((12, len(one.classes)))
+    scores[:, classes[0]] = 1.0
+    groups = [f"patient {row // 4}" for row in range(12)]
+    by_image = part_accuracies(scores, targets, one, None)[f"accuracy of {name}"]
+    by_patient = part_accuracies(scores, targets, one, groups)[f"accuracy of {name}"]
+    assert by_image.value == by_patient.value
+    assert (by_image.n, by_patient.n) == (12, 3)
+
+
+def test_what_was_found_is_not_read_again(tmp_path: Path, monkeypatch) -> None:
+    from verticlip.domains.medical.tasks import evaluation_sets
+
+    fill(tmp_path, "thyroid_us", {"benign": ["b0", "b1"], "malignant": ["m0"]})
+    found = evaluation_sets.read_set("thyroid_us", tmp_path)
+    monkeypatch.setattr(evaluation_sets, "_find", pytest.fail)
+    assert evaluate_set(Listed(), "thyroid_us", found).images == 3

@@ -79,3 +79,31 @@ def test_what_is_refused(model, scan, tmp_path, private):
 def test_a_model_without_a_domain_reads_files_only(model_folder, tmp_path):
     with pytest.raises(InputError, match="folder|directory|cannot"):
         verticlip.from_pretrained(model_folder).embed(tmp_path, modality="image")
+
+
+def test_volumes_are_read_by_threads_and_encoded_by_the_caller(
+    model, scan, wheel_file, tmp_path, monkeypatch
+):
+    import threading
+
+    from verticlip.core.answers import Failure
+
+    paths = [scan(VALUES, f"{number}.nii") for number in range(4)]
+    broken = tmp_path / "broken.nii"
+    broken.write_bytes(paths[0].read_bytes()[:400])
+    items = [paths[0], wheel_file("MR_small.dcm"), paths[1], broken, *paths[2:]]
+    ran: set[int] = set()
+    encode = type(model.network).encode
+
+    def noted(self, *given, **named):
+        ran.add(threading.get_ident())
+        return encode(self, *given, **named)
+
+    monkeypatch.setattr(type(model.network), "encode", noted)
+    report = model.embed_files([(str(n), path) for n, path in enumerate(items)], tmp_path / "v.parquet")
+    assert (report.embedded, report.failed) == (5, 1)
+    found = list(model.embed_each(items, batch_size=3))
+    assert [isinstance(one, Failure) for one in found] == [False, False, False, True, False, False]
+    torch.testing.assert_close(found[0].vectors, embed_volume(model, paths[0])[0][None])
+    assert found[0].metas[0]["slices"] == 5
+    assert ran == {threading.get_ident()}

@@ -111,6 +111,18 @@ def test_parts_that_are_pairs_already(tmp_path: Path) -> None:
         ("pmc_oa", "{", "row 1: not valid JSON"),
         ("pmc_oa", '{"image": 3, "caption": "x"}', "row 1: no 'image' of the expected kind"),
         ("llava_alignment", '[{"image": "a", "conversations": [{}]}]', "1 turns, expected a question"),
+        ("llava_alignment", "3", "file: holds a JSON int, expected a list. It is a file of another layout"),
+        ("llava_alignment", "[3]", "entry 1: no 'conversations' of the expected kind"),
+        ("llava_instruct", "[]", "file: holds a JSON list, expected a dict"),
+        ("llava_instruct", '{"x": 3}', "file 'x': holds a JSON int, expected a list"),
+        ("llava_instruct", '{"x": [3]}', "file 'x' entry 1: no 'pair_id' of the expected kind"),
+        (
+            "llava_instruct",
+            '{"x": [{"pair_id": "p", "fig_caption": "c", "in_text_mention": 3}]}',
+            "'in_text_mention': holds a JSON int",
+        ),
+        ("pmc_oa", "[3]", "row 1: expected an object"),
+        ("roco", "id,caption,id\nR1,x,R2\n", "header: a column name stands twice: 'id'"),
     ],
 )
 def test_files_that_are_not_of_the_layout(tmp_path: Path, layout: str, text: str, match: str) -> None:
@@ -129,3 +141,18 @@ def test_layouts_files_and_limits(tmp_path: Path) -> None:
     with pytest.raises(LimitError, match="r.csv: bytes"):
         read_annotations(path, layout="roco", limits=DEFAULT.with_(file_bytes=9))
     assert len(LAYOUTS) == 10
+
+
+@pytest.mark.parametrize("layout", ["labelled", "roco", "quilt", "pmc_oa", "llava_alignment", "openi"])
+def test_text_that_is_not_utf8_is_said(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "file").write_bytes(b"id,caption\nR1,\xff\n")
+    (tmp_path / "second").write_text("{}")
+    with pytest.raises(DataError, match="file( row 1)?: (not|cannot be read as) UTF-8 text"):
+        second = "second" if layout == "openi" else ""
+        read_annotations(tmp_path / "file", layout=layout, second=second)
+
+
+def test_a_line_without_an_end_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "r.csv", "id,caption\nR1," + "x" * 500)
+    with pytest.raises(LimitError, match="r.csv row 2: characters 201 is over the limit of 200"):
+        read_annotations(path, layout="roco", limits=DEFAULT.with_(config_bytes=200))

@@ -1,0 +1,111 @@
+"""From what a user hands in, a path, a picture, a text or a volume, to what is batched and encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from . import registry
+from .errors import InputError
+from .types import Modality, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .handle import ModelHandle
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One input ready to be batched.
+
+    Attributes:
+        value: an image fitted to the tower, float32 [C, size, size]; a sample; or, where ``is_volume``,
+            the slices of a volume as its domain reads them.
+        id: the path as given, the sample's id, or None. meta: what the loader reports about it.
+        is_volume: whether the network has to see it slice by slice.
+    """
+
+    value: Any
+    id: str | None
+    meta: Mapping[str, Any]
+    is_volume: bool = False
+
+
+def prepare(
+    model: ModelHandle, item: Any, modality: str, position: int, options: Mapping[str, Any]
+) -> Prepared:
+    """Return any accepted item as what :func:`encode_volume` or the processor takes; no network is called.
+
+    Args:
+        item: a path, a sample, or a value of ``modality``.
+        position: in the caller's list, for messages.
+        options: of the domain's loader.
+
+    Raises:
+        InputError: the item cannot be used, or is a sample of another modality.
+    """
+    if isinstance(item, Sample):
+        sample = item
+    elif modality == "image" and isinstance(item, (str, Path)) and is_volume(model, item):
+        read = registry.room(str(model.config.domain)).function("volumes", "read")
+        slices, meta = read(model, item, **options)
+        return Prepared(slices, str(item), meta, is_volume=True)
+    elif modality != "text" and isinstance(item, (str, Path)):
+        loaded = model.load(item, modality=modality, **options)
+        sample = Sample(loaded.value, loaded.modality, loaded.meta, id=str(item))
+    else:
+        sample = Sample(item, cast("Modality", modality), id=item if isinstance(item, str) else None)
+    if sample.modality != modality:
+        raise InputError(f"item {position} is a sample of {sample.modality!r}; expected {modality!r}.")
+    value = sample
+    if modality == "image":
+        # The id may be a path, and a path may name a patient.
+        name = sample.id if options.get("show_paths") and sample.id else f"image {position}"
+        value = model.processor.fit_image(sample, name=name)
+    elif modality == "text" and not isinstance(sample.value, str):
+        raise InputError(f"text {position}: {type(sample.value).__name__} is not a string.")
+    return Prepared(value, sample.id, sample.meta)
+
+
+def is_volume(model: ModelHandle, item: Any) -> bool:
+    """Return whether an item is a path that the model's domain reads as a volume, slice by slice."""
+    if not isinstance(item, (str, Path)) or model.config.domain is None:
+        return False
+    home = registry.room(model.config.domain)
+    if not home.volumes:
+        return False
+    try:
+        return home.function("volumes", "is_volume")(item)
+    except (OSError, ValueError):
+        return False  # whatever reads the file says what is wrong with it
+
+
+def encode_volume(model: ModelHandle, prepared: Prepared) -> Tensor:
+    """Return the embedding of a prepared volume, float32 [D], unit, on the CPU."""
+    return registry.room(str(model.config.domain)).function("volumes", "embed")(model, prepared.value)
+
+
+def infer_modality(items: Sequence[Any], primary: Modality) -> Modality:
+    """Return what a batch is: a ``str`` is text, a sample says itself, all else is ``primary``.
+
+    Raises:
+        InputError: the batch mixes modalities, or a text is the name of a file.
+    """
+    found: set[Modality] = {
+        "text" if isinstance(item, str) else item.modality if isinstance(item, Sample) else primary
+        for item in items
+    }
+    if len(found) > 1:
+        raise InputError(f"The batch mixes {' and '.join(sorted(found))}. Embed one modality at a time.")
+    if "text" in found:
+        for item in items:
+            # Embedding the letters of a file name would look like an answer and be none.
+            if isinstance(item, str) and Path(item).suffix and len(item) < 256 and Path(item).is_file():
+                raise InputError(
+                    f"{Path(item).name!r} is a file, and a str is read as text. "
+                    f"Pass a Path, or modality={primary!r}."
+                )
+    return found.pop()
