@@ -27,7 +27,8 @@ class ModelHandle(Protocol):
         processor: the preprocessing that belongs to the weights.
         prompts: the model's own classes and templates, or None.
         limits: ceilings for every input.
-        variant: how the network differs from that of the weights, a word that :attr:`revision` ends in; mostly "".
+        variant: how the network differs from that of the weights, a word that :attr:`revision` ends in;
+            empty where it does not.
     """
 
     network: ContrastiveModel

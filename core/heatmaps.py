@@ -300,14 +300,16 @@ class HeatMap:
         image: ImageInput,
         *,
         boxes: Sequence[Sequence[float]] = (),
+        note: str = "",
         limits: Limits = DEFAULT,
     ) -> None:
-        """Write the map over its image as PNG, with a colour bar and iso-lines.
+        """Write the map over its image as PNG, with a colour bar, iso-lines and the model below.
 
         Args:
             path: file to write.
             image: what was grounded: a sample, PIL image, array or tensor of H x W pixels.
             boxes: (x0, y0, x1, y1, ...) in pixels, drawn as rectangles; what :meth:`boxes` returns fits.
+            note: added to the line below, for instance what the picture must not be used for.
             limits: ceiling on the pixels of the figure's source.
 
         Raises:
@@ -320,11 +322,12 @@ class HeatMap:
         limits.check("pixels", pixels[0].numel(), what="overlay: pixels")
         save_heat_map(
             self.values.numpy(),
-            pixels.mean(dim=0).numpy(),
+            pixels[0].numpy() if pixels.shape[0] == 1 else pixels.permute(1, 2, 0).numpy(),
             path,
-            title=f"{self.phrase} ({self.score:.2f})",
+            title=f"{self.phrase} (whole image {self.score:.2f})",
             value_range=self.value_range,
             boxes=boxes,
+            note=", ".join(part for part in (self.model, self.revision[:19], note) if part),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def _plain(name: str) -> str:
 
 
 Layers = Mapping[str, Sequence[tuple[str, ...]]]
-"""{tower: its layers, first to last}; a layer is the prefixes of its parameters' names, embeddings the first."""
+"""{tower: its layers, embeddings first}; a layer is the names of its parameters, or what they begin with."""
 
 
 def tower_layers(model: nn.Module) -> Layers:

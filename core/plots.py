@@ -143,7 +143,7 @@ class Panel:
     """One picture of a montage.
 
     Attributes:
-        image: float [H, W] in [0, 1], shown in grey.
+        image: float [H, W], shown in grey, or [H, W, 3], in colour; in [0, 1].
         values: float [H, W] over the image, NaN where nothing is to be shown; None for none.
         title: line above.
         spacing: (between rows, between columns), in any unit; sets the shape of a pixel.
@@ -165,13 +165,15 @@ def save_heat_map(
     title: str = "",
     value_range: tuple[float, float] = (-1.0, 1.0),
     boxes: Sequence[Sequence[float]] = (),
+    note: str = "",
 ) -> None:
     """Write a map over its image as PNG; arguments as in :class:`Panel` and :func:`save_montage`.
 
     Raises:
         InputError: image and map differ in size.
     """
-    save_montage([Panel(image, values, title, boxes=boxes)], path, value_range=value_range, panel_inches=5.0)
+    panel = Panel(image, values, title, boxes=boxes)
+    save_montage([panel], path, value_range=value_range, panel_inches=5.0, note=note)
 
 
 def save_montage(
@@ -182,6 +184,7 @@ def save_montage(
     columns: int = 4,
     value_range: tuple[float, float] = (-1.0, 1.0),
     panel_inches: float = 2.6,
+    note: str = "",
 ) -> None:
     """Write pictures in rows as PNG, with one colour bar where any has a map.
 
@@ -198,6 +201,7 @@ def save_montage(
         columns: pictures per row.
         value_range: (lowest, highest) value a map can take.
         panel_inches: width of a picture, at 150 dots per inch.
+        note: small line below the figure: what it was made with, what it must not be used for.
 
     Raises:
         InputError: no pictures, or an image and its map differ in size.
@@ -207,9 +211,10 @@ def save_montage(
     images = [np.asarray(panel.image, dtype=np.float32) for panel in panels]
     maps = [None if panel.values is None else np.asarray(panel.values, np.float32) for panel in panels]
     for image, values in zip(images, maps, strict=True):
-        if image.ndim != 2 or (values is not None and values.shape != image.shape):
+        grey_or_colour = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+        if not grey_or_colour or (values is not None and values.shape != image.shape[:2]):
             raise InputError(
-                f"A picture is [H, W] and its map of the same size; got {image.shape} and "
+                f"A picture is [H, W] or [H, W, 3] and its map [H, W]; got {image.shape} and "
                 f"{None if values is None else values.shape}."
             )
     columns = min(columns, len(panels))
@@ -229,7 +234,7 @@ def save_montage(
     shown = None
     places = np.atleast_1d(axes).flatten()
     for place, panel, image, values in zip(places, panels, images, maps, strict=False):
-        step = max(1, max(image.shape) // int(_DRAWN_PER_INCH * panel_inches))
+        step = max(1, max(image.shape[:2]) // int(_DRAWN_PER_INCH * panel_inches))
         shown = _draw_panel(place, panel, (image, values), step, colours) or shown
     for place in places:
         place.set_axis_off()
@@ -242,6 +247,8 @@ def save_montage(
         bar.set_label(_unit_of(value_range), color=INK)
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         bar.ax.tick_params(length=0, colors=INK)
+    if note:
+        figure.supxlabel(_plain(note, 24 * columns + 60), x=0.01, ha="left", fontsize=7, color=INK)
     _save(figure, path)
 
 
@@ -261,8 +268,8 @@ def _draw_panel(
         "aspect": panel.spacing[0] / panel.spacing[1],
         "extent": (-0.5, width - 0.5, height - 0.5, -0.5),  # so that boxes and lines stay in pixels
     }
-    small = image[:height, :width].reshape(height // step, step, width // step, step).mean(axis=(1, 3))
-    axes.imshow(small, cmap="gray", vmin=0, vmax=1, **frame)
+    blocks = image[:height, :width].reshape(height // step, step, width // step, step, *image.shape[2:])
+    axes.imshow(blocks.mean(axis=(1, 3)).clip(0, 1), cmap="gray", vmin=0, vmax=1, **frame)
     shown = None
     if values is not None and np.isfinite(values).any():
         low, high = colours

@@ -222,8 +222,8 @@ def _share(training: _Embedded, names: Sequence[str], *, fraction: float, seed: 
         sizes = Counter(groups[row] for row in np.flatnonzero(training.targets == number))
         wanted = max(1, round(fraction * sizes.total()))
         have = sum(count for group, count in sizes.items() if group in taken)
-        for place in generator.permutation(len(sizes)):
-            group = sorted(sizes)[place]
+        ordered = sorted(sizes)
+        for group in (ordered[place] for place in generator.permutation(len(ordered))):
             if have < wanted and group not in taken:
                 taken.add(group)
                 have += sizes[group]

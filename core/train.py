@@ -13,13 +13,10 @@ Run folder::
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import shutil
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,13 +237,13 @@ class Run:
 
     def fit(self, *, progress: bool) -> TrainResult:
         """Run or continue the training and write the selected model."""
-        from .trainee import Trainee
+        from .trainee import Trainee, quiet
 
         trainee = Trainee(self)
         start = 0
         if self.checkpoint.is_file():
             start = int(torch.load(self.checkpoint, weights_only=True, mmap=True)["global_step"])
-        with _quiet():
+        with quiet():
             trainer = self._trainer(progress=progress)
             trainer.fit(
                 trainee,
@@ -389,23 +386,6 @@ class Run:
         """Return the record of a finished run."""
         metrics = read_json(self.out / "model" / "metrics.json")
         return TrainResult(self.out, self.out / "model", metrics, int(metrics["steps"]), resumed_from)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back Lightning's advice on matters this package decides; its warnings about the run stay."""
-    chatter = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    before = chatter.level
-    chatter.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            # Frozen towers are in eval mode on purpose.
-            warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
-            yield
-    finally:
-        chatter.setLevel(before)
 
 
 def describe_device(device: torch.device) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
+import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -256,3 +259,20 @@ class KeepState(lightning.Callback):
         with atomic_path(self.path) as temporary:
             # weights_only here means "leave out the optimizer", not the safe loader of torch.
             trainer.save_checkpoint(temporary, weights_only=False)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back Lightning's advice on matters this package decides; its warnings about the run stay."""
+    chatter = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = chatter.level
+    chatter.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # Frozen towers are in eval mode on purpose.
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
+            yield
+    finally:
+        chatter.setLevel(before)

@@ -1,9 +1,9 @@
 """From a recipe and a data folder to batches: splits, decoded images, captions, tokenizer.
 
-All of a run's rows are held in memory, with their captions and extras, whatever the reader: some kB per
-row. Every image is decoded once before the first step, which finds damaged files and near duplicates, and
-kept at model size as 8 bits (C x S x S bytes: 150 kB at 224 pixels in colour) unless ``data.cache`` is
-``none``. That carries hundreds of thousands of pairs, not tens of millions.
+All rows of a run are held in memory with their captions and extras, whatever the reader. Every image is
+decoded once before the first step, which finds damaged files and near duplicates, and then kept at model
+size as 8 bits (C x S x S bytes: 15 GB for 100,000 images in colour at 224 pixels) unless ``data.cache`` is
+``none``. Sets of millions of pairs need a loop of their own.
 """
 
 from __future__ import annotations

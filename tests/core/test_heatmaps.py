@@ -192,7 +192,7 @@ def test_messages(tmp_path: Path):
         to_input_pixels(torch.zeros(3, 3), (1, 9), resize=512, crop=448)
     with pytest.raises(InputError, match="finite threshold and min_area of at least 1, got inf and 1"):
         heat_map(torch.zeros(2, 2)).boxes(math.inf)
-    with pytest.raises(InputError, match=r"map of the same size; got \(3, 3\) and \(2, 2\)"):
+    with pytest.raises(InputError, match=r"its map \[H, W\]; got \(3, 3\) and \(2, 2\)"):
         heat_map(torch.zeros(2, 2)).save_overlay(tmp_path / "x.png", torch.zeros(1, 3, 3))
     with pytest.raises(LimitError, match="overlay: pixels 9 is over the limit of 4"):
         heat_map(torch.zeros(3, 3)).save_overlay(

@@ -163,3 +163,17 @@ def test_messages(tmp_path: Path):
     with pytest.raises(InputError, match="must be finite"):
         save_tile_map([np.nan], [(0, 0)], path)
     assert not path.exists()
+
+
+def test_colour_pictures_keep_their_colours_and_a_note_stands_below(tmp_path: Path) -> None:
+    red = np.zeros((40, 40, 3))
+    red[..., 0] = 1.0
+    save_heat_map(np.full((40, 40), np.nan), red, tmp_path / "red.png")
+    save_heat_map(np.full((40, 40), np.nan), red, tmp_path / "noted.png", note="not for diagnosis")
+    plain, noted = (
+        np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in ("red.png", "noted.png")
+    )
+    assert ((plain == (255, 0, 0)).all(axis=-1)).mean() > 0.3
+    assert (plain.shape, plain.tobytes()) != (noted.shape, noted.tobytes())
+    with pytest.raises(InputError, match=r"\[H, W\] or \[H, W, 3\]"):
+        save_heat_map(np.zeros((4, 4)), np.zeros((4, 4, 2)), tmp_path / "x.png")

@@ -47,6 +47,7 @@ MAPS_FILE, COMPARISON_FILE = "maps.jsonl", "comparison.json"
 _RESHAPING = ("box", "size")
 """Loader options after which the pixels are not those of the file."""
 _MOST_BOXES = 10
+NOTE = "not for diagnosis"
 _FLAT = 0.05
 """A map whose values span less than this share of what is possible gets a note and, unasked, no box."""
 
@@ -170,7 +171,7 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
         facts["overlay"] = str(out / "change.png")
         result.change.save_overlay(
-            out / "change.png", _picture_of(handle, current, options), limits=handle.limits
+            out / "change.png", _picture_of(handle, current, options), note=NOTE, limits=handle.limits
         )
         write_json_atomic(out / COMPARISON_FILE, facts)
     for note in result.notes:
@@ -179,11 +180,13 @@ def compare(
         print_json([facts])
         return
     states = list(next(iter(result.findings.values())))
-    rows = [
-        (name, *(f"{chances[state]:.3f}" for state in states), result.state(name))
-        for name, chances in result.findings.items()
-    ]
+    rows = []
+    for name, chances in result.findings.items():
+        first, second = sorted(chances.values(), reverse=True)[:2]
+        lead = f"{result.state(name)} by {first - second:.3f}"
+        rows.append((name, *(f"{chances[state]:.3f}" for state in states), lead))
     print_table(("finding", *states, "most probable"), rows)
+    say("These shares are not calibrated; a lead of a few hundredths decides nothing.")
 
 
 class _Maps:
@@ -228,7 +231,7 @@ class _Maps:
             drawn = not flat or self.threshold is not None
             boxes = one.boxes(threshold, max(1, one.values.numel() // 1000))[:_MOST_BOXES] if drawn else []
             path = self.out / f"{number:03d}_{position:02d}_{_slug(one.phrase)}.png"
-            one.save_overlay(path, picture, boxes=boxes, limits=self.model.limits)
+            one.save_overlay(path, picture, boxes=boxes, note=NOTE, limits=self.model.limits)
             named = [dict(zip(("x0", "y0", "x1", "y1", "mean"), box, strict=True)) for box in boxes]
             row = {**one.to_dict(), "threshold": threshold, "boxes": named, "overlay": str(path)}
             self._lines.write(json.dumps(row) + "\n")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Fit = Literal["drop", "keep"]
 
 _log = logging.getLogger(__name__)
-_USUAL_LOSS = 0.1
+_USUAL_LOSS = 0.2
 """A larger share of unused concepts is told."""
 
 

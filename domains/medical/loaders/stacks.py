@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ....core.data.files import files_below
+from ....core.errors import InputError
 from ....core.limits import Limits
 from .dicom_file import open_dicom
 from .errors import (
@@ -99,26 +101,24 @@ class Stack:
 
 
 def list_files(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the visible files of a folder (with subfolders), of a list, or one file, in a stable order."""
+    """Return the visible files of a folder (with subfolders, linked ones too), of a list, or one file.
+
+    The order of a folder's files is stable.
+    """
     if not isinstance(source, (str, os.PathLike)):
         return [Path(path) for path in source]
     path = Path(source)
     if path.is_dir():
-        found = [
-            Path(here, name)
-            for here, _, names in os.walk(path, onerror=_refuse)
-            for name in names
-            if name[0] != "."
-        ]
-        return sorted(found)
+        try:
+            return [path / name for name in files_below(path)]
+        except InputError as error:
+            # Its message names the folder, which may name a patient.
+            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else "unknown reason"
+            raise MedicalImageError(
+                f"series: a folder cannot be read ({reason}), so slices could be missing. Ask for read "
+                "permission, or pass the files."
+            ) from error
     return [path]
-
-
-def _refuse(error: OSError) -> None:
-    raise MedicalImageError(
-        f"series: a folder cannot be read ({error.strerror}), so slices could be missing. Ask for read "
-        "permission, or pass the files."
-    ) from error
 
 
 def read_slices(paths: list[Path], *, limits: Limits, show_paths: bool) -> tuple[list[Slice], list[LeftOut]]:

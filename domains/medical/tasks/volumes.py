@@ -204,7 +204,14 @@ class VolumeReport:
         headline = ", ".join(f"{label} {self.scores[label]:.2f}" for label in ranked)
         sides = _SIDES[self.axis] if self.oriented else "sides unknown"
         seen = f"{self.axis}, {sides}\nwindow {self.window}"
-        save_montage(panels, path, title=f"{headline}\n{seen}", columns=columns, value_range=value_range)
+        save_montage(
+            panels,
+            path,
+            title=f"{headline}\n{seen}",
+            columns=columns,
+            value_range=value_range,
+            note=f"{self.model}, {self.revision[:19]}, not for diagnosis",
+        )
 
 
 def classify_volume(

@@ -12,10 +12,11 @@ import pytest
 import torch
 import verticlip
 from verticlip.core import registry
-from verticlip.core.errors import WeightsError
+from verticlip.core.errors import ConfigError, WeightsError
 from verticlip.core.model import build_model
 from verticlip.core.objectives.base import build_objective
 from verticlip.core.recipe import load_recipe
+from verticlip.core.train import train
 
 RECIPES = tuple(registry.room("medical").recipes)
 
@@ -56,6 +57,24 @@ def test_a_recipe_says_where_its_choices_come_from(name):
     comments = [line for line in text.splitlines() if line.startswith("#")]
     assert comments
     assert name == "medical/tiny" or any("Ours:" in line for line in comments)
+
+
+@pytest.mark.parametrize("name", ["medical/unimed-pretrain", "medical/biovil"])
+def test_chests_are_not_mirrored(name):
+    recipe = load_recipe(name).recipe
+    chests = [source for source in recipe.data.sources if source.name == "chest_xray"]
+    assert chests
+    for source in chests:
+        assert (source.augment or recipe.augment).flip_horizontal == 0
+    if recipe.augment.flip_horizontal:
+        others = recipe.augment.model_copy(update={"flip_horizontal": 0.0})
+        assert all(source.augment == others for source in chests), "the rest is the others'"
+
+
+def test_pieces_of_a_batch_are_refused_before_any_data_is_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"reads mlm_logits, .* beside its embeddings.* micro_batch out"):
+        train("medical/biovil", tmp_path / "nowhere", tmp_path / "out", overrides=["micro_batch=4"])
+    assert not (tmp_path / "out").exists()
 
 
 def small(*more: str) -> list[str]:

@@ -236,6 +236,18 @@ def test_any_order_gives_one_affine_that_maps_every_slice(order, step, tilt, tur
         assert np.allclose((stack.affine() @ [0, 0, k, 1])[:3], item.position, atol=1e-9)
 
 
+def test_a_linked_folder_belongs_to_the_series(make, tmp_path):
+    make.series(tmp_path / "ct", UP)
+    whole = load_series(tmp_path / "ct")
+    (tmp_path / "elsewhere").mkdir()
+    files = sorted((tmp_path / "ct").iterdir())
+    for file in files[len(files) // 2 :]:
+        file.rename(tmp_path / "elsewhere" / file.name)
+    (tmp_path / "ct" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "ct")
+    assert load_series(tmp_path / "ct").value.shape == whole.value.shape
+
+
 def test_a_folder_that_may_not_be_read_is_an_error(make, tmp_path, monkeypatch):
     make.series(tmp_path / "ct", UP)
     (tmp_path / "ct" / "more").mkdir()
