@@ -6,23 +6,19 @@ Processing", 2023. The prompts and the definition of the change map are ours.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from ....core.answer_each import answer_each, name_of
-from ....core.config import Config, read_config
 from ....core.errors import InputError
 from ....core.heatmaps import HeatMap, gaussian_smooth
 from ....core.inputs import Fitted, fit, on_device
-from ....core.prompts import normalize_label
+from .change import ChangePrompts, change_prompts
 from .similarity import biovil_of, embed_prompts
 
 if TYPE_CHECKING:
@@ -31,52 +27,12 @@ if TYPE_CHECKING:
     from ....core.heatmaps import Interpolation
     from .model import BioViL
 
-_PROMPTS = Path(__file__).with_name("change.yaml")
 _CHEST = frozenset({"CR", "DX", "OT", "SC"})
 """DICOM modalities of chest X-rays, scanned films included."""
 _INTENDED = (
     "Trained on frontal chest X-rays of intensive-care patients, hours to days apart; studies that lie years "
     "apart are outside of that."
 )
-
-
-class ChangePrompts(Config):
-    """Sentences about change: every template of a state with every word of a finding.
-
-    Attributes:
-        states: {state: templates with one {}}, in answer order.
-        findings: {finding: words for it}.
-    """
-
-    name: str
-    version: str
-    states: dict[str, tuple[str, ...]] = Field(min_length=2)
-    findings: dict[str, tuple[str, ...]] = Field(min_length=1)
-
-    @field_validator("states")
-    @classmethod
-    def _slots(cls, states: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for state, templates in states.items():
-            if not templates or any(template.count("{}") != 1 for template in templates):
-                raise ValueError(f"templates of {state!r} need exactly one {{}} each")
-        return states
-
-    def words(self, finding: str) -> tuple[str, ...]:
-        """Return the words for a finding; one that is not listed is taken as it is written."""
-        known = {normalize_label(name): words for name, words in self.findings.items()}
-        return known.get(normalize_label(finding), (finding,))
-
-    def sentences(self, finding: str, state: str) -> list[str]:
-        """Return what is said when ``finding`` is in ``state``."""
-        return [
-            template.replace("{}", word) for template in self.states[state] for word in self.words(finding)
-        ]
-
-
-@functools.cache
-def change_prompts() -> ChangePrompts:
-    """Return the prompts of this package: five findings, three states."""
-    return read_config(ChangePrompts, _PROMPTS)
 
 
 @dataclass(frozen=True, eq=False)

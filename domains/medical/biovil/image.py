@@ -80,6 +80,19 @@ class ImageTower(Tower):
         rows, columns = self.temporal.options.grid
         return rows * self.reduction, columns * self.reduction
 
+    def layers(self, prefix: str) -> list[tuple[str, ...]]:
+        """Return the names of each layer's parameters, or what they begin with: the stem, stages, comparison.
+
+        What makes the tokens of the comparison goes with its first block. ``missing_previous`` takes the
+        place of the result, so it is in none, as is the last norm.
+        """
+        trunk, temporal = f"{prefix}.trunk", f"{prefix}.temporal"
+        layers = [(f"{trunk}.conv1", f"{trunk}.bn1"), *((f"{trunk}.layer{stage}",) for stage in range(1, 5))]
+        if self.temporal is None:
+            return layers
+        first, *others = ((f"{temporal}.blocks.{number}",) for number in range(self.temporal.options.blocks))
+        return [*layers, (f"{temporal}.reduce", f"{temporal}.type_embed", *first), *others]
+
     def patches(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the last feature map [B, W, h, w].
 
@@ -160,11 +173,12 @@ class ImageTower(Tower):
     def forward(self, inputs: Mapping[str, Tensor], *, tokens: bool = False) -> TowerOutput:
         """Return the mean patch [B, W] and, when ``tokens``, the patches [B, h * w, W] row by row."""
         patches = self.patches(inputs)
-        kept = None
-        if tokens:
-            grid = (int(patches.shape[2]), int(patches.shape[3]))
-            kept = TokenOutput(patches.flatten(2).transpose(1, 2), grid)
-        return TowerOutput(patches.mean(dim=(2, 3)), kept)
+        return TowerOutput(patches.mean(dim=(2, 3)), as_tokens(patches) if tokens else None)
+
+
+def as_tokens(patches: Tensor) -> TokenOutput:
+    """Return patches [B, W, h, w] as tokens [B, h * w, W], row by row, and their grid."""
+    return TokenOutput(patches.flatten(2).transpose(1, 2), (int(patches.shape[2]), int(patches.shape[3])))
 
 
 class PatchProjection(nn.Sequential):

@@ -24,7 +24,7 @@ from ....core.model import ContrastiveModel
 from ....core.towers import TimmAdapter
 from ....core.transformer import Bert
 from ....core.types import Batch, Outputs, TokenOutput
-from .image import ClassifierOptions, ImageStates, ImageTower, PatchProjection, classifier_head
+from .image import ClassifierOptions, ImageStates, ImageTower, PatchProjection, as_tokens, classifier_head
 from .temporal import TemporalOptions
 from .text import MaskedWordHead, TextProjection
 
@@ -129,19 +129,8 @@ class BioViL(ContrastiveModel):
 
     @property
     def layer_order(self) -> Mapping[str, Sequence[tuple[str, ...]]]:
-        """Where layer-wise learning rates count another order than that of the names: with an earlier image.
-
-        The comparison stands on the network's stages, and what makes its tokens learns with its first
-        block. ``missing_previous`` takes the place of its result and counts as coming after it.
-        """
-        if "image" not in self.towers or self.image_tower.temporal is None:
-            return {}
-        trunk, temporal = "towers.image.trunk", "towers.image.temporal"
-        stages = [(f"{trunk}.layer{number}",) for number in range(1, 5)]
-        blocks = [(f"{temporal}.blocks.{number}",) for number in range(len(self.image_tower.temporal.blocks))]
-        tokens = (f"{temporal}.reduce", f"{temporal}.type_embed")
-        stem = (f"{trunk}.conv1", f"{trunk}.bn1")
-        return {"image": [stem, *stages, (*tokens, *blocks[0]), *blocks[1:]]}
+        """The image tower's layers, which layer-wise learning rates count; see :meth:`ImageTower.layers`."""
+        return {"image": self.image_tower.layers("towers.image")} if "image" in self.towers else {}
 
     def image_states(self, inputs: Mapping[str, Tensor]) -> ImageStates:
         """Return patches, their mean, and both in the joint space; see :class:`ImageStates`.
@@ -179,7 +168,7 @@ class BioViL(ContrastiveModel):
         """
         if modality == "image" and modality in self.towers:
             states = self.image_states(inputs)
-            return states.embedding, _as_tokens(states.patches) if tokens else None
+            return states.embedding, as_tokens(states.patches) if tokens else None
         output = self._run(modality, inputs, tokens=tokens)
         self._require_joint_space()
         return _in_float32(self.projections[modality], output.pooled), output.tokens
@@ -196,7 +185,7 @@ class BioViL(ContrastiveModel):
     ) -> TokenOutput:
         """Return the states [B, N, W] of patches or words, or [B, N, D] in the joint space."""
         if modality == "image" and project:
-            return _as_tokens(self.image_states(inputs).projected)
+            return as_tokens(self.image_states(inputs).projected)
         if project:
             self._require_joint_space()
         return super().encode_tokens(modality, inputs, project=project)
@@ -331,7 +320,7 @@ class BioViL(ContrastiveModel):
         if "image" in batch.inputs:
             states = self.image_states(batch.inputs["image"])
             embeddings["image"] = F.normalize(states.embedding, dim=-1)
-            kept["image"] = _as_tokens(states.patches)
+            kept["image"] = as_tokens(states.patches)
             if "patch_embeddings" in extras:
                 found["patch_embeddings"] = F.normalize(states.projected.permute(0, 2, 3, 1), dim=-1)
             if "class_logits" in extras:
@@ -394,10 +383,6 @@ def _in_float32(projection: Callable[[Tensor], Tensor], states: Tensor) -> Tenso
     weight = next(cast("nn.Module", projection).parameters())
     with torch.autocast(states.device.type, enabled=False):
         return projection(states.to(weight.dtype)).float()
-
-
-def _as_tokens(patches: Tensor) -> TokenOutput:
-    return TokenOutput(patches.flatten(2).transpose(1, 2), (int(patches.shape[2]), int(patches.shape[3])))
 
 
 def _of(batch: Batch, name: str) -> Tensor:

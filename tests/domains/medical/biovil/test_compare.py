@@ -10,13 +10,8 @@ from verticlip.core.answers import Failure
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.processing import Processor
 from verticlip.domains.medical.biovil import compare as compare_module
-from verticlip.domains.medical.biovil.compare import (
-    ChangePrompts,
-    change_prompts,
-    compare,
-    compare_each,
-    embed_pairs,
-)
+from verticlip.domains.medical.biovil.change import change_prompts
+from verticlip.domains.medical.biovil.compare import compare, compare_each, embed_pairs
 from verticlip.facade import Model
 
 
@@ -178,15 +173,3 @@ def test_pairs_that_cannot_be_embedded(biovil, biovil_t, studies, tmp_path):
         embed_pairs(biovil_t, [(studies[0], None)], state="raw")
     with pytest.raises(InputError, match="The previous study of pair 1 cannot be used"):
         embed_pairs(biovil_t, [(studies[0], None), (studies[0], tmp_path / "no.png")])
-
-
-def test_prompts_say_what_they_are_about():
-    prompts = change_prompts()
-    for finding in prompts.findings:
-        texts = [text for state in prompts.states for text in prompts.sentences(finding, state)]
-        assert len(set(texts)) == len(texts)
-        assert all("{}" not in text for text in texts)
-    with pytest.raises(ValueError, match="exactly one"):
-        ChangePrompts(
-            name="a", version="1", states={"up": ("more",), "down": ("{}",)}, findings={"x": ("x",)}
-        )
