@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,23 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture = np.where(inside, 200, 40) + rng.integers(-20, 20, (32, 32))
             Image.fromarray(picture.astype(np.uint8)).save(folder / "photos" / name / f"{number}.png")
     return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the program and return (exit status, stdout, stderr)."""
+    from verticlip import cli
+
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    # What the program sets for its own process must not outlive it here.
+    monkeypatch.setenv("HF_HUB_VERBOSITY", "error")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["verticlip", *map(str, arguments)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-import warnings
 from pathlib import Path
 
 import pytest
-from verticlip import cli
 from verticlip.core import registry
 from verticlip.core.registry import ModelSpec, PublishedFile, PublishedWeights
 
 OPTIONS = {"image_head_width": 16, "text_head_width": 10, "context_length": 32}
 
 
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path: Path):
-    """Run the program and return (exit status, stdout, stderr)."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VERTICLIP_CACHE", str(tmp_path / "cache"))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["verticlip", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture

@@ -3,26 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-
-import pytest
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    from verticlip import cli
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["verticlip", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 def test_recipes_are_listed(run):

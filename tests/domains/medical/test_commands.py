@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +16,10 @@ import pydicom
 import pytest
 import torch
 from PIL import Image
-from verticlip import cli
 
 RAMP = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
 SERIES = "dicomdirtests/98892001/CT5N"
 GAP = "dicomdirtests/77654033/CT2"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the program and return (exit status, stdout, stderr)."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["verticlip", *map(str, arguments)])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
 
 
 def rows(out: str) -> list[dict]:
