@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .core.commandline import Json
+from .core.commandline import Json, read_pairs
 from .core.console import plain, print_json, print_table, say
 
 app = typer.Typer(help="Models that can be loaded by name.", no_args_is_help=True)
@@ -75,6 +75,10 @@ def convert_model(
         bool,
         typer.Option("--any-file", help="Accept weights that are not the published ones: a variant."),
     ] = False,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="KEY=VALUE for the converter of weights of other sizes. Repeatable."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Convert published weights that you have into a model folder, without network."""
@@ -85,7 +89,7 @@ def convert_model(
     spec = registry.model_spec(name)
     found = roles(spec, files)
     say(notice(spec))
-    result = convert_files(spec, found, out, any_file=any_file)
+    result = convert_files(spec, found, out, any_file=any_file, options=read_pairs(options, "--option"))
     if as_json:
         from dataclasses import asdict
 

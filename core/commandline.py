@@ -61,22 +61,33 @@ _NOT_OPTIONS = ("path", "options", "transform", "limits", "modality")
 
 def load_options(pairs: list[str] | None) -> dict[str, Any]:
     """Return loader options; messages name the paths, because the user typed them."""
+    options = read_pairs(pairs, "--load", example="window=lung")
+    for key in options:
+        if key in _NOT_OPTIONS:
+            raise ConfigError(f"--load {key} is not a loader option. Give one such as window=lung.")
+    return {"show_paths": True, **options}
+
+
+def read_pairs(pairs: list[str] | None, option: str, *, example: str = "image_heads=4") -> dict[str, Any]:
+    """Return {key: value} of ``KEY=VALUE`` words; values are read as YAML.
+
+    Raises:
+        ConfigError: a word of another form.
+    """
     import yaml
 
-    options: dict[str, Any] = {"show_paths": True}
+    found: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
-            raise ConfigError(f"--load {pair!r} is not KEY=VALUE, for example window=lung.")
-        if key in _NOT_OPTIONS:
-            raise ConfigError(f"--load {key} is not a loader option. Give one such as window=lung.")
+            raise ConfigError(f"{option} {pair!r} is not KEY=VALUE, for example {example}.")
         try:
-            options[key] = yaml.safe_load(value)
+            found[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise ConfigError(
-                f"--load {pair!r}: the value cannot be read. Write a word, a number or a list like [40, 80]."
+                f"{option} {pair!r}: the value cannot be read. Write a word, a number or a list [40, 80]."
             ) from None
-    return options
+    return found
 
 
 def failure_line(failure: Failure) -> str:

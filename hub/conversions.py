@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,12 @@ class Conversion:
 
 
 def convert_files(
-    spec: ModelSpec, files: Mapping[str, str | Path], out: str | Path, *, any_file: bool = False
+    spec: ModelSpec,
+    files: Mapping[str, str | Path],
+    out: str | Path,
+    *,
+    any_file: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Conversion:
     """Convert files that the user has, without network, into a model folder.
 
@@ -83,6 +88,8 @@ def convert_files(
         out: folder that does not exist yet, or is empty.
         any_file: accept weights with another SHA-256 than the registry states or the first download had,
             a fine-tuned variant; the result then does not claim to be the published model.
+        options: for the converter, beside the registry's: sizes that a variant's tensors do not say. A
+            conversion with options of its own counts as a variant.
 
     Raises:
         ConfigError: a role is missing or unknown, or ``out`` holds files.
@@ -115,7 +122,11 @@ def convert_files(
             )
         sources.append(SourceFile(role, file.repo_id, path.name, None, digest, path.stat().st_size, same))
     paths = {role: Path(path) for role, path in files.items()}
-    return convert_into(spec, paths, sources, out, variant=any(file.registered is False for file in sources))
+    variant = bool(options) or any(file.registered is False for file in sources)
+    if options:
+        weights = weights_of(spec)
+        spec = replace(spec, weights=replace(weights, options={**weights.options, **options}))
+    return convert_into(spec, paths, sources, out, variant=variant)
 
 
 def _expected(file: PublishedFile) -> tuple[str | None, str]:

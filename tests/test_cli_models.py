@@ -140,3 +140,21 @@ def test_prune_says_what_goes_and_keeps_it_in_a_dry_run(run, spec, tmp_path: Pat
     status, _, err = run("models", "prune", "medical/tset")
     assert status == 1
     assert "Did you mean 'medical/test'" in err
+
+
+def test_weights_of_other_sizes_convert_with_options(run, small_golden: Path, tmp_path: Path) -> None:
+    case = small_golden / "conceptclip" / "tiny_a"
+    files = ["--file", f"weights={case / 'weights.safetensors'}", "--file", f"vocab={case / 'vocab.txt'}"]
+    heads = ["--option", "image_heads=4", "--option", "text_heads=4", "--option", "context_length=24"]
+    convert = ("models", "convert", "medical/conceptclip", *files, "--out", tmp_path / "small")
+    status, _, err = run(*convert)
+    assert status == 1
+    assert "--option image_heads=N" in err
+    status, out, _ = run(*convert, *heads)
+    assert status == 0
+    assert "image" in out
+    described = json.loads((tmp_path / "small" / "config.json").read_text())["description"]
+    assert "other weights than the published ones" in described
+    status, _, err = run(*convert[:-1], tmp_path / "other", "--option", "image_heads")
+    assert status == 1
+    assert "--option 'image_heads' is not KEY=VALUE" in err

@@ -250,8 +250,8 @@ def _heads(tower: str, width: int, given: int | None) -> int:
     heads = given or _KNOWN_HEADS.get((tower, width))
     if heads is None:
         raise ConfigError(
-            f"The number of attention heads of a {tower} tower of width {width} is not known. Give the "
-            f"converter option {tower}_heads."
+            f"The number of attention heads of the {tower} tower of width {width} is not known. Give the "
+            f"converter option {tower}_heads: --option {tower}_heads=N (options={{...}})."
         )
     return heads
 

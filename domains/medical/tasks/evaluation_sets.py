@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ....core.answers import Failure
 from ....core.embed_each import Progress
-from ....core.errors import DataError
+from ....core.errors import DataError, InputError
 from ....core.files import write_json_atomic
 from ....core.limits import DEFAULT, Limits
 from ....core.metrics.bootstrap import Estimate
@@ -252,7 +252,8 @@ def evaluate_all(
             results[one.name] = _measure(
                 model, one, found, prompts, protocol, place, progress=progress, **options
             )
-        except DataError as error:
+        except (DataError, InputError) as error:
+            # Also sentences longer than this model reads: the other sets can be measured.
             missing[one.name] = str(error)
     if not results:
         raise DataError(

@@ -154,7 +154,7 @@ def test_damage_is_named(tmp_path, state, files, small_golden):
     holes = {name: tensor for name, tensor in state.items() if "blocks.0." not in name}
     refused(holes, "some are missing|no tensor", error=(ConfigError, WeightsError))
     refused({**state, "visual.trunk.pos_embed": torch.zeros(1, 17, 48)}, "17 positions are not a square grid")
-    refused(state, "number of attention heads of a image tower of width 48", options={}, error=ConfigError)
+    refused(state, "number of attention heads of the image tower of width 48", options={}, error=ConfigError)
     refused(state, "unknown key 'heads'", options={"heads": 4}, error=ConfigError)
     refused(
         state,
