@@ -27,7 +27,7 @@ from .errors import (
 )
 from .geometry import Geometry
 from .records import ImageOptions, Meta, choose_frames
-from .windows import Range, ValueMap, explicit_maps, range_of
+from .windows import Range, ValueMap, explicit_maps, is_preset, range_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -204,5 +204,11 @@ def _value_maps(values: np.ndarray, top: float | None, options: ImageOptions, la
     if isinstance(choice, str) and choice.startswith("header"):
         raise WindowError(
             f"{label}: a PNG, JPEG or TIFF has no header window. Pass (center, width) or leave it out."
+        )
+    if isinstance(choice, str) and is_preset(choice) and values.min() >= 0:
+        # Air is -1000: a picture without negative values holds greys, and a CT window would whiten it.
+        raise WindowError(
+            f"{label}: window {choice!r} is in Hounsfield units and this image holds grey values from "
+            f"{values.min():g} to {values.max():g}. Leave window out, or give (center, width) in its values."
         )
     return explicit_maps(choice, values)

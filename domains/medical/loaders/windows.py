@@ -149,6 +149,12 @@ def windows() -> dict[str, tuple[float, float]]:
     return {name: (entry["center"], entry["width"]) for name, entry in _data()["presets"].items()}
 
 
+def is_preset(name: str) -> bool:
+    """Return whether ``name`` is a CT preset, or the word for three of them."""
+    key = name.strip().lower().replace("-", "_").replace(" ", "_")
+    return key == "multi" or _data()["aliases"].get(key, key) in windows()
+
+
 def preset(name: str) -> Window:
     """Return a preset by name; ``-``, space and case do not matter.
 

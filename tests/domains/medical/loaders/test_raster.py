@@ -249,3 +249,14 @@ def test_a_file_without_read_permission(tmp_path, private, monkeypatch):
     with pytest.raises(errors.MedicalImageError, match="may not be read") as caught:
         load_image(path)
     private(caught.value)
+
+
+@pytest.mark.parametrize("window", ["lung", "Soft-Tissue", "multi"])
+def test_a_ct_preset_is_refused_for_greys(tmp_path, window: str) -> None:
+    path = tmp_path / "grey.png"
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(path)
+    with pytest.raises(
+        errors.WindowError, match="in Hounsfield units and this image holds grey values from 0 to 255"
+    ):
+        load_image(path, window=window)
+    assert load_image(path, window=(128, 100)).pixels.max() == 1
