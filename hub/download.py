@@ -33,16 +33,19 @@ def download(
         WeightsError: the file is not in the repository, cannot be fetched now, or cannot be stored.
         RemoteEntryNotFoundError: the repository lacks the file and it is ``optional``.
     """
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import errors, get_token, hf_hub_download, try_to_load_from_cache
 
+    if (
+        gated
+        and get_token() is None
+        and not isinstance(try_to_load_from_cache(repo_id, name, revision=revision), str)
+    ):
+        # Without a token the answer is known, and needs no network.
+        raise _not_granted(repo_id, gated)
     try:
         return Path(hf_hub_download(repo_id, name, revision=revision))
     except errors.GatedRepoError:
-        page = f"at {gated}" if gated else "on the model's page"
-        raise ConfigError(
-            f"{repo_id}: its owner grants access one by one. Ask {page}, then run: hf auth login"
-            + (" (or set HF_TOKEN)" if gated else "")
-        ) from None
+        raise _not_granted(repo_id, gated) from None
     except errors.RepositoryNotFoundError:
         raise ConfigError(
             f"No model {repo_id!r} on the Hub (or it is private). Check the name, or run: hf auth login"
@@ -65,6 +68,14 @@ def download(
         raise _unreachable(repo_id, name, revision, hint, error) from error
     except _network_errors() as error:
         raise _unreachable(repo_id, name, revision, hint, error) from error
+
+
+def _not_granted(repo_id: str, gated: str) -> ConfigError:
+    page = f"at {gated}" if gated else "on the model's page"
+    return ConfigError(
+        f"{repo_id}: its owner grants access one by one. Ask {page}, then run: hf auth login"
+        + (" (or set HF_TOKEN)" if gated else "")
+    )
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

@@ -292,10 +292,14 @@ def test_a_gated_repository_says_where_to_ask(hub, cache, monkeypatch) -> None:
     page = "https://huggingface.co/org/model"
     register(monkeypatch, weights=replace(spec.weights, gated=page))
     hub.gated.add("org/model")
-    with pytest.raises(
-        ConfigError, match=rf"grants access one by one. Ask at {page}, then run: hf auth login"
-    ):
+    refused = rf"grants access one by one. Ask at {page}, then run: hf auth login"
+    with pytest.raises(ConfigError, match=refused):
         loading.resolve("medical/test")
+    assert hub.requests == []
+    monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_without_access")
+    with pytest.raises(ConfigError, match=refused):
+        loading.resolve("medical/test")
+    assert hub.requests
 
 
 def test_offline_names_the_missing_file_and_the_other_way(hub, cache, monkeypatch) -> None:
