@@ -20,8 +20,8 @@ from .core.errors import ConfigError, InputError, nearest
 from .core.heads.base import Head
 from .core.heads.zero_shot import ClassEmbeddingCache, ZeroShotHead
 from .core.images import load_image
-from .core.inference import Precision, encode_by_length, prepare_model, write_marks
-from .core.inputs import as_items
+from .core.inference import Precision, prepare_model, write_marks
+from .core.inputs import as_items, encode_inputs, encode_texts
 from .core.limits import DEFAULT, Limits
 from .core.preparing import Prepared, encode_volume, infer_modality, is_volume, prepare
 from .core.processing import Processor
@@ -145,7 +145,7 @@ class Model:
                 if images
                 else self.processor(modality, values)
             )
-            found = self._encode(modality, inputs, token_budget=token_budget)
+            found = encode_inputs(self, modality, inputs, token_budget=token_budget)
             if not rows:
                 return found
             rows |= dict(zip(others, found, strict=True))
@@ -387,25 +387,12 @@ class Model:
         bias = self.network.logit_bias
         return ZeroShotHead.from_prompts(
             prompts,
-            lambda texts: self._encode("text", self.processor("text", texts)),
+            lambda texts: encode_texts(self, texts),
             scale=self.network.scale().item(),
             bias=None if bias is None else bias.item(),
             modality=self.primary,
             cache=(self._classes, key),
         )
-
-    def _encode(self, modality: str, inputs: Mapping[str, Tensor], *, token_budget: int = 1024) -> Tensor:
-        """Return embeddings float32 [B, D] on the CPU."""
-        moved = {name: value.to(self.device) for name, value in inputs.items()}
-
-        def run(part: Mapping[str, Tensor]) -> Tensor:
-            return self.network.encode(modality, part)
-
-        with torch.inference_mode(), self.precision(modality):
-            by_length = modality == "text" and "attention_mask" in moved
-            vectors = encode_by_length(run, moved, budget=token_budget) if by_length else run(moved)
-        # A clone made outside inference mode may take part in autograd, as callers expect of a tensor.
-        return vectors.float().cpu().clone()
 
     def precision(self, modality: str) -> contextlib.AbstractContextManager[Any]:
         """Return the context to call the network in: autocast for towers without a bfloat16 path."""

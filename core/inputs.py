@@ -47,22 +47,37 @@ def on_device(model: ModelHandle | ContrastiveModel, inputs: Mapping[str, Tensor
     return {name: tensor.to(model.device) for name, tensor in inputs.items()}
 
 
-def encode_texts(model: ModelHandle, texts: Sequence[str], *, normalize: bool = True) -> Tensor:
-    """Return text embeddings float32 [N, D] on the CPU, in batches of similar length.
+def encode_inputs(
+    model: ModelHandle,
+    modality: str,
+    inputs: Mapping[str, Tensor],
+    *,
+    normalize: bool = True,
+    token_budget: int = 1024,
+) -> Tensor:
+    """Return embeddings float32 [B, D] on the CPU of what the processor made; texts by similar length.
 
     Args:
-        model: with a text tower. texts: N.
+        model: with a tower of ``modality``.
+        inputs: {argument: tensor [B, ...]}, on any device.
         normalize: to unit length; False gives the vectors as they leave the projection.
+        token_budget: tokens per call of the text tower, padding included.
     """
-    network, inputs = model.network, on_device(model, model.processor("text", list(texts)))
+    network, moved = model.network, on_device(model, inputs)
 
     def encode(part: Mapping[str, Tensor]) -> Tensor:
-        return network.encode("text", part, normalize=normalize)
+        return network.encode(modality, part, normalize=normalize)
 
-    with torch.inference_mode(), model.precision("text"):
-        vectors = encode_by_length(encode, inputs) if "attention_mask" in inputs else encode(inputs)
+    with torch.inference_mode(), model.precision(modality):
+        by_length = modality == "text" and "attention_mask" in moved
+        vectors = encode_by_length(encode, moved, budget=token_budget) if by_length else encode(moved)
     # A copy made outside inference mode may take part in autograd, as callers expect of a tensor.
     return vectors.float().cpu().clone()
+
+
+def encode_texts(model: ModelHandle, texts: Sequence[str], *, normalize: bool = True) -> Tensor:
+    """Return text embeddings float32 [N, D] of N texts; ``normalize`` as in :func:`encode_inputs`."""
+    return encode_inputs(model, "text", model.processor("text", list(texts)), normalize=normalize)
 
 
 class Placement(Protocol):

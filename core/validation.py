@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .errors import ConfigError, DataError
 from .heads.zero_shot import ZeroShotHead, class_embeddings
+from .inputs import on_device
 from .metrics.classification import classification_report
 from .metrics.matched import Matches, matched_report
 from .model import ContrastiveModel
@@ -270,7 +271,7 @@ def _contents(data: TrainingData, source: str) -> Iterator[bytes]:
 
 def _encode_text(model: ContrastiveModel, data: TrainingData, texts: list[str]) -> Tensor:
     inputs = data.processor("text", texts)
-    return model.encode("text", {key: value.to(model.device) for key, value in inputs.items()}).cpu()
+    return model.encode("text", on_device(model, inputs)).cpu()
 
 
 def _encode_images(model: ContrastiveModel, data: TrainingData, source: str) -> tuple[Tensor, Tensor]:

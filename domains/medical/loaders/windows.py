@@ -151,8 +151,14 @@ def windows() -> dict[str, tuple[float, float]]:
 
 def is_preset(name: str) -> bool:
     """Return whether ``name`` is a CT preset, or the word for three of them."""
+    key = _key(name)
+    return key == "multi" or key in windows()
+
+
+def _key(name: str) -> str:
+    """Return how ``windows.json`` spells the name of a preset."""
     key = name.strip().lower().replace("-", "_").replace(" ", "_")
-    return key == "multi" or _data()["aliases"].get(key, key) in windows()
+    return _data()["aliases"].get(key, key)
 
 
 def preset(name: str) -> Window:
@@ -161,8 +167,7 @@ def preset(name: str) -> Window:
     Raises:
         WindowError: unknown name; the message lists the known ones.
     """
-    key = name.strip().lower().replace("-", "_").replace(" ", "_")
-    key = _data()["aliases"].get(key, key)
+    key = _key(name)
     known = windows()
     if key not in known:
         others = ["header", "header:1", "multi", "full", "minmax", "percentile:0.5,99.5", "default"]
