@@ -316,7 +316,7 @@ class HeatMap:
             InputError: the image has another size than the map.
         """
         from .pixels import to_pixels
-        from .plots import save_heat_map
+        from .plots import made_by, save_heat_map
 
         pixels = to_pixels(image)
         limits.check("pixels", pixels[0].numel(), what="overlay: pixels")
@@ -327,7 +327,7 @@ class HeatMap:
             title=f"{self.phrase} (whole image {self.score:.2f})",
             value_range=self.value_range,
             boxes=boxes,
-            note=", ".join(part for part in (self.model, self.revision[:19], note) if part),
+            note=made_by(self.model, self.revision, note),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def save_curves(
         axes.spines[["left", "bottom"]].set_color("#999999")
         axes.tick_params(colors=INK, length=3)
         if len(series) > 1:
-            axes.legend(frameon=False, fontsize=9)
+            axes.legend(facecolor="white", edgecolor="none", framealpha=0.9, fontsize=9)
     _save(figure, path)
 
 
@@ -344,6 +344,12 @@ def _unit_of(value_range: tuple[float, float]) -> str:
 def _plain(text: str, longest: int) -> str:
     """Return a title that fits and holds no formula."""
     return (text if len(text) <= longest else text[: longest - 1] + "…").replace("$", r"\$")
+
+
+def made_by(model: str, revision: str, note: str = "") -> str:
+    """Return the line below a picture: model, revision and a note; of a folder only its name."""
+    local = model.startswith((".", "~")) or Path(model).is_absolute()
+    return ", ".join(part for part in (Path(model).name if local else model, revision[:19], note) if part)
 
 
 def save_tile_map(

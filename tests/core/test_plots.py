@@ -10,6 +10,7 @@ from PIL import Image
 from verticlip.core.errors import InputError
 from verticlip.core.plots import (
     Panel,
+    made_by,
     save_confusion_matrix,
     save_curves,
     save_heat_map,
@@ -177,3 +178,16 @@ def test_colour_pictures_keep_their_colours_and_a_note_stands_below(tmp_path: Pa
     assert (plain.shape, plain.tobytes()) != (noted.shape, noted.tobytes())
     with pytest.raises(InputError, match=r"\[H, W\] or \[H, W, 3\]"):
         save_heat_map(np.zeros((4, 4)), np.zeros((4, 4, 2)), tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        ("medical/tiny", "medical/tiny, sha256:0123456789ab, only a test"),
+        ("/home/somebody/runs/mine", "mine, sha256:0123456789ab, only a test"),
+        ("./runs/mine", "mine, sha256:0123456789ab, only a test"),
+        ("", "sha256:0123456789ab, only a test"),
+    ],
+)
+def test_the_line_below_names_no_folders_of_the_machine(model: str, line: str) -> None:
+    assert made_by(model, "sha256:0123456789abcdef", "only a test") == line

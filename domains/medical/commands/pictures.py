@@ -174,6 +174,8 @@ def compare(
             out / "change.png", _picture_of(handle, current, options), note=NOTE, limits=handle.limits
         )
         write_json_atomic(out / COMPARISON_FILE, facts)
+        if _is_flat(result.change):
+            say(f"note: {out / 'change.png'}: {_flat_values(result.change)}; this map does not say where.")
     for note in result.notes:
         say(f"note: {note}")
     if as_json:
@@ -187,6 +189,15 @@ def compare(
         rows.append((name, *(f"{chances[state]:.3f}" for state in states), lead))
     print_table(("finding", *states, "most probable"), rows)
     say("These shares are not calibrated; a lead of a few hundredths decides nothing.")
+
+
+def _is_flat(one: HeatMap) -> bool:
+    low, high = one.value_range
+    return math.isfinite(high - low) and one.contrast < _FLAT * (high - low)
+
+
+def _flat_values(one: HeatMap) -> str:
+    return f"values differ by {one.contrast:.2g} only"
 
 
 class _Maps:
@@ -225,8 +236,7 @@ class _Maps:
         picture = _picture_of(self.model, path, self.options)
         for position, one in enumerate(maps, 1):
             threshold = _middle(one) if self.threshold is None else self.threshold
-            low, high = one.value_range
-            flat = math.isfinite(high - low) and one.contrast < _FLAT * (high - low)
+            flat = _is_flat(one)
             # Around the noise of a map without contrast a box would claim a place.
             drawn = not flat or self.threshold is not None
             boxes = one.boxes(threshold, max(1, one.values.numel() // 1000))[:_MOST_BOXES] if drawn else []
@@ -238,7 +248,7 @@ class _Maps:
             self._show(row)
             if flat:
                 rest = "this map does not say where" + ("" if boxes else " and gets no box")
-                say(f"note: {row['overlay']}: values differ by {one.contrast:.2g} only; {rest}.")
+                say(f"note: {row['overlay']}: {_flat_values(one)}; {rest}.")
 
     def _show(self, row: Mapping[str, Any]) -> None:
         if self.as_json:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ....core.errors import ConfigError, InputError, nearest
 from ....core.heads.zero_shot import ZeroShotHead
 from ....core.heatmaps import HeatMap
-from ....core.plots import Panel, save_montage
+from ....core.plots import Panel, made_by, save_montage
 from ....core.prompts import PromptSet
 from ....core.types import Sample
 from ..loaders.records import MedicalVolume
@@ -210,7 +210,7 @@ class VolumeReport:
             title=f"{headline}\n{seen}",
             columns=columns,
             value_range=value_range,
-            note=f"{self.model}, {self.revision[:19]}, not for diagnosis",
+            note=made_by(self.model, self.revision, "not for diagnosis"),
         )
 
 

@@ -593,6 +593,9 @@ def test_compare(run, picture: Path, wheel_file, biovil_t: Path, tmp_path) -> No
     assert Image.open(tmp_path / "out" / "change.png").format == "PNG"
     stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert list(stored["findings"]) == ["edema", "pleural effusion"]
+    low, high = stored["change"]["value_range"]
+    is_flat = stored["change"]["contrast"] < 0.05 * (high - low)
+    assert ("this map does not say where" in err) == is_flat
     status, out, _ = run(*arguments, "--phrase", "pleural effusion", "--json")
     assert status == 0
     (answer,) = rows(out)
