@@ -130,7 +130,9 @@ class Model:
 
     def _own_options(self, modality: str) -> Mapping[str, Any]:
         """Return the loader options that were stored with the weights."""
-        image = self.processor.config.image
+        image, audio = self.processor.config.image, self.processor.config.audio
+        if modality == "audio" and audio is not None:
+            return {"rate": audio.sampling_rate, **audio.load}
         return image.load if modality == "image" and image is not None else {}
 
     def _vectors(self, modality: str, prepared: Sequence[Prepared], *, token_budget: int = 1024) -> Tensor:
@@ -139,12 +141,12 @@ class Model:
         others = [row for row in range(len(prepared)) if row not in rows]
         values = [prepared[row].value for row in others]
         if values:
-            images = modality == "image"
-            inputs = (
-                self.processor.finish_images(torch.stack(values))
-                if images
-                else self.processor(modality, values)
-            )
+            if modality == "image":
+                inputs = self.processor.finish_images(torch.stack(values))
+            elif modality == "audio":
+                inputs = self.processor.finish_audio(torch.stack(values))
+            else:
+                inputs = self.processor(modality, values)
             found = encode_inputs(self, modality, inputs, token_budget=token_budget)
             if not rows:
                 return found
@@ -164,7 +166,7 @@ class Model:
         Args:
             items: texts (``str``), or files (``Path``), PIL images, arrays, tensors or samples; one
                 item counts as a batch of one. Where the domain reads volumes, the path of one gives the
-                mean direction of its slices.
+                mean direction of its slices; a recording longer than the model's window that of its windows.
             modality: None infers it: a ``str`` is text, a sample says itself, all else is
                 :attr:`primary`. Naming a modality other than text makes a ``str`` a path.
             batch_size: inputs per call of the network; the result does not depend on it.
@@ -406,10 +408,14 @@ class Model:
         return self.id, self.revision, self.processor.fingerprint
 
     def _is_volume(self, item: Any) -> bool:
-        return self.primary == "image" and is_volume(self, item)
+        return self.primary != "text" and is_volume(self, item)
 
     def _check_modality(self, modality: str) -> None:
         known = self.network.modalities
+        if not known:
+            raise InputError(
+                f"{self.id} embeds nothing: it is a part for other models ({self.config.architecture})."
+            )
         if modality not in known:
             raise InputError(
                 f"{self.id} takes {' and '.join(known)}, not {modality!r}.{nearest(modality, known)}"

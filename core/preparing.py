@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from . import registry
 from .errors import InputError
+from .inputs import encode_inputs
 from .types import Modality, Sample
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from .handle import ModelHandle
+
+_SEEN_IN_PARTS = ("image", "audio")
+"""Modalities of which a domain may read files that hold more than a network sees at once."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +28,11 @@ class Prepared:
     """One input ready to be batched.
 
     Attributes:
-        value: an image fitted to the tower, float32 [C, size, size]; a sample; or, where ``is_volume``,
-            the slices of a volume as its domain reads them.
+        value: an image fitted to the tower, float32 [C, size, size]; a window of a recording, float32 [T];
+            a sample; or, where ``is_volume``, the slices of a volume as its domain reads them, or the
+            windows of a recording, float32 [N, T].
         id: the path as given, the sample's id, or None. meta: what the loader reports about it.
-        is_volume: whether the network has to see it slice by slice.
+        is_volume: whether the network has to see it slice by slice, or window by window.
     """
 
     value: Any
@@ -49,7 +56,7 @@ def prepare(
     """
     if isinstance(item, Sample):
         sample = item
-    elif modality == "image" and isinstance(item, (str, Path)) and is_volume(model, item):
+    elif modality in _SEEN_IN_PARTS and isinstance(item, (str, Path)) and is_volume(model, item):
         read = registry.room(str(model.config.domain)).function("volumes", "read")
         slices, meta = read(model, item, **options)
         return Prepared(slices, str(item), meta, is_volume=True)
@@ -65,27 +72,50 @@ def prepare(
         # The id may be a path, and a path may name a patient.
         name = sample.id if options.get("show_paths") and sample.id else f"image {position}"
         value = model.processor.fit_image(sample, name=name)
+    elif modality == "audio":
+        name = sample.id if options.get("show_paths") and sample.id else f"audio {position}"
+        windows = model.processor.fit_audio(sample, name=name)
+        if len(windows) > 1:
+            return Prepared(windows, sample.id, sample.meta, is_volume=True)
+        value = windows[0]
     elif modality == "text" and not isinstance(sample.value, str):
         raise InputError(f"text {position}: {type(sample.value).__name__} is not a string.")
     return Prepared(value, sample.id, sample.meta)
 
 
 def is_volume(model: ModelHandle, item: Any) -> bool:
-    """Return whether an item is a path that the model's domain reads as a volume, slice by slice."""
+    """Return whether an item is a path that the model's domain reads in parts: a volume, a long recording."""
     if not isinstance(item, (str, Path)) or model.config.domain is None:
         return False
     home = registry.room(model.config.domain)
     if not home.volumes:
         return False
     try:
-        return home.function("volumes", "is_volume")(item)
+        return home.function("volumes", "is_volume")(model, item)
     except (OSError, ValueError):
         return False  # whatever reads the file says what is wrong with it
 
 
 def encode_volume(model: ModelHandle, prepared: Prepared) -> Tensor:
-    """Return the embedding of a prepared volume, float32 [D], unit, on the CPU."""
+    """Return the embedding of what was prepared in parts, float32 [D], unit, on the CPU."""
+    if isinstance(prepared.value, Tensor):
+        return mean_direction(encode_windows(model, prepared.value))
     return registry.room(str(model.config.domain)).function("volumes", "embed")(model, prepared.value)
+
+
+def encode_windows(model: ModelHandle, windows: Tensor, *, batch_size: int = 8) -> Tensor:
+    """Return unit embeddings float32 [N, D], on the CPU, of windows float32 [N, T] of a recording."""
+    return torch.cat(
+        [
+            encode_inputs(model, "audio", model.processor.finish_audio(part))
+            for part in windows.split(batch_size)
+        ]
+    )
+
+
+def mean_direction(vectors: Tensor) -> Tensor:
+    """Return the unit vector float32 [D] along the mean of unit vectors [N, D]."""
+    return F.normalize(vectors.double().mean(dim=0), dim=-1).float()
 
 
 def infer_modality(items: Sequence[Any], primary: Modality) -> Modality:

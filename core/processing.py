@@ -15,12 +15,22 @@ import torch
 from torch import Tensor
 
 from .augment import augment
-from .config import AugmentConfig, ImageProcessing, ProcessorConfig, TextProcessing, read_config
+from .config import (
+    AudioAugmentConfig,
+    AudioProcessing,
+    AugmentConfig,
+    ImageProcessing,
+    ProcessorConfig,
+    TextProcessing,
+    read_config,
+)
 from .errors import ConfigError, InputError, require
 from .files import PROCESSOR_FILE, TOKENIZER_FILE, write_json_atomic, write_text_atomic
 from .limits import DEFAULT, Limits
 from .pixels import as_unit, resize, set_channels, stretch, to_tensor, trim_box
+from .spectrogram import log_mel
 from .types import MODALITIES, Sample
+from .waves import cut_windows, quantize, to_wave
 
 BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -36,7 +46,8 @@ class Processor:
     Args:
         config: what to do, per modality.
         tokenizer_json: content of ``tokenizer.json`` for models that ship one.
-        augmentation: random changes applied when ``train=True``; never saved with the weights.
+        augmentation, audio_augmentation: random changes of images and of recordings applied when
+            ``train=True``; never saved with the weights.
 
     Example:
         >>> processor = Processor(ProcessorConfig(image=ImageProcessing(size=8)))
@@ -50,10 +61,12 @@ class Processor:
         tokenizer_json: str | None = None,
         *,
         augmentation: AugmentConfig | None = None,
+        audio_augmentation: AudioAugmentConfig | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
         self.config = config
         self.augmentation = augmentation
+        self.audio_augmentation = audio_augmentation
         self.limits = limits
         self._tokenizer_json = tokenizer_json
         self._encode = _build_tokenizer(config.text, tokenizer_json) if config.text else None
@@ -74,9 +87,17 @@ class Processor:
         content = json.dumps(settings, sort_keys=True) + (self._tokenizer_json or "")
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
-    def with_augmentation(self, config: AugmentConfig) -> Processor:
+    def with_augmentation(
+        self, images: AugmentConfig | None = None, audio: AudioAugmentConfig | None = None
+    ) -> Processor:
         """Return a processor that differs only in what ``train=True`` does."""
-        return Processor(self.config, self._tokenizer_json, augmentation=config, limits=self.limits)
+        return Processor(
+            self.config,
+            self._tokenizer_json,
+            augmentation=images,
+            audio_augmentation=audio,
+            limits=self.limits,
+        )
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -94,14 +115,15 @@ class Processor:
         """Return the tower inputs of ``items``.
 
         Args:
-            modality: "image" or "text".
+            modality: "image", "audio" or "text".
             items: images (:class:`Sample`, PIL image, array uint8 or float [H, W] or [H, W, C], tensor
-                [C, H, W] with floats in [0, 1]) or strings.
+                [C, H, W] with floats in [0, 1]), recordings of at most one window (sample, array or
+                tensor [T] or [C, T]) or strings.
             train: apply the augmentation; needs ``generator``.
 
         Returns:
-            image: ``pixels`` float32 [B, C, size, size]. text: ``input_ids`` and ``attention_mask``
-            int64 [B, L], padded to the longest text of the call.
+            image: ``pixels`` float32 [B, C, size, size]. audio: ``features`` float32 [B, 1, T, F]. text:
+            ``input_ids`` and ``attention_mask`` int64 [B, L], padded to the longest text of the call.
 
         Raises:
             InputError: an item cannot be used; the message names its position.
@@ -117,10 +139,81 @@ class Processor:
             return self._texts(
                 [_text_of(item, position, allow_empty=empty) for position, item in enumerate(items)]
             )
+        if modality == "audio":
+            return self.finish_audio(self._single_windows(items), train=train, generator=generator)
         fitted = torch.stack(
             [self.fit_image(item, name=f"image {position}") for position, item in enumerate(items)]
         )
         return self.finish_images(fitted, train=train, generator=generator)
+
+    def fit_audio(self, item: Any, *, name: str = "audio") -> Tensor:
+        """Return the windows float32 [N, T] of one recording, N = 1 unless it is longer than a window.
+
+        Args:
+            item: sample, or array or tensor [T] or [C, T] at the model's sampling rate.
+            name: what messages call it.
+
+        Raises:
+            InputError: as :func:`verticlip.core.waves.to_wave`.
+        """
+        config = self._audio_config()
+        return cut_windows(to_wave(item, config.sampling_rate, name=name), config)
+
+    def finish_audio(
+        self,
+        windows: Tensor,
+        *,
+        train: bool = False,
+        generator: torch.Generator | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return ``{"features": float32 [B, 1, frames, n_mels]}`` of windows [B, T] of :meth:`fit_audio`.
+
+        Args:
+            windows: float32 in [-1, 1] at the model's rate.
+            train: apply the augmentation; needs ``generator``.
+            labels: int64 [B] class of each row; without them no two recordings are mixed.
+        """
+        config = self._audio_config()
+        augmentation = self.audio_augmentation if train else None
+        if augmentation is not None:
+            from .audio_augment import augment_audio, augment_features
+
+            if generator is None:
+                raise ConfigError(
+                    "Training recordings need a torch.Generator, so that a run can be repeated."
+                )
+            windows = augment_audio(
+                windows, augmentation, config.sampling_rate, generator=generator, labels=labels
+            )
+        if config.quantize:
+            windows = quantize(windows)
+        features = log_mel(windows, config.mel, config.sampling_rate)
+        if config.standardize is not None:
+            center = features.mean(dim=(1, 2), keepdim=True)
+            deviation = (features - center).square().mean(dim=(1, 2), keepdim=True).sqrt()
+            features = (features - center) / (deviation + config.standardize)
+        else:
+            features = (features - config.mean) / config.std
+        if augmentation is not None and generator is not None:
+            features = augment_features(features, augmentation, generator=generator)
+        return {"features": features[:, None]}
+
+    def _single_windows(self, items: Sequence[Any]) -> Tensor:
+        """Return recordings of at most one window each as [B, T]."""
+        fitted = [self.fit_audio(item, name=f"audio {position}") for position, item in enumerate(items)]
+        for position, windows in enumerate(fitted):
+            if len(windows) > 1:
+                raise InputError(
+                    f"audio {position} is longer than the {self._audio_config().window_s:g} s that the model "
+                    "sees at once. Embed it with Model.embed, which averages its windows, or cut it."
+                )
+        return torch.cat(fitted)
+
+    def _audio_config(self) -> AudioProcessing:
+        if self.config.audio is None:
+            raise InputError("This model's processor has no 'audio'.")
+        return self.config.audio
 
     def fit_image(self, item: ImageInput, *, name: str = "image") -> Tensor:
         """Return one image float32 [C, size, size] in [0, 1], before augmentation and normalization."""

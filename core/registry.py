@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import ConfigError, nearest
 
-ROOMS: tuple[str, ...] = ("medical",)
+ROOMS: tuple[str, ...] = ("medical", "audio")
 _PACKAGE = __name__.rsplit(".", 2)[0]
 
 
@@ -131,9 +131,10 @@ class Room:
         collates: what becomes of captions and extras of a batch; see ``core/pair_data.py``.
         collate_checks: how much of the data a collate will use; see ``core/pair_data.py``.
         objectives: training losses of the domain, as classes; see ``core/objectives/base.py``.
-        volumes: how an image model answers for a file or folder that holds a volume: ``is_volume`` (path) ->
-            bool; ``read`` (model, path, options) -> (slices, meta), which calls no network; ``embed`` (model,
-            slices) -> float32 [D].
+        volumes: how a model answers for a file or folder that holds more than it sees at once, a volume or
+            a long recording: ``is_volume`` (model, path) -> bool; ``read`` (model, path, options) -> (parts,
+            meta), which calls no network; ``embed`` (model, parts) -> float32 [D].
+        tasks: kinds of training run that are no comparison of samples with texts; see ``core/task_data.py``.
         commands: ``"module:typer app"`` of the domain's own commands, or "".
         prompts: prompt sets by short name; see :func:`verticlip.core.prompts.prompt_set`.
         evaluations: ``sets`` and ``retrieval``, modules that measure a model.
@@ -152,6 +153,7 @@ class Room:
     collates: Mapping[str, str] = field(default_factory=dict)
     collate_checks: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
     commands: str = ""
     prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
     evaluations: Mapping[str, str] = field(default_factory=dict)
@@ -216,6 +218,7 @@ def room(name: str) -> Room:
         collates=getattr(module, "COLLATES", {}),
         collate_checks=getattr(module, "COLLATE_CHECKS", {}),
         volumes=getattr(module, "VOLUMES", {}),
+        tasks=getattr(module, "TASKS", {}),
         commands=getattr(module, "COMMANDS", ""),
         prompts={spec.name: spec for spec in getattr(module, "PROMPTS", ())},
         evaluations=getattr(module, "EVALUATIONS", {}),

@@ -42,7 +42,7 @@ class Tower(nn.Module):
 
 
 class TimmAdapter(Tower):
-    """An image backbone of timm: global pooling for the embedding, feature map as tokens."""
+    """A backbone of timm for images or spectrograms: global pooling, feature map as tokens."""
 
     def __init__(self, config: TimmTower) -> None:
         super().__init__()
@@ -65,7 +65,8 @@ class TimmAdapter(Tower):
 
     def forward(self, inputs: Mapping[str, Tensor], *, tokens: bool = False) -> TowerOutput:
         """Return pooled [B, W]; tokens [B, rows * columns, W] of the last feature map."""
-        features = self.model.forward_features(inputs["pixels"])
+        # A spectrogram is a picture of one channel: backbones for images read both.
+        features = self.model.forward_features(inputs["pixels"] if "pixels" in inputs else inputs["features"])
         pooled = self.model.forward_head(features, pre_logits=True)
         if not tokens:
             return TowerOutput(pooled)

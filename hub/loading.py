@@ -119,7 +119,7 @@ def load_model(
     config = read_config(ModelConfig, folder / CONFIG_FILE, limits=limits)
     processor = Processor.load(folder, limits=limits)
     for modality in config.towers:
-        if modality in ("image", "text") and modality not in processor.modalities:
+        if modality in ("image", "text", "audio") and modality not in processor.modalities:
             raise ConfigError(
                 f"{resolved.id}: {CONFIG_FILE} has a tower for {modality!r} and {PROCESSOR_FILE} does "
                 "not prepare it. The two files belong to different models."

@@ -21,7 +21,10 @@ def test_a_config_survives_json():
     ("change", "message"),
     [
         ({"embed_dimm": 8}, "unknown key 'embed_dimm'. Did you mean 'embed_dim'?"),
-        ({"embed_dim": 0}, "embed_dim: Input should be greater than or equal to 1 \\(got 0\\)"),
+        ({"embed_dim": 0}, "a contrastive model needs towers and an embed_dim of at least 1"),
+        ({"embed_dim": -1}, "embed_dim: Input should be greater than or equal to 0 \\(got -1\\)"),
+        ({"towers": {}}, "needs towers"),
+        ({"architecture": "part", "towers": {}}, "embed_dim 8 does not fit 0 towers"),
         ({"trust_remote_code": True}, "'trust_remote_code' is never accepted"),
         (
             {

@@ -262,7 +262,7 @@ def test_damaged_weights(folder: Path) -> None:
             "the URL 'https://example.org/x' at 'licence' is not accepted",
         ),
         ({"licence": "../outside"}, r"'\.\./outside' at 'licence' leaves the folder"),
-        ({"embed_dim": 0}, "config.json: embed_dim: "),
+        ({"embed_dim": 0}, "config.json: a contrastive model needs towers"),
         ({"domain": "medicine"}, "No domain 'medicine'.*Did you mean 'medical'"),
         ({"architecture": "special"}, "architecture 'special' belongs to a domain and 'domain' is not set"),
         ({"architecture": "special", "domain": "medical"}, "has no architecture 'special'"),

@@ -25,8 +25,8 @@ _OPTIONS = ("window", "axis", "slices", "frame", "on_gap", "show_paths")
 _BATCH = 8
 
 
-def is_volume(path: str | Path) -> bool:
-    """Return whether a path is a folder or a NIfTI file; a missing one is neither.
+def is_volume(model: ModelHandle | None, path: str | Path) -> bool:
+    """Return whether a path is a folder or a NIfTI file, for any model; a missing one is neither.
 
     A multi-frame DICOM file counts as an image: its frames may be a film as well as a stack, so the
     caller names a frame, or asks ``verticlip medical volume``.

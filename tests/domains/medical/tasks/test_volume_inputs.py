@@ -31,13 +31,13 @@ VALUES = np.random.default_rng(0).integers(0, 900, (16, 18, 5)).astype(np.int16)
 
 
 def test_what_counts_as_a_volume(scan, wheel_file, tmp_path):
-    assert is_volume(tmp_path)
-    assert is_volume(scan(VALUES))
-    assert is_volume(scan(VALUES, "scan.nii"))
-    assert not is_volume(wheel_file("CT_small.dcm"))
+    assert is_volume(None, tmp_path)
+    assert is_volume(None, scan(VALUES))
+    assert is_volume(None, scan(VALUES, "scan.nii"))
+    assert not is_volume(None, wheel_file("CT_small.dcm"))
     # Thirty frames of ultrasound: a film, not a stack.
-    assert not is_volume(wheel_file("examples_ybr_color.dcm"))
-    assert not is_volume(tmp_path / "none.nii.gz")
+    assert not is_volume(None, wheel_file("examples_ybr_color.dcm"))
+    assert not is_volume(None, tmp_path / "none.nii.gz")
 
 
 def test_slices_that_show_nothing_do_not_count(model, scan):

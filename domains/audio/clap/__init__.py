@@ -1,0 +1,1 @@
+"""LAION-CLAP: audio and text in one space."""

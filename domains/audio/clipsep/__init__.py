@@ -1,0 +1,1 @@
+"""CLIPSep and its relatives: separation of sounds by a query."""

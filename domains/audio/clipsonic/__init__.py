@@ -1,0 +1,1 @@
+"""CLIPSonic: sounds from a text or an image."""

@@ -1,0 +1,1 @@
+"""Sound and video files to samples."""
