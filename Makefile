@@ -17,6 +17,7 @@ lint: $(VENV)/.dev
 	$(BIN)/pyright
 
 bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	$(BIN)/python -m verticlip.benchmarks --out runs/bench.json
 
 $(BIN)/python:
@@ -30,7 +31,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[medical,train,dev]"
+	$(BIN)/python -m pip install --quiet -e ".[medical,audio,video,train,dev]"
 	@touch $@
 
 clean:

@@ -63,7 +63,7 @@ def to_wave(item: Any, sampling_rate: int, *, name: str = "audio") -> Tensor:
 
 
 def window_starts(samples: int, config: AudioProcessing) -> list[int]:
-    """Return where the windows of a recording begin; the last one ends with it, so that none is padded twice."""
+    """Return where the windows of a recording begin; the last one ends with it and needs no padding."""
     last = samples - config.window_samples
     if last <= 0:
         return [0]

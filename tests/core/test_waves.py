@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -49,8 +51,9 @@ def test_what_is_no_recording_is_named(item, message):
 @given(samples=st.integers(1, 30_000))
 def test_windows_cover_every_sample_and_the_last_ends_with_the_recording(samples):
     starts = window_starts(samples, CONFIG)
-    assert starts[0] == 0 and starts == sorted(set(starts))
-    assert all(b - a <= CONFIG.hop_samples for a, b in zip(starts, starts[1:], strict=False))
+    assert starts[0] == 0
+    assert starts == sorted(set(starts))
+    assert all(b - a <= CONFIG.hop_samples for a, b in itertools.pairwise(starts))
     if samples > CONFIG.window_samples:
         assert starts[-1] + CONFIG.window_samples == samples
     windows = cut_windows(torch.arange(samples).float(), CONFIG)
@@ -61,9 +64,11 @@ def test_windows_cover_every_sample_and_the_last_ends_with_the_recording(samples
 def test_short_recordings_are_padded_or_repeated():
     wave = torch.arange(1.0, 1501.0)
     padded = pad_wave(wave, CONFIG)
-    assert torch.equal(padded[:1500], wave) and not padded[1500:].any()
+    assert torch.equal(padded[:1500], wave)
+    assert not padded[1500:].any()
     repeated = pad_wave(wave, CONFIG.model_copy(update={"padding": "repeat"}))
-    assert torch.equal(repeated[:3000], wave.repeat(2)) and not repeated[3000:].any()
+    assert torch.equal(repeated[:3000], wave.repeat(2))
+    assert not repeated[3000:].any()
 
 
 def test_the_processor_gives_features_of_single_windows_and_refuses_more():
@@ -80,7 +85,8 @@ def test_the_processor_gives_features_of_single_windows_and_refuses_more():
 def test_features_can_be_standardized_by_window_or_by_constants():
     loud = Processor(ProcessorConfig(audio=CONFIG.model_copy(update={"standardize": 1e-3})))
     features = loud("audio", [torch.randn(4000)])["features"]
-    assert abs(float(features.mean())) < 1e-4 and float(features.std()) == pytest.approx(1, abs=0.01)
+    assert abs(float(features.mean())) < 1e-4
+    assert float(features.std()) == pytest.approx(1, abs=0.01)
     plain = Processor(ProcessorConfig(audio=CONFIG))
     moved = Processor(ProcessorConfig(audio=CONFIG.model_copy(update={"mean": -30.0, "std": 20.0})))
     wave = torch.randn(4000) * 0.1
