@@ -172,7 +172,7 @@ def classify(
         list[Path],
         # Not checked here: one file that may not be read must not stop the others.
         typer.Argument(
-            metavar="FILES...", help="Images, or volumes where the domain reads them.", readable=False
+            metavar="FILES...", help="Images, recordings, or volumes where the domain reads them.", readable=False
         ),
     ],
     model: Annotated[
@@ -191,7 +191,7 @@ def classify(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Classify images by the text of each label, or with a fitted head."""
+    """Classify images or recordings by the text of each label, or with a fitted head."""
     if model is None:
         if head is None:
             raise typer.BadParameter("Missing option '--model'; a --head that names its model will do, too.")
@@ -250,7 +250,7 @@ def embed(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="INPUT", help="Image or volume, folder of such files, or manifest (.csv, .jsonl)."
+            metavar="INPUT", help="Image, recording or volume, folder of such files, or manifest (.csv, .jsonl)."
         ),
     ],
     model: ModelName,
@@ -263,7 +263,7 @@ def embed(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Embed images into a Parquet file; run it again after an interruption and it continues."""
+    """Embed images or recordings into a Parquet file; run again after an interruption, it continues."""
     from .core.embed import list_files
 
     files = list_files(source)

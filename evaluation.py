@@ -15,6 +15,7 @@ from .core.files import write_json_atomic
 from .core.metrics.classification import ClassificationReport, classification_report
 from .core.plots import save_confusion_matrix
 from .core.prompts import PromptSet, normalize_label
+from .core.stores import noun_of
 
 if TYPE_CHECKING:
     from .facade import Model
@@ -68,10 +69,10 @@ def evaluate_folder(
     batch_size: int = 8,
     **options: Any,
 ) -> ZeroShotResult:
-    """Classify every image below ``data``, compare with the folder names, and write report and figure.
+    """Classify every file below ``data``, compare with the folder names, and write report and figure.
 
     Args:
-        model: with an image and a text tower.
+        model: with a text tower and one for what the files hold.
         data: ``data/<class>/...`` or ``data/<split>/<class>/...``.
         out: folder for ``report.json`` and ``confusion.png``.
         labels: what to choose from; None takes the folder names. A folder belongs to the label that
@@ -82,7 +83,7 @@ def evaluate_folder(
         options: of the domain's loader.
 
     Raises:
-        DataError: no usable image, no such split, or a folder that is none of the labels.
+        DataError: no usable file, no such split, or a folder that is none of the labels.
         InputError: labels that cannot be used.
     """
     manifest = _of_split(Manifest.from_folder(data, check=check_readable, limits=model.limits), split)
@@ -101,7 +102,9 @@ def evaluate_folder(
         else:
             failures.append(Failure(record.id, answer.error))
     if not rows:
-        raise DataError(f"{data}: none of {len(files)} images could be used. First: {failures[0].error}")
+        raise DataError(
+            f"{data}: none of {len(files)} {noun_of(model.primary)} could be used. First: {failures[0].error}"
+        )
     report = classification_report(rows, truth, prompts.class_names)
     origin = {"model": model.id, "revision": model.revision, "processor": model.processor.fingerprint}
     confusion = Path(out) / CONFUSION_FILE

@@ -337,9 +337,11 @@ class AudioAugmentConfig(Config):
     mix: Probability = 0.0
     """Share of recordings that get another one of the same class on top."""
     crop: Probability = 0.0
-    """Share of recordings cut to a part that repeats over the window; louder parts are likelier."""
+    """Share of recordings cut to a part that repeats as often as it fits; louder parts are likelier."""
     crop_s: tuple[float, float] = (0.5, 2.5)
     """Seconds of that part, drawn log-uniformly."""
+    crop_gap: float = Field(default=0.0, ge=0.0, le=10.0)
+    """Longest silence between the repetitions, as a multiple of the part."""
     background: Probability = 0.0
     """Share of recordings that get another one of the batch, whatever its class, below them."""
     background_db: tuple[float, float] = (8.0, 25.0)

@@ -11,7 +11,7 @@ theirs. It reads with :func:`read_checkpoint`, derives sizes from the shapes it 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,12 +129,19 @@ def write_state(state: Mapping[str, Tensor], path: str | Path) -> None:
         save_file(written, temporary, metadata={"format": "pt"})
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+def read_checkpoint(
+    path: str | Path, *, entries: Sequence[str] = ("state_dict",), skip_objects: bool = False
+) -> dict[str, Tensor]:
     """Return {name: tensor} of a safetensors file or a pickled PyTorch checkpoint.
 
     Pickles go through ``torch.load(weights_only=True)``, memory-mapped; the numpy scalars that
     optimizer states hold are allowed, nothing else is. A training checkpoint is reduced to its
-    ``state_dict``; the prefix ``module.`` of distributed runs is taken off.
+    weights; the prefix ``module.`` of distributed runs is taken off.
+
+    Args:
+        entries: where the weights of a training checkpoint lie; the first that it has counts.
+        skip_objects: read past objects of other libraries (schedulers, versions) that lie beside the
+            weights. Inert stand-ins take their place, so that none of their code runs.
 
     Raises:
         WeightsError: missing, damaged, not a state dict, or holding objects that are not tensors.
@@ -146,12 +153,29 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         start = handle.read(16)
     if start[8:9] == b"{":
         return _without_prefix(read_weights(path))
-    return _without_prefix(_state_of(_unpickle(path, zipped=start.startswith(b"PK")), path))
+    loaded = _unpickle(path, zipped=start.startswith(b"PK"), skip_objects=skip_objects)
+    return _without_prefix(_state_of(loaded, path, entries))
 
 
-def _unpickle(path: Path, *, zipped: bool) -> Any:
+class _Skipped:
+    """What stands for an object of another library; takes whatever a pickle does to it, and does nothing."""
+
+    def __new__(cls, *_: Any, **__: Any) -> _Skipped:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+def _unpickle(path: Path, *, zipped: bool, skip_objects: bool) -> Any:
+    allowed = _numpy_scalars()
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        if skip_objects and zipped:
+            with torch.serialization.safe_globals(allowed):
+                strange = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            allowed += [(_Skipped, name) for name in strange]
+        with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # torch raises many types for a damaged or hostile pickle
         reason = " ".join(str(error).split())[:200]
@@ -174,10 +198,10 @@ def _numpy_scalars() -> list[Any]:
     ]
 
 
-def _state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
+def _state_of(loaded: Any, path: Path, entries: Sequence[str]) -> dict[str, Tensor]:
     state = loaded
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    if isinstance(state, Mapping):
+        state = next((state[entry] for entry in entries if isinstance(state.get(entry), Mapping)), state)
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(f"{path.name}: holds {type(loaded).__name__}, not a state dict. Use another file.")
     strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]

@@ -1,4 +1,4 @@
-"""Images with captions of their own: a caption drawn per showing, and what the domain makes of it.
+"""Samples with captions of their own: a caption drawn per showing, and what the domain makes of it.
 
 A room may declare ``COLLATES = {"word": "module:function"}``. Such a function gets ``(extras of the
 records, drawn captions, processor, generator)`` and returns ``Batch.extras``, tensors by name with one
@@ -17,7 +17,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -28,16 +28,30 @@ from .processing import Processor
 from .recipe import Recipe
 from .registry import room
 from .sources import Row
-from .types import Batch
+from .types import Batch, Modality
 
 _log = logging.getLogger(__name__)
 
 MAX_VALIDATION_TEXTS = 10
-"""Captions of one image that take part in the validation retrieval."""
+"""Captions of one sample that take part in the validation retrieval."""
 
 Collate = Callable[[list[dict[str, Any]], list[str], Processor, torch.Generator], dict[str, Tensor]]
-Pixels = Callable[[Sequence[Record], torch.Generator | None], Tensor]
-"""Images of records to float [B, C, S, S]; augmented when there is a generator."""
+
+
+class Views(Protocol):
+    """Records to the inputs of their tower, augmented when there is a generator.
+
+    ``labels`` int64 [B] are the classes of the records, where they have one.
+    """
+
+    @property
+    def modality(self) -> Modality:
+        """Which tower."""
+        ...
+
+    def __call__(  # noqa: D102
+        self, records: Sequence[Record], generator: torch.Generator | None, *, labels: Tensor | None = None
+    ) -> dict[str, Tensor]: ...
 
 
 class PairTexts:
@@ -211,11 +225,16 @@ def equal_captions(texts: PairTexts, records: Sequence[Record]) -> dict[str, dic
 
 
 class PairCollate:
-    """Records to a batch: augmented pixels, one drawn caption each, and the domain's extras."""
+    """Records to a batch: augmented views, one drawn caption each, and the domain's extras."""
 
-    def __init__(self, recipe: Recipe, texts: PairTexts, processor: Processor, pixels: Pixels) -> None:
-        self._texts, self._processor, self._pixels = texts, processor, pixels
+    def __init__(self, recipe: Recipe, texts: PairTexts, processor: Processor, views: Views) -> None:
+        self._texts, self._processor, self._views = texts, processor, views
         self._previous_share = recipe.data.previous_share
+        if self._previous_share is not None and views.modality != "image":
+            raise ConfigError(
+                f"data.previous_share is for models that compare two images, and this one takes "
+                f"{views.modality}. Leave it out."
+            )
         self._collate: Collate | None = None
         if recipe.data.collate is not None:
             if recipe.domain is None:
@@ -223,19 +242,20 @@ class PairCollate:
             self._collate = cast("Collate", room(recipe.domain).function("collates", recipe.data.collate))
 
     def __call__(self, records: Sequence[Record], generator: torch.Generator, *, train: bool = True) -> Batch:
-        """Return the batch of ``records``; with ``train=False`` the images are not augmented."""
+        """Return the batch of ``records``; with ``train=False`` they are not augmented."""
         captions = self._texts.draw(records, generator)
-        pixels = self._pixels(records, generator if train else None)
-        inputs = {"image": {"pixels": pixels}, "text": self._processor("text", captions)}
+        labels = self._texts.labels(records)
+        given = self._views(records, generator if train else None, labels=labels)
+        inputs = {str(self._views.modality): given, "text": self._processor("text", captions)}
         if self._previous_share is not None:
-            inputs["image"] |= self._earlier(records, pixels, generator, train=train)
+            given |= self._earlier(records, given["pixels"], generator, train=train)
         extras: dict[str, Tensor] = {}
         if self._collate is not None:
-            given = [self._texts.extras(record) for record in records]
-            made = self._collate(given, captions, self._processor, generator)
+            rows = [self._texts.extras(record) for record in records]
+            made = self._collate(rows, captions, self._processor, generator)
             inputs["text"] |= {key[5:]: value for key, value in made.items() if key.startswith("text.")}
             extras = {key: value for key, value in made.items() if not key.startswith("text.")}
-        return Batch(inputs, self._texts.labels(records), tuple(record.id for record in records), extras)
+        return Batch(inputs, labels, tuple(record.id for record in records), extras)
 
     def _earlier(
         self, records: Sequence[Record], pixels: Tensor, generator: torch.Generator, *, train: bool
@@ -250,5 +270,5 @@ class PairCollate:
         previous = torch.zeros_like(pixels)
         found = [record for record in before if record is not None]
         if found:
-            previous[has] = self._pixels(found, generator if train else None)
+            previous[has] = self._views(found, generator if train else None)["pixels"]
         return {"previous": previous, "has_previous": has}

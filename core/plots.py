@@ -50,7 +50,7 @@ def save_confusion_matrix(
     share = table / np.maximum(rows, 1)
     side = min(1.6 + 0.62 * count, 13)
     longest = max(map(len, class_names))
-    figure, axes = _figure(side + 1.6 + 0.09 * min(longest, 24), side + 0.06 * min(longest, 24))
+    figure, axes = new_figure(side + 1.6 + 0.09 * min(longest, 24), side + 0.06 * min(longest, 24))
     picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     # A dollar sign would start a formula.
     short = [(name if len(name) <= 24 else name[:23] + "…").replace("$", r"\$") for name in class_names]
@@ -82,7 +82,7 @@ def save_confusion_matrix(
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.ax.tick_params(length=0)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_curves(
@@ -112,7 +112,7 @@ def save_curves(
                 raise InputError(
                     f"{quantity}/{name}: {len(x)} x values for {len(y)} y values; expected equal, > 0."
                 )
-    figure, panels = _figure(4.6 * len(curves) + 0.4, 3.6, columns=len(curves))
+    figure, panels = new_figure(4.6 * len(curves) + 0.4, 3.6, columns=len(curves))
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     names = list(dict.fromkeys(name for series in curves.values() for name in series))
     for axes, (quantity, series) in zip(np.atleast_1d(panels), curves.items(), strict=True):
@@ -135,7 +135,7 @@ def save_curves(
         axes.tick_params(colors=INK, length=3)
         if len(series) > 1:
             axes.legend(facecolor="white", edgecolor="none", framealpha=0.9, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +224,7 @@ def save_montage(
         for image, panel in zip(images, panels, strict=True)
     ]
     tallest = min(max(shapes), 3.0)
-    figure, axes = _figure(
+    figure, axes = new_figure(
         panel_inches * columns + 1.0,
         (panel_inches * tallest + 0.35) * rows + 0.35 * len(title.splitlines()),
         columns=columns,
@@ -239,7 +239,7 @@ def save_montage(
     for place in places:
         place.set_axis_off()
     if title:
-        lines = "\n".join(_plain(line, 24 * columns + 40) for line in title.splitlines())
+        lines = "\n".join(plain_title(line, 24 * columns + 40) for line in title.splitlines())
         figure.suptitle(lines, x=0.01, ha="left", fontsize=11, color=INK)
     if shown is not None:
         bar = figure.colorbar(shown, ax=list(places), fraction=0.046, pad=0.02)
@@ -248,8 +248,8 @@ def save_montage(
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         bar.ax.tick_params(length=0, colors=INK)
     if note:
-        figure.supxlabel(_plain(note, 24 * columns + 60), x=0.01, ha="left", fontsize=7, color=INK)
-    _save(figure, path)
+        figure.supxlabel(plain_title(note, 24 * columns + 60), x=0.01, ha="left", fontsize=7, color=INK)
+    save_figure(figure, path)
 
 
 def _draw_panel(
@@ -290,7 +290,7 @@ def _draw_panel(
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     if panel.title:
-        axes.set_title(_plain(panel.title, 60), loc="left", fontsize=9, color=INK, wrap=True)
+        axes.set_title(plain_title(panel.title, 60), loc="left", fontsize=9, color=INK, wrap=True)
     return shown
 
 
@@ -341,7 +341,7 @@ def _unit_of(value_range: tuple[float, float]) -> str:
     return units.get((float(value_range[0]), float(value_range[1])), "logit")
 
 
-def _plain(text: str, longest: int) -> str:
+def plain_title(text: str, longest: int) -> str:
     """Return a title that fits and holds no formula."""
     return (text if len(text) <= longest else text[: longest - 1] + "…").replace("$", r"\$")
 
@@ -380,7 +380,7 @@ def save_tile_map(
         side = float(steps.min()) if steps.size else 1.0
     extent = np.ptp(corners, axis=0) + side
     ratio = float(np.clip(extent[1] / extent[0], 0.3, 3.0))
-    figure, axes = _figure(6.0 if ratio <= 1 else 6.0 / ratio + 1.5, 6.0 * min(ratio, 1.0) + 0.8)
+    figure, axes = new_figure(6.0 if ratio <= 1 else 6.0 / ratio + 1.5, 6.0 * min(ratio, 1.0) + 0.8)
     squares = PatchCollection([Rectangle((x, y), side, side) for x, y in corners], cmap="magma", linewidth=0)
     squares.set_array(heights)
     squares.set_clim(0.0, float(heights.max()) or 1.0)
@@ -391,16 +391,16 @@ def save_tile_map(
     axes.set_facecolor("#EEEEEE")
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=INK, length=3, labelsize=7)
-    axes.set_title(_plain(title, 80), loc="left", fontsize=10, color=INK)
+    axes.set_title(plain_title(title, 80), loc="left", fontsize=10, color=INK)
     bar = figure.colorbar(squares, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label("attention (sums to 1 over the bag)", color=INK)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.ax.tick_params(length=0, colors=INK, labelsize=7)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(width: float, height: float, *, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
-    """A figure outside pyplot, so that nothing global is left behind, and its axes."""
+def new_figure(width: float, height: float, *, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
+    """Return a figure outside pyplot, so that nothing global is left behind, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -410,7 +410,8 @@ def _figure(width: float, height: float, *, columns: int = 1, rows: int = 1) -> 
     return figure, axes
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure of :func:`new_figure` as PNG; equal figures give equal bytes."""
     with atomic_path(path) as temporary:
         # Without metadata equal inputs give equal bytes.
         figure.savefig(

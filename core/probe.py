@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from .checkpoint import read_weights
-from .config import ProcessorConfig
 from .data import Manifest, Record, split
 from .errors import ConfigError, DataError
 from .files import atomic_path, read_json, write_json_atomic, write_text_atomic
@@ -32,7 +31,9 @@ from .heads.classifiers import LinearProbe
 from .heads.pointer import HeadPointer, save_pointed_head
 from .metrics.classification import classification_report
 from .recipe import LoadedRecipe, ProbeConfig, dump_recipe
-from .start import Resolver, Start, find_start
+from .start import Resolver, Start, find_start, primary_modality
+from .stores import noun_of
+from .validation import encode_records
 
 if TYPE_CHECKING:
     from .train import TrainResult
@@ -73,10 +74,13 @@ def run_probe(
     beginning = find_start(recipe, start)
     if beginning is None or recipe.start is None:
         raise ConfigError(f"{recipe.name}: a probe needs start, the model whose embeddings it reads.")
-    images = beginning.processor.config.image
-    if recipe.image not in (None, images):
-        raise ConfigError("A probe reads images as its model does. Leave image out of the recipe.")
-    gathered = gather_data(loaded, data, beginning, images=ProcessorConfig(image=images))
+    processing = beginning.processor.config
+    modality = primary_modality(beginning.network.config)
+    if getattr(recipe, modality, None) not in (None, getattr(processing, modality)):
+        raise ConfigError(
+            f"A probe reads {noun_of(modality)} as its model does. Leave {modality} out of the recipe."
+        )
+    gathered = gather_data(loaded, data, beginning, processing=processing, modality=modality)
     fingerprint = beginning.processor.fingerprint
     identity = {
         "recipe": recipe.digest,
@@ -90,13 +94,15 @@ def run_probe(
     write_text_atomic(out / "recipe.yaml", dump_recipe(recipe))
     gathered.manifest.save(out / "manifest.jsonl")
     parts = _parts(gathered, _embeddings(out, beginning, gathered))
-    head, results = _fit_all(parts, gathered.class_names, recipe.probe)
+    noun = gathered.store.noun
+    head, results = _fit_all(parts, gathered.class_names, recipe.probe, noun=noun)
     _refuse_chance(results, len(gathered.class_names), recipe.evaluation.min_above_chance)
     pointer = HeadPointer(model=recipe.start.model, revision=beginning.revision, processor=fingerprint)
     save_pointed_head(head, pointer, out / "head")
     facts = {
         **identity,
         "start": {"id": beginning.id, "revision": beginning.revision},
+        "modality": modality,
         "classes": list(gathered.class_names),
         "chance": 1 / len(gathered.class_names),
         "source_splits": {
@@ -139,14 +145,8 @@ def _embeddings(out: Path, start: Start, gathered: GatheredData) -> Tensor:
         return read_weights(path)["embeddings"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = start.network.to(device).eval()
-    records = gathered.manifest.records
-    found = []
     with torch.inference_mode():
-        for begin in range(0, len(records), 64):
-            fitted = gathered.images.fetch(records[begin : begin + 64])
-            pixels = start.processor.finish_images(fitted)["pixels"].to(device)
-            found.append(model.encode("image", {"pixels": pixels}).cpu())
-    vectors = torch.cat(found)
+        vectors = encode_records(model, gathered.store, start.processor, gathered.manifest.records)
     with atomic_path(path) as temporary:
         save_file({"embeddings": vectors.contiguous()}, temporary)
     return vectors.clone()
@@ -167,7 +167,7 @@ def _parts(gathered: GatheredData, vectors: Tensor) -> dict[str, _Embedded]:
 
 
 def _fit_all(
-    parts: dict[str, _Embedded], names: Sequence[str], config: ProbeConfig
+    parts: dict[str, _Embedded], names: Sequence[str], config: ProbeConfig, *, noun: str
 ) -> tuple[LinearProbe, list[dict[str, Any]]]:
     """Return the head to keep and, per share, the scores of every seed and the full report of the first."""
     val = parts["val"]
@@ -193,7 +193,7 @@ def _fit_all(
         results.append(
             {
                 "fraction": fraction,
-                "training_images": heads[0][1],
+                f"training_{noun}": heads[0][1],
                 "c": [head.c for head, _ in heads],
                 "seeds": dict(scores),
                 "mean": {key: sum(values) / len(values) for key, values in scores.items()},
@@ -234,7 +234,7 @@ def _fit(training: _Embedded, names: Sequence[str], config: ProbeConfig, *, seed
     """Return a probe; its strength is the recipe's, or chosen on a part that it is then fitted with again."""
     counts = np.bincount(training.targets, minlength=len(names))
     if counts.min() == 0:
-        raise DataError(f"Class {names[int(counts.argmin())]!r} has no training images.")
+        raise DataError(f"Class {names[int(counts.argmin())]!r} has no training rows.")
     strength = config.c
     if strength is None:
         strength = _choose(training, names, config, seed=seed) if counts.min() >= 5 else 1.0
@@ -270,5 +270,5 @@ def _refuse_chance(results: list[dict[str, Any]], classes: int, least: float) ->
     if least and score < 1 / classes + least:
         raise DataError(
             f"The probe scores {score:.3f} on validation; chance is {1 / classes:.3f} and the recipe asks "
-            f"for {least:g} more. Look at the labels and the images."
+            f"for {least:g} more. Look at the labels and the data."
         )

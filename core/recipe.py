@@ -13,6 +13,8 @@ import yaml
 from pydantic import Field, model_validator
 
 from .config import (
+    AudioAugmentConfig,
+    AudioProcessing,
     AugmentConfig,
     Config,
     ImageProcessing,
@@ -25,6 +27,9 @@ from .config import (
 )
 from .errors import ConfigError, nearest
 from .registry import recipes, room
+
+PREPARED = ("image", "text", "audio")
+"""Modalities that a recipe says the preprocessing of, each under its own name."""
 
 ATTENTION = (
     "*.attn.in_proj_weight", "*.attn.out_proj.weight",
@@ -80,6 +85,8 @@ class SourceConfig(Config):
     share: float = Field(default=1.0, gt=0)
     """Relative share of an epoch."""
     augment: AugmentConfig | None = None
+    """None: the recipe's."""
+    audio_augment: AudioAugmentConfig | None = None
     """None: the recipe's."""
     modality_captions: tuple[str, ...] = ()
     """What every image of the source is, whatever its class: "chest X-ray", "blood smear"."""
@@ -205,17 +212,24 @@ class Recipe(Config):
     domain: str | None = Field(default=None, pattern=r"^[a-z]+$")
     summary: str = ""
     seed: int = Field(default=0, ge=0)
+    task: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$")
+    """What kind of run the domain makes of the data; see ``core/task_data.py``. None compares samples with
+    texts or classes."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of ``task``, checked by it."""
     start: StartConfig | None = None
-    """Weights to start from; ``model``, ``image`` and ``text`` may then be left out: they are the start's."""
+    """Weights to start from; ``model`` and how each modality is prepared may then be left out."""
     model: ModelConfig | None = None
     image: ImageProcessing | None = None
     text: TextProcessing | None = None
+    audio: AudioProcessing | None = None
     tokenizer: TokenizerConfig = TokenizerConfig()
     prompts: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")
     """Prompt set that gives class names and captions: ``<name>.yaml`` beside the recipe or in the domain.
     None takes the start's, or leaves class names as they are in the data."""
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
+    audio_augment: AudioAugmentConfig = AudioAugmentConfig()
     objective: ObjectiveConfig = ObjectiveConfig(name="infonce", options={"positives": "labels"})
     optim: OptimConfig = OptimConfig(lr=1e-4)
     peft: PeftConfig = PeftConfig()
@@ -244,16 +258,26 @@ class Recipe(Config):
         if self.start is None:
             if self.kind == "probe":
                 raise ValueError("a probe needs start: the model whose embeddings it reads")
-            towers = self.model.towers if self.model else {"image": None, "text": None}
+            towers = self.model.towers if self.model else ("image", "text")
             missing = ["model"] if self.model is None else []
-            missing += [name for name in ("image", "text") if name in towers and getattr(self, name) is None]
+            missing += [name for name in PREPARED if name in towers and getattr(self, name) is None]
             if missing:
                 raise ValueError(f"{', '.join(missing)} missing; only a recipe with start can leave them out")
+        self._check_task()
         if self.kind == "train":
             unset = [name for name in ("optim", "batch_size", "epochs") if name not in self.model_fields_set]
             if unset:
                 raise ValueError(f"{', '.join(unset)} missing")
         return self
+
+    def _check_task(self) -> None:
+        if self.task is None:
+            if self.options:
+                raise ValueError("options are settings of a task; name the task, or leave them out")
+        elif self.domain is None:
+            raise ValueError(f"task {self.task!r} belongs to a domain; name it: domain")
+        elif self.kind == "probe":
+            raise ValueError(f"a probe has no task, got {self.task!r}")
 
     @property
     def classifies(self) -> bool:
@@ -282,8 +306,10 @@ class Recipe(Config):
             target = raw
             for key in parents:
                 target = _inside(target, key, path)[key]
+            # What may stand among options is known to the one they are for.
+            inside = target if parents[-1:] == ["options"] else _inside(target, last, path)
             try:
-                _inside(target, last, path)[last] = yaml.safe_load(value)
+                inside[last] = yaml.safe_load(value)
             except yaml.YAMLError:
                 raise ConfigError(
                     f"{assignment!r}: {value!r} is not a YAML value. Quote or correct it."

@@ -49,6 +49,8 @@ class PublishedFile:
         sha256: 64 hex digits, or None where nobody published one: then the first download is
             recorded, and every later one has to be the same file.
         size: what its page says, for people: ``"4.97 GB"``.
+        page: where a person downloads a file that is in no repository of the Hub; ``repo_id`` is "" then.
+        optional: whether the model can be converted without it, and then does less.
     """
 
     role: str
@@ -57,6 +59,8 @@ class PublishedFile:
     revision: str | None = None
     sha256: str | None = None
     size: str = ""
+    page: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,11 @@ class PublishedWeights:
     converter: str
     options: Mapping[str, Any] = field(default_factory=dict)
     gated: str = ""
+
+    @property
+    def by_hand(self) -> tuple[PublishedFile, ...]:
+        """Files that cannot be fetched from here: a person downloads and converts them."""
+        return tuple(file for file in self.files if file.page and not file.optional)
 
 
 @dataclass(frozen=True)

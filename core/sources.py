@@ -42,7 +42,7 @@ def read_source(source: SourceConfig, recipe: Recipe, folder: Path, prompts: Pro
     """Return the rows of one source; labels are classes of the prompt set, ids name the source.
 
     Raises:
-        DataError: the source is absent, or a row lacks the image, caption or label it needs.
+        DataError: the source is absent, or a row lacks the file, caption or label it needs.
         ConfigError: unknown reader or option, or a label that the recipe or prompt set does not know.
     """
     path = folder / source.path
@@ -52,9 +52,12 @@ def read_source(source: SourceConfig, recipe: Recipe, folder: Path, prompts: Pro
         )
     rows = _read(source, recipe, path, folder)
     own_text = source.captions == "text" and not recipe.classifies
-    if own_text:
+    if recipe.task is not None:
+        # What else a row needs is known to the task.
+        _need(source, rows, [row for row in rows if row.record.path is None], "file", f"task {recipe.task}")
+    elif own_text:
         _need(source, rows, [row for row in rows if not row.texts], "caption", "captions: text")
-        _need(source, rows, [row for row in rows if row.record.path is None], "image", "training pairs")
+        _need(source, rows, [row for row in rows if row.record.path is None], "file", "training pairs")
     else:
         _need(source, rows, [row for row in rows if row.record.label is None], "label", "class captions")
     return [_named(row, source, folder, prompts, own_text=own_text) for row in rows]
@@ -198,7 +201,7 @@ def class_weights(records: Sequence[Record], recipe: Recipe) -> dict[str, float]
         counts = Counter(str(record.label) for record in records if record.source == source.name)
         if len(counts) < 2:
             raise DataError(
-                f"Source {source.name!r} has training images of {len(counts)} classes; it needs at least "
+                f"Source {source.name!r} has training rows of {len(counts)} classes; it needs at least "
                 "two, or there is nothing to tell apart."
             )
         powered = {label: count ** (1 - recipe.data.class_balance) for label, count in counts.items()}

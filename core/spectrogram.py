@@ -50,7 +50,8 @@ def mel_filters(config: MelProcessing, sampling_rate: int) -> Tensor:
 
     Reference: Slaney, Auditory Toolbox (1998), as librosa builds them; made in float64.
     """
-    bins = torch.linspace(0.0, sampling_rate / 2, config.n_fft // 2 + 1, dtype=torch.float64)
+    # Not up to half the rate for an odd n_fft, whose last bin lies below it.
+    bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * (sampling_rate / config.n_fft)
     f_max = sampling_rate / 2 if config.f_max is None else config.f_max
     ends = hz_to_mel(torch.tensor([config.f_min, f_max]), scale=config.scale)
     mels = torch.linspace(float(ends[0]), float(ends[1]), config.n_mels + 2, dtype=torch.float64)

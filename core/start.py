@@ -15,7 +15,8 @@ from .errors import ConfigError, WeightsError
 from .model import ContrastiveModel
 from .processing import Processor
 from .prompts import PromptSet
-from .recipe import Recipe, StartConfig
+from .recipe import PREPARED, Recipe, StartConfig
+from .types import Modality
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,9 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 def model_config(recipe: Recipe, start: Start | None) -> ModelConfig:
     """Return the recipe's model config, or the start's under the recipe's name."""
     if recipe.model is not None:
-        return recipe.model
+        # The tables of the start may have rows that its tokenizer does not use.
+        own = getattr(start.network.config.towers.get("text"), "vocab_size", 0) if start else 0
+        return with_vocabulary(recipe.model, own) if own else recipe.model
     if start is None:
         raise ConfigError(f"{recipe.name}: no model and no start to take one from.")
     changes = {"name": recipe.name, "description": recipe.summary or start.network.config.description}
@@ -103,10 +106,60 @@ def model_config(recipe: Recipe, start: Start | None) -> ModelConfig:
     return start.network.config.model_copy(update={**changes, "prompts": recipe.prompts or kept})
 
 
+def with_vocabulary(config: ModelConfig, size: int) -> ModelConfig:
+    """Return the model config with ``size`` words: those of a new tokenizer, or of the start.
+
+    Raises:
+        ConfigError: the text tower has a vocabulary of its own.
+    """
+    if "text" not in config.towers:
+        return config
+    raw = config.model_dump(mode="json")
+    tower = raw["towers"]["text"]
+    if "vocab_size" not in tower:
+        raise ConfigError(
+            f"A recipe that trains a tokenizer needs a text tower with vocab_size, got {tower['backend']!r}."
+        )
+    tower["vocab_size"] = size
+    return ModelConfig.model_validate(raw)
+
+
 def processor_config(recipe: Recipe, start: Start | None) -> ProcessorConfig:
-    """Return the recipe's preprocessing; what it leaves out is the start's."""
+    """Return the recipe's preprocessing; what it leaves out is the start's.
+
+    Raises:
+        ConfigError: neither says how one of the model's modalities is prepared.
+    """
     theirs = start.processor.config if start else ProcessorConfig()
-    return ProcessorConfig(image=recipe.image or theirs.image, text=recipe.text or theirs.text)
+    found = {name: getattr(recipe, name) or getattr(theirs, name) for name in PREPARED}
+    for name in model_config(recipe, start).towers:
+        if name in found and found[name] is None:
+            raise ConfigError(
+                f"{recipe.name}: the model has a tower for {name}, and neither the recipe nor its start says "
+                f"how {name} is prepared. Add {name} to the recipe."
+            )
+    return ProcessorConfig(**found)
+
+
+def start_processor(recipe: Recipe, start: Start | None) -> Processor:
+    """Return the processor of a run that makes no tokenizer of its own: texts are read as the start does.
+
+    Raises:
+        ConfigError: as :func:`processor_config`, or the model takes text and there is no tokenizer for it.
+    """
+    return Processor(processor_config(recipe, start), start.processor.tokenizer_json if start else None)
+
+
+def primary_modality(config: ModelConfig) -> Modality:
+    """Return what a model is about: the first of its modalities that is not text.
+
+    Raises:
+        ConfigError: it takes nothing but text, or nothing at all.
+    """
+    for name in config.towers:
+        if name != "text":
+            return name
+    raise ConfigError(f"{config.name} has no tower beside one for text; there is nothing to compare.")
 
 
 def fill(model: ContrastiveModel, start: Start, settings: StartConfig) -> StartReport:

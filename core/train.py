@@ -44,8 +44,7 @@ from .peft import apply_policy, merged, trainable
 from .plots import save_curves
 from .recipe import LoadedRecipe, Recipe, dump_recipe, load_recipe
 from .start import Resolver, Start, StartReport, fill, find_start
-from .training_data import TrainingData, prepare_data
-from .validation import evaluate, validation_loss
+from .task_data import RunData, ScoreWords, initialize, prepare_run
 
 if TYPE_CHECKING:
     import lightning
@@ -74,9 +73,8 @@ class TrainResult:
             best = self.metrics["probes"][-1]
             scores = f"balanced accuracy {best['mean']['balanced_accuracy']:.3f}"
             return f"{scores}, chance {self.metrics['chance']:.3f}; metrics in {self.folder / 'metrics.json'}"
-        found = self.metrics["validation"]
-        scores = f"{self.steps} steps; validation score {found['score']:.3f}, chance {found['chance']:.3f}"
-        return f"{scores}; metrics in {self.model / 'metrics.json'}"
+        scores = ScoreWords.of(self.metrics).line(self.metrics["validation"])
+        return f"{self.steps} steps; validation {scores}; metrics in {self.model / 'metrics.json'}"
 
 
 def train(
@@ -139,7 +137,7 @@ class Run:
             self.recipe.objective.name, self.recipe.objective.options, domain=self.recipe.domain
         )
         self._check_recipe()
-        self.data: TrainingData = prepare_data(loaded, data, start)
+        self.data: RunData = prepare_run(loaded, data, start)
         self.processor = self.data.processor
         torch.manual_seed(self.recipe.seed)
         # The layout CPU convolutions work in; other layers do not care.
@@ -147,6 +145,7 @@ class Run:
         self.started: StartReport | None = None
         if start is not None and self.recipe.start is not None:
             self.started = fill(self.model, start, self.recipe.start)
+        initialize(self.data, self.model)
         self._check_modalities()
         if isinstance(self.objective, CrossEntropy):
             self.objective.prepare(self.model.config.embed_dim, self.data.class_names)
@@ -158,7 +157,7 @@ class Run:
     def _check_recipe(self) -> None:
         """Raise ``ConfigError`` when the objective reads what this recipe will not give it."""
         name, needs = self.recipe.objective.name, self.objective.needs
-        if needs.batch_extras and self.recipe.data.collate is None:
+        if self.recipe.task is None and needs.batch_extras and self.recipe.data.collate is None:
             raise ConfigError(
                 f"Objective {name!r} reads {', '.join(needs.batch_extras)} of each batch. Name "
                 "what makes them from the captions: data.collate."
@@ -174,9 +173,11 @@ class Run:
         """Raise ``ConfigError`` when the objective compares what the model has no tower for."""
         missing = set(self.objective.needs.modalities) - set(self.model.modalities)
         if missing:
+            has = ", ".join(self.model.modalities)
             raise ConfigError(
                 f"Objective {self.recipe.objective.name!r} compares {sorted(missing)[0]!r}, which the "
-                f"model has no tower for; it has {', '.join(self.model.modalities)}."
+                f"model has no tower for; it has {has or 'none'}. Say what to compare, "
+                f"in most objectives by objective.options.modalities: [{has}]."
             )
 
     @property
@@ -286,7 +287,9 @@ class Run:
         """Add one evaluation row; rows of the same or a later step are from before a resume and go."""
         rows = [old for old in self.history() if old["step"] < row["step"]] + [row]
         write_text_atomic(self.out / "metrics.jsonl", "".join(json.dumps(one) + "\n" for one in rows))
-        save_curves(run_curves(rows), self.out / "curves.png", title=self.recipe.name)
+        save_curves(
+            run_curves(rows, ScoreWords.of(self.data.facts)), self.out / "curves.png", title=self.recipe.name
+        )
 
     def write_model(self, trainee: Any, *, steps: int, device: torch.device) -> None:
         """Write ``model/`` through a temporary folder, so that it is whole or absent."""
@@ -305,8 +308,8 @@ class Run:
         load_strict(model, read_weights(building / WEIGHTS_FILE), source=WEIGHTS_FILE)
         model.to(device)
         objective.to(device)
-        report = evaluate(model, objective, self.data, settings=self.recipe.evaluation, details=True)
-        report["loss"] = validation_loss(model, objective, self.data)
+        report = self.data.evaluate(model, objective, settings=self.recipe.evaluation, details=True)
+        report["loss"] = self.data.validation_loss(model, objective)
         self._refuse_chance(report)
         write_json_atomic(building / CONFIG_FILE, self.data.model_config.model_dump(mode="json"))
         self.processor.save(building)
@@ -365,20 +368,15 @@ class Run:
             facts["start"] = self.started.to_dict()
         if self.adapted:
             facts["adapted"] = self.adapted
-        if self.data.lengths is not None:
-            facts["captions"] = self.data.lengths.to_dict()
-        if self.data.extras:
-            facts["extras"] = self.data.extras
-        if self.data.equal_captions:
-            facts["equal_captions"] = self.data.equal_captions
-        return facts
+        return {**self.data.facts, **facts}
 
     def _refuse_chance(self, report: dict[str, Any]) -> None:
         least = self.recipe.evaluation.min_above_chance
         if least and report["score"] < report["chance"] + least:
+            words = ScoreWords.of(self.data.facts)
             raise DataError(
-                f"The trained model scores {report['score']:.3f} on validation; chance is "
-                f"{report['chance']:.3f} and the recipe asks for {least:g} more. "
+                f"The trained model scores {words.value(report['score'])} on validation; {words.chance} is "
+                f"{words.value(report['chance'])} and the recipe asks for {least:g} more. "
                 f"Look at {self.out / 'curves.png'}."
             )
 

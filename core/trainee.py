@@ -24,7 +24,6 @@ from .objectives.gradcache import cached_backward, split_batch
 from .peft import merged, parameter_groups
 from .recipe import OptimConfig
 from .types import Batch
-from .validation import evaluate, validation_loss
 
 if TYPE_CHECKING:
     from .train import Run
@@ -213,15 +212,20 @@ class Evaluate(lightning.Callback):
 
     def _evaluate(self, trainer: lightning.Trainer, trainee: Any) -> None:
         model, objective = trainee.averaged, trainee.averaged_objective
-        report = evaluate(model, objective, self.run.data, settings=self.run.recipe.evaluation)
+        report = self.run.data.evaluate(model, objective, settings=self.run.recipe.evaluation)
         row = {
             "step": trainer.global_step,
             "epoch": trainer.current_epoch,
             "train_loss": self.loss_sum / self.loss_count if self.loss_count else None,
-            "valid_loss": validation_loss(model, objective, self.run.data),
+            "valid_loss": self.run.data.validation_loss(model, objective),
             "seconds": round(time.monotonic() - self.started, 1),
             **report,
         }
+        if not math.isfinite(report["score"]):
+            raise DataError(
+                f"The validation score is {report['score']} at step {row['step']}. Look at the validation "
+                "data and at what the task makes of them."
+            )
         self.loss_sum, self.loss_count = 0.0, 0
         self.run.record(row)
         _log.info("step %d: score %.4f", row["step"], report["score"])

@@ -1,17 +1,18 @@
-"""From a recipe and a data folder to batches: splits, decoded images, captions, tokenizer.
+"""From a recipe and a data folder to batches: splits, decoded samples, captions, tokenizer.
 
-All rows of a run are held in memory with their captions and extras, whatever the reader. Every image is
-decoded once before the first step, which finds damaged files and near duplicates, and then kept at model
-size as 8 bits (C x S x S bytes: 15 GB for 100,000 images in colour at 224 pixels) unless ``data.cache`` is
-``none``. Sets of millions of pairs need a loop of their own.
+All rows of a run are held in memory with their captions and extras, whatever the reader. Every image or
+recording is decoded once before the first step, which finds damaged files and duplicates, and then kept
+unless ``data.cache`` is ``none``: images at model size as 8 bits (C x S x S bytes: 15 GB for 100,000 in
+colour at 224 pixels), recordings at the model's rate as 16 bits (96 kB a second at 48 kHz). Sets of millions
+of pairs need a loop of their own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,27 +23,32 @@ from .captions import CaptionPool, train_tokenizer
 from .config import ModelConfig, ProcessorConfig
 from .data import LoaderConfig, Manifest, Record, ResumableLoader
 from .errors import ConfigError
-from .gather import GatheredData, ImageStore, gather_data
+from .gather import GatheredData, gather_data
+from .model import ContrastiveModel
+from .objectives.base import Objective
 from .pair_data import (
     MAX_VALIDATION_TEXTS,
     CaptionLengths,
     PairCollate,
     PairTexts,
-    Pixels,
+    Views,
     check_extras,
     check_lengths,
     equal_captions,
 )
 from .processing import Processor
 from .prompts import PromptSet
-from .recipe import LoadedRecipe, Recipe
+from .recipe import EvaluationConfig, LoadedRecipe, Recipe
 from .sources import class_weights, source_weights
-from .start import Start, model_config, processor_config
-from .types import Batch
+from .start import Start, model_config, primary_modality, processor_config, with_vocabulary
+from .stores import Store
+from .task_data import fixed_batches
+from .types import Batch, Modality
+from .validation import evaluate, mean_loss
 
 
 class CollateRecords(Protocol):
-    """Records to a batch; ``train=False`` leaves the images as they are."""
+    """Records to a batch; ``train=False`` leaves the samples as they are."""
 
     def __call__(  # noqa: D102
         self, records: Sequence[Record], generator: torch.Generator, *, train: bool = True
@@ -61,7 +67,7 @@ class TrainingData:
         loader: training batches, resumable.
         collate: what the loader makes batches with.
         digest: changes when records, splits, captions or preprocessing change.
-        images: decoded images. validation: {source: records}.
+        store: decoded images or recordings. validation: {source: records}.
         texts: captions of pairs, or None where every caption comes from a class.
         lengths: how the captions of pairs fit the context.
         extras: what the collate will use of all records, as its check tells.
@@ -76,7 +82,7 @@ class TrainingData:
     loader: ResumableLoader[Batch]
     collate: CollateRecords
     digest: str
-    images: ImageStore
+    store: Store
     validation: dict[str, list[Record]]
     texts: PairTexts | None = None
     lengths: CaptionLengths | None = None
@@ -88,17 +94,42 @@ class TrainingData:
         found = {record.label for record in self.manifest.records if record.source == source}
         return [index for index, name in enumerate(self.class_names) if name in found]
 
-    def validation_batches(self, source: str, *, batch_size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield pixels float32 [B, C, S, S] and class indices int64 [B] of a source, in manifest order.
+    @property
+    def modality(self) -> Modality:
+        """What the records are files of."""
+        return self.store.modality
 
-        A record without a class of the run has index -1.
-        """
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What ``metrics.json`` says about captions and what they are used for."""
+        facts: dict[str, Any] = {}
+        if self.lengths is not None:
+            facts["captions"] = self.lengths.to_dict()
+        if self.extras:
+            facts["extras"] = self.extras
+        if self.equal_captions:
+            facts["equal_captions"] = self.equal_captions
+        return facts
+
+    def evaluate(
+        self,
+        model: ContrastiveModel,
+        objective: Objective,
+        *,
+        settings: EvaluationConfig,
+        details: bool = False,
+    ) -> dict[str, Any]:
+        """Return how good a model is on the validation part, as :mod:`verticlip.core.validation` says."""
+        return evaluate(model, objective, self, settings=settings, details=details)
+
+    def validation_loss(self, model: ContrastiveModel, objective: Objective) -> float | None:
+        """Return the mean objective over the validation batches; None without a batch or a finite mean."""
+        return mean_loss(model, objective, self.loss_batches())
+
+    def validation_targets(self, source: str) -> Tensor:
+        """Return class indices int64 [N] of a source's validation records; -1 for one without a class."""
         index = {name: number for number, name in enumerate(self.class_names)}
-        records = self.validation[source]
-        for start in range(0, len(records), batch_size):
-            part = records[start : start + batch_size]
-            labels = [index.get(str(record.label), -1) for record in part]
-            yield self.processor.finish_images(self.images.fetch(part))["pixels"], torch.tensor(labels)
+        return torch.tensor([index.get(str(record.label), -1) for record in self.validation[source]])
 
     def validation_texts(self, source: str) -> list[list[str]]:
         """Return the captions of each validation record of a source, at most ten each."""
@@ -107,16 +138,10 @@ class TrainingData:
         return [list(self.texts.of(record))[:MAX_VALIDATION_TEXTS] for record in self.validation[source]]
 
     def loss_batches(self) -> Iterator[Batch]:
-        """Yield the validation records as batches like those of training, the same at every call.
-
-        Sources are mixed in an order that depends on the ids only; a rest that fills no batch is left out.
-        """
+        """Yield the validation records as batches like those of training; see :func:`fixed_batches`."""
         records = [record for part in self.validation.values() for record in part]
-        records.sort(key=lambda record: hashlib.sha256(record.id.encode()).digest())
-        size = min(self.loader.config.batch_size, len(records))
-        for number in range(len(records) // size if size > 1 else 0):
-            generator = torch.Generator().manual_seed(number)
-            yield self.collate(records[number * size : (number + 1) * size], generator, train=False)
+        collate = partial(self.collate, train=False)
+        return fixed_batches(records, collate, self.loader.config.batch_size)
 
 
 def prepare_data(loaded: LoadedRecipe, folder: Path, start: Start | None = None) -> TrainingData:
@@ -132,7 +157,8 @@ def prepare_data(loaded: LoadedRecipe, folder: Path, start: Start | None = None)
     recipe = loaded.recipe
     config = model_config(recipe, start)
     processing = processor_config(recipe, start)
-    gathered = gather_data(loaded, folder, start, images=ProcessorConfig(image=processing.image))
+    modality = primary_modality(config)
+    gathered = gather_data(loaded, folder, start, processing=processing, modality=modality)
     pairs = _has_pairs(recipe)
     _check_captions(recipe, gathered)
     texts = PairTexts(gathered.rows, _class_texts(gathered.prompts)) if pairs else None
@@ -142,19 +168,15 @@ def prepare_data(loaded: LoadedRecipe, folder: Path, start: Start | None = None)
         tokenizer = start.processor.tokenizer_json if start else None
         if tokenizer is None:
             tokenizer = _new_tokenizer(recipe, gathered, texts, folder, processing)
-            config = _with_vocabulary(config, len(json.loads(tokenizer)["model"]["vocab"]))
-        elif start is not None and recipe.model is not None:
-            # The tables of the start may have rows that its tokenizer does not use.
-            tower = start.network.config.towers.get("text")
-            config = _with_vocabulary(config, getattr(tower, "vocab_size", 0))
+            config = with_vocabulary(config, len(json.loads(tokenizer)["model"]["vocab"]))
     processor = Processor(processing, tokenizer)
     lengths = check_lengths(texts, gathered.manifest.records, processor) if texts else None
-    pixels = _pixels(recipe, processor, gathered.images)
+    views = _Views(recipe, processor, gathered.store)
     collate: CollateRecords
     if texts is not None:
-        collate = PairCollate(recipe, texts, processor, pixels)
+        collate = PairCollate(recipe, texts, processor, views)
     else:
-        collate = _LabelCollate(recipe, gathered, processor, pixels)
+        collate = _LabelCollate(recipe, gathered, processor, views)
     validation: dict[str, list[Record]] = {}
     for record in gathered.part("val"):
         validation.setdefault(str(record.source), []).append(record)
@@ -171,7 +193,7 @@ def prepare_data(loaded: LoadedRecipe, folder: Path, start: Start | None = None)
             *([gathered.prompts.fingerprint] if gathered.prompts else []),
             *([texts.digest(gathered.manifest.records)] if texts else []),
         ),
-        images=gathered.images,
+        store=gathered.store,
         validation=validation,
         texts=texts,
         lengths=lengths,
@@ -238,31 +260,45 @@ def _loader_config(recipe: Recipe, training: Sequence[Record], *, pairs: bool) -
     )
 
 
-def _pixels(recipe: Recipe, processor: Processor, images: ImageStore) -> Pixels:
-    """Return the function from records to pixels, each source with its own augmentation."""
-    processors = {
-        source.name: processor.with_augmentation(source.augment or recipe.augment)
-        for source in recipe.data.sources
-    }
+class _Views:
+    """Records to the inputs of their tower, each source with its own augmentation."""
 
-    def pixels(records: Sequence[Record], generator: torch.Generator | None) -> Tensor:
-        fitted = images.fetch(records)
-        made = torch.empty_like(fitted)
-        for name, own in processors.items():
+    def __init__(self, recipe: Recipe, processor: Processor, store: Store) -> None:
+        self._store = store
+        self._processors = {
+            source.name: processor.with_augmentation(
+                source.augment or recipe.augment, source.audio_augment or recipe.audio_augment
+            )
+            for source in recipe.data.sources
+        }
+
+    @property
+    def modality(self) -> Modality:
+        """Which tower."""
+        return self._store.modality
+
+    def __call__(
+        self, records: Sequence[Record], generator: torch.Generator | None, *, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return float tensors [B, ...] by the tower's arguments; augmented when there is a generator."""
+        drawn = self._store.draw(records, generator)
+        made: dict[str, Tensor] = {}
+        for name, own in self._processors.items():
             rows = torch.tensor([row for row, record in enumerate(records) if record.source == name])
-            if len(rows):
-                train = generator is not None
-                made[rows] = own.finish_images(fitted[rows], train=train, generator=generator)["pixels"]
-        return made.contiguous(memory_format=torch.channels_last)
-
-    return pixels
+            if not len(rows):
+                continue
+            own_labels = None if labels is None else labels[rows]
+            inputs = self._store.finish(drawn[rows], own, generator=generator, labels=own_labels)
+            for key, value in inputs.items():
+                made.setdefault(key, value.new_empty(len(records), *value.shape[1:]))[rows] = value
+        return {key: value.contiguous(memory_format=torch.channels_last) for key, value in made.items()}
 
 
 class _LabelCollate:
-    """Records to a batch: augmented pixels, class indices and one random caption of each class."""
+    """Records to a batch: augmented views, class indices and one random caption of each class."""
 
-    def __init__(self, recipe: Recipe, gathered: GatheredData, processor: Processor, pixels: Pixels) -> None:
-        self._pixels = pixels
+    def __init__(self, recipe: Recipe, gathered: GatheredData, processor: Processor, views: Views) -> None:
+        self._views = views
         self._index = {name: index for index, name in enumerate(gathered.class_names)}
         self._sources = [source.name for source in recipe.data.sources]
         self._class_captions = self._modality_captions = None
@@ -273,21 +309,18 @@ class _LabelCollate:
                 self._modality_captions = CaptionPool(modality_captions(recipe, gathered.prompts), processor)
 
     def __call__(self, records: Sequence[Record], generator: torch.Generator, *, train: bool = True) -> Batch:
-        labels, pool = self._labels(records, generator)
-        inputs = {"image": {"pixels": self._pixels(records, generator if train else None)}}
+        by_modality = float(torch.rand((), generator=generator)) < self._modality_share
+        classes = torch.tensor([self._index[str(record.label)] for record in records])
+        given = generator if train else None
+        labels, pool = classes, self._class_captions
+        if by_modality and self._modality_captions is not None:
+            # In a share of batches, a caption names the kind of sample and every row of a source fits it.
+            labels = torch.tensor([self._sources.index(str(record.source)) for record in records])
+            pool = self._modality_captions
+        inputs = {str(self._views.modality): self._views(records, given, labels=classes)}
         if pool is not None:
             inputs["text"] = pool.draw(labels, generator)
         return Batch(inputs, labels, tuple(record.id for record in records))
-
-    def _labels(
-        self, records: Sequence[Record], generator: torch.Generator
-    ) -> tuple[Tensor, CaptionPool | None]:
-        """Return class indices and class captions or, in a share of batches, those of the modality."""
-        by_modality = float(torch.rand((), generator=generator)) < self._modality_share
-        if by_modality and self._modality_captions is not None:
-            numbers = [self._sources.index(str(record.source)) for record in records]
-            return torch.tensor(numbers), self._modality_captions
-        return torch.tensor([self._index[str(record.label)] for record in records]), self._class_captions
 
 
 def class_captions(prompts: PromptSet) -> list[list[str]]:
@@ -302,17 +335,3 @@ def modality_captions(recipe: Recipe, prompts: PromptSet | None) -> list[list[st
         [template.replace("{}", words) for template in templates for words in source.modality_captions]
         for source in recipe.data.sources
     ]
-
-
-def _with_vocabulary(config: ModelConfig, size: int) -> ModelConfig:
-    """Return the model config with ``size`` words: those of the tokenizer made here, or of the start."""
-    if "text" not in config.towers or not size:
-        return config
-    raw = config.model_dump(mode="json")
-    tower = raw["towers"]["text"]
-    if "vocab_size" not in tower:
-        raise ConfigError(
-            f"A recipe that trains a tokenizer needs a text tower with vocab_size, got {tower['backend']!r}."
-        )
-    tower["vocab_size"] = size
-    return ModelConfig.model_validate(raw)

@@ -1,10 +1,9 @@
-"""How a training run is judged: zero-shot accuracy, retrieval, or a classification head, and the loss."""
+"""How a run with texts or classes is judged: zero-shot, by retrieval, by its classifier, and its loss."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,10 +18,18 @@ from .metrics.matched import Matches, matched_report
 from .model import ContrastiveModel
 from .objectives.base import Objective
 from .objectives.classify import CrossEntropy
+from .preparing import mean_direction
 from .recipe import EvaluationConfig
+from .types import Batch
 
 if TYPE_CHECKING:
+    from .data import Record
+    from .processing import Processor
+    from .stores import Store
     from .training_data import TrainingData
+
+ENCODED_AT_ONCE = 64
+"""Views per call of the network."""
 
 
 def evaluate(
@@ -36,8 +43,8 @@ def evaluate(
     """Return how good a model is on the validation part.
 
     A run with cross-entropy is judged by its classifier. Otherwise sources whose labels are classes of
-    the prompt set are judged by zero-shot classification and the others by image-text retrieval, or as
-    ``settings.suite`` says.
+    the prompt set are judged by zero-shot classification and the others by retrieval of texts and by texts,
+    or as ``settings.suite`` says.
 
     Returns:
         ``score`` and ``chance`` (means over sources of balanced accuracy, and of the mean recall of
@@ -105,11 +112,11 @@ def evaluate_zero_shot(
     sources: Sequence[str] | None = None,
     details: bool = False,
 ) -> dict[str, Any]:
-    """Return how well text prompts alone classify the validation images.
+    """Return how well text prompts alone classify the validation part.
 
     Args:
         model: any mode; put back as it was.
-        data: gives validation images per source, and the prompt set.
+        data: gives validation records per source, and the prompt set.
         sources: None takes all.
         details: full reports with 95 % intervals instead of the plain numbers.
 
@@ -123,7 +130,7 @@ def evaluate_zero_shot(
     prompts = data.prompts
     with judged(model):
         weights = class_embeddings(prompts, lambda texts: _encode_text(model, data, texts))
-        embedded = {name: _encode_images(model, data, name) for name in sources or data.validation}
+        embedded = {name: _encode_records(model, data, name) for name in sources or data.validation}
     scale = model.scale().item()
     bias = None if model.logit_bias is None else model.logit_bias.item()
     names = prompts.class_names
@@ -136,6 +143,7 @@ def evaluate_zero_shot(
         found = _classified(
             head.scores(embeddings), head.logits(embeddings), local, [names[i] for i in own], details=details
         )
+        found |= {data.store.noun: len(targets)} if details else {}
         report["sources"][source] = found
         balanced.append(_value(found["balanced_accuracy"]))
         chance.append(1 / len(own))
@@ -153,15 +161,16 @@ def evaluate_zero_shot(
 def evaluate_classifier(
     model: ContrastiveModel, objective: CrossEntropy, data: TrainingData, *, details: bool = False
 ) -> dict[str, Any]:
-    """Return how well the trained classification head does on the validation images, among all classes."""
+    """Return how well the trained classification head does on the validation part, among all classes."""
     report: dict[str, Any] = {"sources": {}}
     balanced, hits, count = [], 0, 0
     with judged(model):
-        embedded = {name: _encode_images(model, data, name) for name in data.validation}
+        embedded = {name: _encode_records(model, data, name) for name in data.validation}
     head = objective.head()
     for source, (embeddings, targets) in embedded.items():
         logits = head.logits(embeddings)
         found = _classified(logits.softmax(1), logits, targets, list(head.class_names), details=details)
+        found |= {data.store.noun: len(targets)} if details else {}
         report["sources"][source] = found
         balanced.append(_value(found["balanced_accuracy"]))
         hits += int((logits.argmax(dim=1) == targets).sum())
@@ -178,8 +187,7 @@ def _classified(
 ) -> dict[str, Any]:
     """Return {accuracy, balanced_accuracy}, or the full report with intervals."""
     if details:
-        full = classification_report(probabilities.numpy(), targets.numpy(), names)
-        return {**full.to_dict(), "images": len(targets)}
+        return classification_report(probabilities.numpy(), targets.numpy(), names).to_dict()
     predicted = logits.argmax(dim=1)
     recalls = [float((predicted[targets == k] == k).float().mean()) for k in targets.unique().tolist()]
     accuracy = float((predicted == targets).float().mean())
@@ -199,34 +207,36 @@ def evaluate_retrieval(
     duplicates: Literal["merge", "separate"] = "merge",
     details: bool = False,
 ) -> dict[str, Any]:
-    """Return how well validation images find their captions and captions their images.
+    """Return how well validation samples find their captions and captions their samples.
 
-    Captions that read the same are one, and so are images of the same pixels at the model's size; each
-    row adds a match. ``duplicates="separate"`` counts only the own captions of a row as right, also where
-    another row has the same words.
+    Captions that read the same are one, and so are images of the same pixels at the model's size and
+    recordings of the same samples; each row adds a match. ``duplicates="separate"`` counts only the
+    own captions of a row as right, also where another row has the same words.
 
     Returns:
         ``score``: mean recall over both directions and all depths at which a random order could fail;
-        ``chance``: the same for a random order, exact; ``images``, ``texts``: how many were ranked; for
-        both directions ``{"recall@k": ..., "median_rank": ...}``, ranks from 1; ``chances`` of each
-        recall; with ``details`` intervals, and ``score_interval``.
+        ``chance``: the same for a random order, exact; ``images`` (or ``recordings``), ``texts``: how
+        many were ranked; for both directions, ``image_to_text`` and ``text_to_image`` (or ``audio``),
+        ``{"recall@k": ..., "median_rank": ...}``, ranks from 1; ``chances`` of each recall; with
+        ``details`` intervals, and ``score_interval``.
 
     Raises:
-        DataError: fewer than two validation images.
+        DataError: fewer than two validation records.
     """
     captions = data.validation_texts(source)
     if len(captions) < 2:
         raise DataError(
-            f"Source {source!r} has {len(captions)} validation images; retrieval needs at least two. Raise "
-            "data.validation.fraction."
+            f"Source {source!r} has {len(captions)} validation {data.store.noun}; retrieval needs at least "
+            "two. Raise data.validation.fraction."
         )
     if duplicates == "merge":
-        matches = Matches.merged(list(_contents(data, source)), captions)
+        contents = [data.store.content(record) for record in data.validation[source]]
+        matches = Matches.merged(contents, captions)
     else:
         matches = Matches.separate(captions)
     flat = list(matches.texts)
     with judged(model):
-        images, _ = _encode_images(model, data, source)
+        images, _ = _encode_records(model, data, source)
         vectors = torch.cat([_encode_text(model, data, flat[i : i + 64]) for i in range(0, len(flat), 64)])
     report = matched_report(
         images[torch.from_numpy(matches.image_rows)],
@@ -235,14 +245,25 @@ def evaluate_retrieval(
         ks=depths,
         resamples=1000 if details else 0,
     )
-    return {**report.to_dict(details=details), "duplicates": duplicates}
+    found = {**report.to_dict(details=details), "duplicates": duplicates}
+    return found if data.modality == "image" else _renamed(found, data.modality, data.store.noun)
 
 
-def validation_loss(model: ContrastiveModel, objective: Objective, data: TrainingData) -> float | None:
-    """Return the mean objective over the validation batches; None without a batch or a finite mean."""
+def _renamed(report: dict[str, Any], modality: str, noun: str) -> dict[str, Any]:
+    """Return a report on images and texts with the keys of another modality."""
+    ways = {"image_to_text": f"{modality}_to_text", "text_to_image": f"text_to_{modality}"}
+    found = {ways.get(key, noun if key == "images" else key): value for key, value in report.items()}
+    return {**found, "chances": {ways[key]: value for key, value in report["chances"].items()}}
+
+
+def mean_loss(model: ContrastiveModel, objective: Objective, batches: Iterable[Batch]) -> float | None:
+    """Return the mean objective over batches; None without a batch or a finite mean.
+
+    Model and objective are judged in evaluation mode, without gradients.
+    """
     needs, losses = objective.needs, []
     with judged(model), judged(objective):
-        for batch in data.loss_batches():
+        for batch in batches:
             moved = batch.to(model.device)
             outputs = model(moved, tokens=needs.tokens, extras=needs.output_extras)
             losses.append(float(objective(outputs, moved)["loss"]))
@@ -262,22 +283,33 @@ def judged(module: nn.Module) -> Iterator[None]:
         module.train(was_training)
 
 
-def _contents(data: TrainingData, source: str) -> Iterator[bytes]:
-    """Yield a digest of the pixels of each validation image, as the model gets them."""
-    for pixels, _ in data.validation_batches(source):
-        for image in pixels:
-            yield hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
-
-
 def _encode_text(model: ContrastiveModel, data: TrainingData, texts: list[str]) -> Tensor:
     inputs = data.processor("text", texts)
     return model.encode("text", on_device(model, inputs)).cpu()
 
 
-def _encode_images(model: ContrastiveModel, data: TrainingData, source: str) -> tuple[Tensor, Tensor]:
-    """Return embeddings [N, D] and class indices [N] of a source's validation images."""
-    parts = [
-        (model.encode("image", {"pixels": pixels.to(model.device)}).cpu(), targets)
-        for pixels, targets in data.validation_batches(source)
-    ]
-    return torch.cat([embeddings for embeddings, _ in parts]), torch.cat([targets for _, targets in parts])
+def _encode_records(model: ContrastiveModel, data: TrainingData, source: str) -> tuple[Tensor, Tensor]:
+    """Return embeddings [N, D] and class indices [N] of a source's validation records."""
+    vectors = encode_records(model, data.store, data.processor, data.validation[source])
+    return vectors, data.validation_targets(source)
+
+
+def encode_records(
+    model: ContrastiveModel, store: Store, processor: Processor, records: Sequence[Record]
+) -> Tensor:
+    """Return unit embeddings float32 [N, D], on the CPU, of records as a user of the model gets them.
+
+    A recording longer than the model's window gets the mean direction of its windows.
+    """
+    found: list[Tensor] = []
+    for start in range(0, len(records), ENCODED_AT_ONCE):
+        parts = [store.parts(record) for record in records[start : start + ENCODED_AT_ONCE]]
+        vectors = torch.cat(
+            [
+                model.encode(store.modality, on_device(model, store.finish(views, processor))).cpu()
+                for views in torch.cat(parts).split(ENCODED_AT_ONCE)
+            ]
+        )
+        for own in vectors.split([len(part) for part in parts]):
+            found.append(own[0] if len(own) == 1 else mean_direction(own))
+    return torch.stack(found)

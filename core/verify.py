@@ -6,6 +6,8 @@ A case is a folder with ``config.json`` (or ``case.json``), ``inputs.safetensors
 * ``CASES``: {case: ``replay(config, inputs, case_dir) -> {output: tensor}``},
 * ``tolerance(case, output, expected) -> float``: largest absolute difference allowed; or
   ``TOLERANCES``: {case: (relative to the largest expected value, absolute)},
+* optionally ``error(case, output, got, expected) -> float | None``: what the tolerance is compared with
+  where the largest absolute difference is the wrong measure (None: it is the right one),
 * optionally ``NOT_REPLAYED``: {case: {output: reason}} for outputs that are left out on purpose,
 * optionally ``ANY_CASE``: the name in ``CASES`` that replays every case of another name.
 
@@ -39,8 +41,9 @@ class OutputCheck:
     """One output of a case.
 
     Attributes:
-        error: largest absolute difference, or None when there was nothing to compare.
-        tolerance: largest allowed difference, or None likewise.
+        error: largest absolute difference, or the system's own measure; None when there was nothing to
+            compare.
+        tolerance: largest error allowed, or None likewise.
         status: ``ok``; ``over`` the tolerance; another ``shape``; ``not replayed``; or
             ``documented``: not replayed, for the stated reason.
         note: the two shapes, or the reason.
@@ -157,7 +160,9 @@ def _check(module: ModuleType, case: str, name: str, expected: Tensor, got: Any)
     got = torch.as_tensor(got).detach().cpu()
     if got.shape != expected.shape:
         return OutputCheck(name, "shape", note=f"got {list(got.shape)}, expected {list(expected.shape)}")
-    error, allowed = largest_error(got, expected), _tolerance(module, case, name, expected)
+    own = module.error(case, name, got, expected) if hasattr(module, "error") else None
+    error = largest_error(got, expected) if own is None else float(own)
+    allowed = _tolerance(module, case, name, expected)
     # A tolerance relative to an infinite output is infinite too, and would allow anything.
     return OutputCheck(name, "ok" if error <= allowed and math.isfinite(error) else "over", error, allowed)
 

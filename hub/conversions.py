@@ -38,6 +38,7 @@ class SourceFile:
 
     Attributes:
         role: as in the registry.
+        repo_id: of the Hub, or the page that a person downloaded it from.
         commit: of the Hub, or None for a file that the user gave.
         registered: whether this is the SHA-256 of the registry, or else of the record of the first
             download; None where neither knows one.
@@ -84,7 +85,7 @@ def convert_files(
 
     Args:
         spec: the published model that they are, or that they were trained from.
-        files: {role: path} for every role of the model; see :func:`roles`.
+        files: {role: path} for every role of the model that is not optional; see :func:`roles`.
         out: folder that does not exist yet, or is empty.
         any_file: accept weights with another SHA-256 than the registry states or the first download had,
             a fine-tuned variant; the result then does not claim to be the published model.
@@ -100,18 +101,20 @@ def convert_files(
         raise ConfigError(f"{out} is not empty. Choose another folder.")
     planned = {file.role: file for file in weights_of(spec).files}
     unknown = sorted(set(files) - set(planned))
-    missing = [role for role in planned if role not in files]
+    missing = [role for role, file in planned.items() if role not in files and not file.optional]
     if unknown or missing:
         what = f"no role {unknown[0]!r}" if unknown else f"no file for {missing[0]!r}"
         raise ConfigError(
-            f"{spec.name}: {what}; it needs: {_wanted(planned.values())}."
+            f"{spec.name}: {what}; it needs: {wanted_files(planned.values())}."
             + (nearest(unknown[0], planned) if unknown else "")
         )
     sources = []
     for role, file in planned.items():
+        if role not in files:
+            continue
         path = Path(files[role])
         if not path.is_file():
-            raise WeightsError(f"{path}: no such file. {spec.name} needs {_wanted([file])}.")
+            raise WeightsError(f"{path}: no such file. {spec.name} needs {wanted_files([file])}.")
         digest = sha256_of(path)
         expected, whose = _expected(file)
         same = None if expected is None else digest == expected
@@ -120,7 +123,8 @@ def convert_files(
                 f"{path.name} has SHA-256 {digest}; {whose} {file.name} has {expected}. Fetch it "
                 "again, or say that it is a variant on purpose: --any-file (any_file=True)."
             )
-        sources.append(SourceFile(role, file.repo_id, path.name, None, digest, path.stat().st_size, same))
+        home = file.repo_id or file.page
+        sources.append(SourceFile(role, home, path.name, None, digest, path.stat().st_size, same))
     paths = {role: Path(path) for role, path in files.items()}
     variant = bool(options) or any(file.registered is False for file in sources)
     if options:
@@ -159,7 +163,7 @@ def roles(spec: ModelSpec, given: Sequence[str]) -> dict[str, Path]:
     """Return {role: path} of what a user wrote: ``role=path``, a folder, or a bare path.
 
     A folder stands for the files in it that have their published names; a bare path for the one role
-    that nothing else was given for.
+    that nothing else was given for, optional ones aside.
 
     Raises:
         ConfigError: it is not clear which role a path is for.
@@ -178,15 +182,16 @@ def roles(spec: ModelSpec, given: Sequence[str]) -> dict[str, Path]:
                     found.setdefault(file.role, folder / Path(file.name).name)
         elif equals and not Path(text).exists():
             raise ConfigError(
-                f"{spec.name}: no role {role!r}; it needs: {_wanted(planned.values())}."
+                f"{spec.name}: no role {role!r}; it needs: {wanted_files(planned.values())}."
                 f"{nearest(role, planned)}"
             )
         else:
             bare.append(Path(text).expanduser())
-    open_roles = [role for role in planned if role not in found]
+    open_roles = [role for role, file in planned.items() if role not in found and not file.optional]
     if len(bare) > 1 or (bare and len(open_roles) != 1):
         raise ConfigError(
-            f"{bare[0]}: which file is this? Write ROLE=PATH; {spec.name} needs: {_wanted(planned.values())}."
+            f"{bare[0]}: which file is this? Write ROLE=PATH; {spec.name} needs: "
+            f"{wanted_files(planned.values())}."
         )
     return {**found, **dict(zip(open_roles, bare, strict=False))}
 
@@ -202,8 +207,10 @@ def weights_of(spec: ModelSpec) -> PublishedWeights:
     return spec.weights
 
 
-def _wanted(files: Iterable[PublishedFile]) -> str:
-    return ", ".join(f"{file.role}={Path(file.name).name}" for file in files)
+def wanted_files(files: Iterable[PublishedFile]) -> str:
+    """Return ``role=name`` of files, optional ones in brackets."""
+    said = ((f"{file.role}={Path(file.name).name}", file.optional) for file in files)
+    return ", ".join(f"[{text}]" if optional else text for text, optional in said)
 
 
 def converter_version(spec: ModelSpec) -> int:

@@ -29,6 +29,7 @@ from .conversions import (
     convert_into,
     converter_version,
     sweep_staging,
+    wanted_files,
     weights_of,
 )
 from .download import UnknownRevisionError, download
@@ -47,10 +48,13 @@ def resolve_published(spec: ModelSpec, revision: str | None = None) -> ResolvedM
             come from one repository. Files of another repository (a vocabulary) keep theirs.
 
     Raises:
-        ConfigError: access is not granted, no such revision, or a revision for several repositories.
+        ConfigError: access is not granted, no such revision, a revision for several repositories, or a
+            file that only a person can download.
         WeightsError: a file cannot be fetched, is not the one that was registered or recorded, or is
             not a checkpoint of this system.
     """
+    if weights_of(spec).by_hand:
+        raise ConfigError(how_by_hand(spec))
     files = _planned(spec, revision)
     found = _converted(spec, files)
     if found is not None:
@@ -101,20 +105,38 @@ def notice(spec: ModelSpec) -> str:
     return f"{spec.name}: weights under {spec.licence}{limits}. Intended use: {spec.intended_use}"
 
 
+def how_by_hand(spec: ModelSpec) -> str:
+    """Return how to get a model whose weights only a person can download, or "" for any other."""
+    files = weights_of(spec).by_hand
+    if not files:
+        return ""
+    places = " and ".join(f"{Path(file.name).name} from {file.page}" for file in files)
+    given = " ".join(f"--file {file.role}={Path(file.name).name}" for file in files)
+    more = [file for file in weights_of(spec).files if file.optional]
+    return (
+        f"{spec.name}: its weights are on no model hub. Download {places}, then run: "
+        f"verticlip models convert {spec.name} {given} --out FOLDER, and use FOLDER as the model."
+        + (f" It also takes: {wanted_files(more)}." if more else "")
+    )
+
+
 def published_facts(spec: ModelSpec) -> dict[str, Any]:
     """Return what is known of a published model without fetching anything."""
     files = _planned(spec, None)
     rows = []
     for file in files:
         first = _recorded(file)
+        unknown = "not known" if file.page else "recorded at first use"
         rows.append(
             {
                 "role": file.role,
                 "repo_id": file.repo_id,
+                "page": file.page,
+                "optional": file.optional,
                 "name": file.name,
                 "revision": file.revision or "main",
                 "commit": first.commit if first else None,
-                "sha256": file.sha256 or (first.sha256 if first else "recorded at first use"),
+                "sha256": file.sha256 or (first.sha256 if first else unknown),
                 "size": file.size or (f"{first.bytes / 1e9:.2f} GB" if first else ""),
             }
         )

@@ -15,6 +15,8 @@ _HOMES = {
     "LeakageReport": "leakage",
     "check_leakage": "leakage",
     "difference_hash": "leakage",
+    "group_equal": "leakage",
+    "group_equal_files": "leakage",
     "group_near_duplicates": "leakage",
     "split": "splitting",
     "LoaderConfig": "loader",
@@ -34,6 +36,8 @@ __all__ = [
     "check_leakage",
     "check_readable",
     "difference_hash",
+    "group_equal",
+    "group_equal_files",
     "group_near_duplicates",
     "split",
 ]

@@ -152,6 +152,29 @@ def group_near_duplicates(
     parents = first_row[hash_of_row].tolist()
     for first, second in first_row[_near_pairs(unique, max_distance)].tolist():
         _union(parents, first, second)
+    return _grouped(manifest, parents)
+
+
+def group_equal(manifest: Manifest, content: Callable[[Record], str | bytes]) -> Manifest:
+    """Return the manifest with one group per cluster of rows of equal ``content``.
+
+    Existing groups are merged with them. A group is named after its lowest id.
+    """
+    parents = list(range(len(manifest)))
+    first: dict[str | bytes, int] = {}
+    for index, record in enumerate(manifest):
+        _union(parents, first.setdefault(content(record), index), index)
+    return _grouped(manifest, parents)
+
+
+def group_equal_files(manifest: Manifest) -> Manifest:
+    """Return the manifest with rows of equal files, or of parts of one file, in one group."""
+    contents = {record.id: content for record, content in _contents(manifest)}
+    return group_equal(manifest, lambda record: contents[record.id])
+
+
+def _grouped(manifest: Manifest, parents: list[int]) -> Manifest:
+    """Return the manifest with the clusters that ``parents`` join, and its own groups, as groups."""
     first_of: dict[str, int] = {}
     for index, record in enumerate(manifest):
         if record.group is not None:

@@ -32,12 +32,19 @@ def data() -> SimpleNamespace:
     def processor(modality: str, texts: list[str]) -> dict[str, torch.Tensor]:
         return {"axes": torch.eye(2)[[int("two" in text) for text in texts]]}
 
+    store = SimpleNamespace(
+        modality="image",
+        noun="images",
+        parts=lambda record: IMAGES[record][None],
+        finish=lambda views, processor: {"pixels": views},
+    )
     return SimpleNamespace(
         prompts=PromptSet.from_labels(["one", "two"]),
         processor=processor,
+        store=store,
         validation={"photos": range(4)},
         source_classes=lambda source: [0, 1],
-        validation_batches=lambda source: [(IMAGES[:3], TARGETS[:3]), (IMAGES[3:], TARGETS[3:])],
+        validation_targets=lambda source: TARGETS,
     )
 
 

@@ -147,3 +147,57 @@ def test_two_processes_at_once_leave_one_whole_folder(files, tmp_path, monkeypat
         conversions.convert_files(SPEC, files, out)
     assert [path.name for path in out.iterdir()] == ["config.json"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
+
+
+BY_HAND = ModelSpec(
+    "audio/test",
+    "audio",
+    "a test",
+    (),
+    0,
+    PublishedWeights(
+        (
+            PublishedFile("weights", "", "best_model.pt", page="https://example.org/weights"),
+            PublishedFile("clip", "org/clip", "clip.safetensors", optional=True),
+        ),
+        "clipsep",
+    ),
+    "MIT",
+    "Research only.",
+)
+
+
+@pytest.fixture
+def separator(small_golden: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "best_model.pt"
+    path.write_bytes((small_golden / "clipsep" / "clipsep_nit" / "weights.safetensors").read_bytes())
+    return path
+
+
+def test_an_optional_file_may_be_left_out(separator, tmp_path) -> None:
+    result = conversions.convert_files(BY_HAND, {"weights": separator}, tmp_path / "out")
+    assert [file.role for file in result.files] == ["weights"]
+    assert result.files[0].repo_id == "https://example.org/weights"
+    model = verticlip.from_pretrained(tmp_path / "out", device="cpu")
+    assert "compared with no hash: weights" in model.config.description
+    with pytest.raises(
+        ConfigError, match=r"no file for 'weights'; it needs: weights=best_model.pt, \[clip=clip"
+    ):
+        conversions.convert_files(BY_HAND, {}, tmp_path / "other")
+
+
+def test_a_bare_path_is_for_what_is_needed(separator) -> None:
+    assert conversions.roles(BY_HAND, [str(separator)]) == {"weights": separator}
+
+
+def test_weights_that_only_a_person_can_download_say_how() -> None:
+    from verticlip.hub.published import how_by_hand, resolve_published
+
+    with pytest.raises(
+        ConfigError, match="on no model hub. Download best_model.pt from https://example.org/weights"
+    ):
+        resolve_published(BY_HAND)
+    said = how_by_hand(BY_HAND)
+    assert "verticlip models convert audio/test --file weights=best_model.pt --out FOLDER" in said
+    assert said.endswith("It also takes: [clip=clip.safetensors].")
+    assert how_by_hand(SPEC) == ""
