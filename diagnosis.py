@@ -11,6 +11,7 @@ from typing import Any
 from . import __version__
 from .core import registry
 from .core.errors import VerticlipError
+from .core.torchaudio_fit import torchaudio_fit
 
 _EXTRA = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?[^;]*;.*extra == ['\"]([\w-]+)['\"]")
 
@@ -21,6 +22,7 @@ def diagnose() -> dict[str, dict[str, Any]]:
         "versions": _versions(),
         "devices": _devices(),
         "extras": _extras(),
+        "others": {"torchaudio": torchaudio_fit()[1]},
         "models": _models(),
         "cache": _cache(),
     }
