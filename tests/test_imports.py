@@ -21,6 +21,7 @@ SOURCES = sorted(
 )
 HEAVY = ("torch", "torchvision", "timm", "open_clip", "transformers", "lightning", "monai", "sklearn")
 LATE = {*HEAVY[1:], "matplotlib", "pyarrow", "pydicom", "nibabel", "huggingface_hub", "PIL", "tokenizers"}
+LATE |= {"soundfile", "soxr", "av", "diffusers", "torchaudio", "librosa"}
 """Imported inside the functions that need them, never at the top of a module."""
 
 
@@ -119,6 +120,8 @@ def loaded_after(code: str) -> set[str]:
         COMMAND.format(["embed", "--help"]),
         COMMAND.format(["medical", "--help"]),
         COMMAND.format(["medical", "ground", "--help"]),
+        COMMAND.format(["audio", "--help"]),
+        COMMAND.format(["audio", "generate", "--help"]),
     ],
 )
 def test_the_surface_loads_nothing_heavy(code: str) -> None:
