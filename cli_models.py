@@ -51,13 +51,13 @@ def model_info(
         return
     facts.pop("files", None)
     if files:
-        facts["converted"] = facts["converted"] or "not yet; the first load fetches the files below"
+        facts["converted"] = facts["converted"] or _not_yet(known)
     print_table(("", ""), [(key, plain(value)) for key, value in facts.items() if value not in ("", None)])
     if files:
         print()
         rows = [
-            (file["role"], f"{file['repo_id']}/{file['name']}", file["commit"] or file["revision"],
-             file["size"] or "-", file["sha256"])
+            (file["role"] + (" (optional)" if file["optional"] else ""), _place(file),
+             "-" if file["page"] else file["commit"] or file["revision"], file["size"] or "-", file["sha256"])
             for file in files
         ]  # fmt: skip
         print_table(("role", "file", "revision", "size", "sha256"), rows)
@@ -191,11 +191,25 @@ def _spec_facts(spec: Any) -> dict[str, Any]:
     return {**{key: getattr(spec, key) for key in keys}, "access": _access(spec)}
 
 
+def _place(file: dict[str, Any]) -> str:
+    """Return where a published file is."""
+    return f"{file['name']}, {file['page']}" if file["page"] else f"{file['repo_id']}/{file['name']}"
+
+
+def _not_yet(spec: Any) -> str:
+    """Return what brings the converted folder about."""
+    from .hub.published import how_by_hand
+
+    return how_by_hand(spec) or "not yet; the first load fetches the files below"
+
+
 def _access(spec: Any) -> str:
-    """Return ``packaged``, ``open`` or ``gated``."""
+    """Return ``packaged``, ``open``, ``gated``, or ``by hand`` for files a person has to download."""
     from .core.registry import PublishedWeights
 
     if isinstance(spec.weights, PublishedWeights):
+        if spec.weights.by_hand:
+            return "by hand"
         return "gated" if spec.weights.gated else "open"
     return "packaged" if spec.weights.packaged else "open"
 

@@ -358,6 +358,14 @@ class AudioAugmentConfig(Config):
     tilt_db: float = Field(default=0.0, ge=0.0, le=40.0)
     """Largest change of level of a random smooth filter: microphones and rooms."""
 
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> AudioAugmentConfig:
+        for name in ("noise_db", "crop_s", "background_db", "lowpass_hz"):
+            low, high = getattr(self, name)
+            if low > high or (name in ("crop_s", "lowpass_hz") and low <= 0):
+                raise ValueError(f"{name} is a range (lowest, highest), got {low:g} and {high:g}")
+        return self
+
 
 class TextProcessing(Config):
     """Text to token ids with a tokenizer file stored beside the weights."""

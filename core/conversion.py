@@ -72,6 +72,7 @@ class Converted:
         tokenizer_json: content of ``tokenizer.json``, or None.
         state: {our parameter name: tensor}, unchanged in value and dtype.
         report: what became of every tensor of the source.
+        prompts_yaml: content of ``prompts.yaml``, the set called ``config.prompts``; or None.
     """
 
     config: ModelConfig
@@ -79,6 +80,7 @@ class Converted:
     tokenizer_json: str | None
     state: Mapping[str, Tensor]
     report: LoadReport
+    prompts_yaml: str | None = None
 
 
 def build_empty(config: ModelConfig) -> ContrastiveModel:

@@ -159,12 +159,14 @@ class OptimConfig(Config):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.1, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    decay_steps: int | None = Field(default=None, ge=1)
+    """Step at which cosine or linear reach ``final_share``, and stay there; None is the last one."""
     clip_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Average the weights with this decay; the average is evaluated and saved."""
     final_share: float = Field(default=0.0, ge=0, lt=1)
-    """The cosine ends at this share of ``lr``."""
+    """Cosine and linear end at this share of ``lr``."""
     layer_decay: float | None = Field(default=None, gt=0, le=1)
     """Each block learns at this share of the rate of the next: heads at ``lr``, embeddings slowest."""
     lr_groups: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)

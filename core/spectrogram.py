@@ -44,7 +44,9 @@ def mel_to_hz(mel: Tensor, *, scale: str = "slaney") -> Tensor:
     return torch.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * torch.exp(step * (mel - 15.0)))
 
 
+# Cached tensors are made outside of inference mode: made within, they could never take part in training.
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def mel_filters(config: MelProcessing, sampling_rate: int) -> Tensor:
     """Return triangular filters float32 [n_mels, n_fft / 2 + 1].
 
@@ -91,6 +93,7 @@ def frames_of(samples: int, config: MelProcessing) -> int:
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def hann(length: int, device: torch.device) -> Tensor:
     """Return a periodic Hann window float32 [length]."""
     return torch.hann_window(length, periodic=True, device=device)

@@ -151,9 +151,10 @@ def make_optimizer(
             return (step + 1) / config.warmup_steps
         if config.schedule == "constant":
             return 1.0
-        done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-        return config.final_share + (1 - config.final_share) * cosine
+        end = config.decay_steps or total_steps
+        done = min(1.0, (step - config.warmup_steps) / max(1, end - config.warmup_steps))
+        left = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return config.final_share + (1 - config.final_share) * left
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -14,6 +14,7 @@ from ..core.errors import ConfigError, WeightsError, nearest
 from ..core.files import (
     CONFIG_FILE,
     PROCESSOR_FILE,
+    PROMPTS_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     sha256_of,
@@ -292,4 +293,6 @@ def _write(spec: ModelSpec, converted: Converted, folder: Path, *, doubt: str) -
     write_json_atomic(folder / PROCESSOR_FILE, converted.processor.model_dump(mode="json"))
     if converted.tokenizer_json is not None:
         write_text_atomic(folder / TOKENIZER_FILE, converted.tokenizer_json)
+    if converted.prompts_yaml is not None:
+        write_text_atomic(folder / PROMPTS_FILE, converted.prompts_yaml)
     write_state(converted.state, folder / WEIGHTS_FILE)

@@ -158,3 +158,27 @@ def test_weights_of_other_sizes_convert_with_options(run, small_golden: Path, tm
     status, _, err = run(*convert[:-1], tmp_path / "other", "--option", "image_heads")
     assert status == 1
     assert "--option 'image_heads' is not KEY=VALUE" in err
+
+
+def test_weights_that_only_a_person_can_download(
+    run, monkeypatch, small_golden: Path, tmp_path: Path
+) -> None:
+    files = (
+        PublishedFile("weights", "", "best_model.pt", page="https://example.org/weights"),
+        PublishedFile("clip", "org/clip", "clip.safetensors", optional=True),
+    )
+    spec = ModelSpec(
+        "audio/test", "audio", "a test", (), 0, PublishedWeights(files, "clipsep"), "MIT", "Research."
+    )
+    monkeypatch.setattr(registry, "models", lambda: {spec.name: spec})
+    assert " by hand " in run("models", "list")[1]
+    out = run("models", "info", "audio/test")[1]
+    assert "best_model.pt, https://example.org/weights" in out
+    assert "clip (optional)" in out
+    assert "on no model hub" in out
+    weights = small_golden / "clipsep" / "clipsep_nit" / "weights.safetensors"
+    status, out, err = run(
+        "models", "convert", "audio/test", "--file", str(weights), "--out", str(tmp_path / "out")
+    )
+    assert status == 0, err
+    assert "separator" in out

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from ...core.registry import ModelSpec, WeightsRef
 from .catalogue import PUBLISHED
+from .prompt_index import PROMPTS
 
-MODELS = (*PUBLISHED,)
+MODELS = (
+    ModelSpec(
+        name="audio/tiny-tagger",
+        domain="audio",
+        summary="ten environmental sounds and ten spoken digits by text; small enough to ship in the wheel",
+        modalities=("audio", "text"),
+        embed_dim=128,
+        weights=WeightsRef(
+            repo_id=None,
+            revision=None,
+            files={
+                "config.json": "e51f047d8195b685972aea221ec9a788e7dff33908def04245db0bcc831db27a",
+                "model.safetensors": "c9f01fc4ebcef367a4fb68afcc0fa6fc7230214ad913d1ca5c5ef34cae19a127",
+                "processor.json": "c0277ef41ea7a342bf41d2d6e27afef9f062ccfbf285b999275377602b9665be",
+                "prompts.yaml": "ed50d41dbbade52ed2624fcc0f6df6d13f96757f30326a7e8339537a8ba0e03b",
+                "tokenizer.json": "66d8f5438d038b304d3176e97dc3e8bbe96220dd82b14d341167e76243a36399",
+            },
+            packaged="weights/tiny-tagger",
+        ),
+        licence="CC-BY-SA-4.0",
+        intended_use="Demonstration and tests; the other small models of the room are built on it.",
+        extra="audio",
+    ),
+    *PUBLISHED,
+)
 """Models users can name."""
 
-RECIPES: dict[str, str] = {}
+RECIPES = {
+    "tiny-tagger": "the recipe audio/tiny-tagger was trained with: ten sounds, ten digits, class captions",
+}
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 
 LOADERS = {"audio": "loaders.audio:load_audio", "image": "loaders.frames:load_image"}
@@ -16,8 +44,8 @@ LOADERS = {"audio": "loaders.audio:load_audio", "image": "loaders.frames:load_im
 READERS = {
     "esc": "readers:read_esc",
     "spoken_digits": "readers:read_spoken_digits",
-    "clipsep_csv": "readers:read_clipsep_csv",
-    "vggsound": "readers:read_vggsound",
+    "clipsep_csv": "readers_video:read_clipsep_csv",
+    "vggsound": "readers_video:read_vggsound",
 }
 """{dataset layout: "module:function"}."""
 
@@ -45,7 +73,7 @@ OBJECTIVES = {
     "clipsep": "clipsep.losses:ClipSepLoss",
     "clipsep_nit": "clipsep.losses:NoiseInvariantLoss",
     "clipsep_pit": "clipsep.losses:PermutationInvariantLoss",
-    "separation": "clipsep.losses:SeparationLoss",
+    "separation": "clipsep.separation_loss:SeparationLoss",
     "clipsonic": "clipsonic.losses:DiffusionLoss",
 }
 """{objective: "module:class"}; see ``core/objectives/base.py``."""

@@ -64,6 +64,17 @@ def test_a_tolerance_function_is_asked(system, tmp_path: Path) -> None:
     assert verify.replay("toy", make_case(tmp_path / "case", y=torch.tensor([2.0, 10.0]))).passed
 
 
+def test_a_measure_of_its_own_takes_the_place_of_the_largest_difference(system, tmp_path: Path) -> None:
+    system.error = lambda case, name, got, expected: float((got - expected).square().mean().sqrt())
+    report = verify.replay("toy", make_case(tmp_path / "case", y=torch.tensor([2.0, 4.005])))
+    assert report.passed
+    assert report.checks[0].error == pytest.approx(0.005 / 2**0.5, rel=1e-3)
+    system.error = lambda case, name, got, expected: None
+    assert not verify.replay("toy", make_case(tmp_path / "again", y=torch.tensor([2.0, 4.005]))).passed
+    system.error = lambda case, name, got, expected: float("nan")
+    assert not verify.replay("toy", make_case(tmp_path / "nan")).passed
+
+
 def test_outputs_that_are_not_made_fail_unless_documented(system, tmp_path: Path) -> None:
     folder = make_case(tmp_path / "case", y=torch.tensor([2.0, 4.0]), z=torch.zeros(1))
     report = verify.replay("toy", folder)
@@ -143,7 +154,7 @@ def test_case_json_and_folder_names_serve_too(system, tmp_path: Path) -> None:
 
 def test_every_declared_system_can_be_opened() -> None:
     # Systems of which further cases exist under any name replay those like the one they declare.
-    flexible = {"unimed_clip", "conceptclip", "biovil"}
+    flexible = {"unimed_clip", "conceptclip", "biovil", "clipsep", "clipsonic"}
     for name in set(verify.systems()) - flexible:
         with pytest.raises(ConfigError, match="has no case 'no-such-case'"):
             verify._find(name, "no-such-case")

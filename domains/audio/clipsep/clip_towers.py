@@ -1,0 +1,196 @@
+"""Image and text towers of OpenAI CLIP from the files that open_clip and transformers share them in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....core.config import ImageProcessing, ProcessorConfig, TextProcessing
+from ....core.conversion import LoadReport, TowerReport, count_blocks, dimension
+from ....core.errors import WeightsError
+
+HEAD_WIDTH = 64
+"""Values of an attention head in every published CLIP."""
+
+_TEXT_PARTS = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
+_NUMBERS = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
+"""What a file may hold besides weights."""
+
+_OUTSIDE = {
+    "vision_model.embeddings.class_embedding": "visual.class_embedding",
+    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
+    "vision_model.pre_layrnorm.": "visual.ln_pre.",
+    "vision_model.post_layernorm.": "visual.ln_post.",
+    "vision_model.encoder.layers.": "visual.transformer.resblocks.",
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    "text_model.final_layer_norm.": "ln_final.",
+    "text_model.encoder.layers.": "transformer.resblocks.",
+}
+_INSIDE = {
+    ".layer_norm1.": ".ln_1.",
+    ".layer_norm2.": ".ln_2.",
+    ".mlp.fc1.": ".mlp.c_fc.",
+    ".mlp.fc2.": ".mlp.c_proj.",
+    ".self_attn.out_proj.": ".attn.out_proj.",
+}
+"""{name in transformers: name in open_clip}, of what stands outside and inside of blocks."""
+_PROJECTIONS = {"visual_projection.weight": "visual.proj", "text_projection.weight": "text_projection"}
+
+
+@dataclass(frozen=True)
+class ClipTowers:
+    """Both towers in our terms.
+
+    Attributes:
+        towers: {"image", "text": tower config}. embed_dim: of the joint space.
+        state: {our parameter name: tensor}, ``logit_scale`` included.
+        report: what became of every tensor.
+    """
+
+    towers: Mapping[str, Mapping[str, Any]]
+    embed_dim: int
+    state: Mapping[str, Tensor]
+    report: LoadReport
+
+
+def clip_towers(state: Mapping[str, Tensor], *, source: str, quick_gelu: bool = True) -> ClipTowers:
+    """Return the towers of a CLIP with a Vision Transformer, its sizes read from the shapes.
+
+    Args:
+        state: tensors in the layout of open_clip (``visual.conv1.weight``) or of transformers
+            (``vision_model.embeddings...``).
+        source: what messages call the file.
+        quick_gelu: activation x sigmoid(1.702 x), as all of OpenAI's weights need.
+
+    Raises:
+        WeightsError: another system's file, or tensors that do not belong there.
+    """
+    if "vision_model.embeddings.class_embedding" in state:
+        state = _from_transformers(state, source)
+    state = {name.removeprefix("text."): tensor for name, tensor in state.items()}
+    if "visual.proj" not in state or "text_projection" not in state:
+        raise WeightsError(
+            f"{source} is no CLIP with a Vision Transformer. Give the weights of OpenAI CLIP ViT-B/32 as "
+            "open_clip or transformers share them, for example timm/vit_base_patch32_clip_224.openai."
+        )
+    towers = {"image": _image(state, source, quick_gelu), "text": _text(state, source, quick_gelu)}
+    embed_dim = dimension(state, "visual.proj", 1, source=source)
+    renamed: dict[str, Tensor] = {}
+    counts, dropped, strangers = {"image": 0, "text": 0, "scalars": 0}, [], []
+    for name, tensor in state.items():
+        if name in _NUMBERS:
+            dropped.append(name)
+        elif name == "logit_scale":
+            renamed[name] = tensor.float().reshape(())
+            counts["scalars"] += 1
+        elif name.startswith("visual."):
+            renamed[f"towers.image.{name.removeprefix('visual.')}"] = tensor
+            counts["image"] += 1
+        elif name.startswith(_TEXT_PARTS):
+            renamed[f"towers.text.{name}"] = tensor
+            counts["text"] += 1
+        else:
+            strangers.append(name)
+    if strangers:
+        raise WeightsError(
+            f"{source} holds {len(strangers)} tensors that CLIP does not have ({', '.join(strangers[:3])}). "
+            "It belongs to another system."
+        )
+    reports = {part: TowerReport(loaded=count) for part, count in counts.items() if count}
+    if dropped:
+        reports["other"] = TowerReport(dropped=tuple(dropped))
+    return ClipTowers(towers, embed_dim, renamed, LoadReport(reports))
+
+
+def clip_processor(towers: Mapping[str, Mapping[str, Any]]) -> ProcessorConfig:
+    """Return the preprocessing of CLIP: bicubic short side, centre crop; its own byte-pair tokens."""
+    return ProcessorConfig(
+        image=ImageProcessing(
+            size=int(towers["image"]["image_size"]),
+            resize="shortest",
+            interpolation="bicubic",
+            resampler="pillow",
+        ),
+        text=TextProcessing(
+            tokenizer="open_clip_bpe",
+            context_length=int(towers["text"]["context_length"]),
+            clean="whitespace",
+            padding="context",
+        ),
+    )
+
+
+def _image(state: Mapping[str, Tensor], source: str, quick_gelu: bool) -> dict[str, Any]:
+    def side(name: str, axis: int) -> int:
+        return dimension(state, f"visual.{name}", axis, source=source)
+
+    places = side("positional_embedding", 0) - 1
+    grid = math.isqrt(max(places, 0))
+    if not grid or grid * grid != places:
+        raise WeightsError(f"{source}: its {places} image positions are no square. It is another model.")
+    width, patch = side("conv1.weight", 0), side("conv1.weight", 3)
+    return {
+        "backend": "vit",
+        "image_size": grid * patch,
+        "patch_size": patch,
+        "width": width,
+        "layers": count_blocks(state, "visual.transformer.resblocks."),
+        "heads": max(1, width // HEAD_WIDTH),
+        "mlp_width": side("transformer.resblocks.0.mlp.c_fc.weight", 0),
+        "quick_gelu": quick_gelu,
+        "output_dim": side("proj", 1),
+    }
+
+
+def _text(state: Mapping[str, Tensor], source: str, quick_gelu: bool) -> dict[str, Any]:
+    def side(name: str, axis: int) -> int:
+        return dimension(state, name, axis, source=source)
+
+    width = side("token_embedding.weight", 1)
+    return {
+        "backend": "clip_text",
+        "context_length": side("positional_embedding", 0),
+        "vocab_size": side("token_embedding.weight", 0),
+        "width": width,
+        "layers": count_blocks(state, "transformer.resblocks."),
+        "heads": max(1, width // HEAD_WIDTH),
+        "mlp_width": side("transformer.resblocks.0.mlp.c_fc.weight", 0),
+        "quick_gelu": quick_gelu,
+        "output_dim": side("text_projection", 1),
+    }
+
+
+def _from_transformers(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Return tensors under open_clip's names: query, key and value in one, projections turned over."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if name.endswith("position_ids"):
+            continue
+        if name in _PROJECTIONS:
+            found[_PROJECTIONS[name]] = tensor.T
+            continue
+        ours = name
+        for theirs, mine in _OUTSIDE.items():
+            if name.startswith(theirs):
+                ours = mine + name.removeprefix(theirs)
+                break
+        for theirs, mine in _INSIDE.items():
+            ours = ours.replace(theirs, mine)
+        if ".self_attn.q_proj." in ours:
+            parts = [name.replace(".q_proj.", f".{part}_proj.") for part in "qkv"]
+            missing = [part for part in parts if part not in state]
+            if missing:
+                raise WeightsError(f"{source}: {missing[0]} is missing. Fetch the file again.")
+            kind = ours.rsplit(".", 1)[1]
+            block = ours.split(".self_attn.")[0]
+            found[f"{block}.attn.in_proj_{kind}"] = torch.cat([state[part] for part in parts])
+        elif ".self_attn." not in ours:
+            found[ours] = tensor
+    return found
