@@ -5,12 +5,13 @@ from __future__ import annotations
 from ...core.registry import ModelSpec, PublishedFile, PublishedWeights
 
 _NIT = "https://drive.google.com/file/d/1pYQ05BClqT6Z-OSkngDKsQ2PJRF70oQL"
+_CLIP = "timm/vit_base_patch32_clip_224.openai"
 
 PUBLISHED: tuple[ModelSpec, ...] = (
     ModelSpec(
         name="audio/clipsep-nit",
         domain="audio",
-        summary="takes a sound out of a recording by words or a picture; 16 kHz, learned from unlabelled videos",
+        summary="takes a sound out of a recording by words or a picture; 16 kHz, learned from videos",
         modalities=("image", "text"),
         embed_dim=512,
         weights=PublishedWeights(
@@ -30,8 +31,8 @@ PUBLISHED: tuple[ModelSpec, ...] = (
         ),
         licence="MIT",
         intended_use=(
-            "Research and demonstration of sound separation; the weights lie beside MIT code, without a licence "
-            "of their own."
+            "Research and demonstration of sound separation; the weights lie beside MIT code and have no "
+            "licence of their own."
         ),
         paper="arXiv 2212.07065",
         extra="audio",
