@@ -219,6 +219,6 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     licence = row["licence"] + (" (non-commercial)" if "-NC" in row["licence"].upper() else "")
     return {
         **{key: plain(value) for key, value in row.items()},
-        "takes": "+".join(row["modalities"]),
+        "takes": "+".join(row["modalities"]) or "(part)",
         "licence": licence,
     }

@@ -373,6 +373,7 @@ class Model:
         head: Head | str | Path | None,
     ) -> Head:
         """Return what turns embeddings into scores of classes: the given head, or one made of text."""
+        self._check_modality(self.primary)
         if head is None:
             return self._head(self.prompts_for(labels, templates))
         if labels is not None or templates is not None:

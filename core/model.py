@@ -16,6 +16,7 @@ from .towers import Tower, build_tower
 from .types import Batch, Outputs, TokenOutput
 
 if TYPE_CHECKING:
+    from .processing import Processor
     from .types import TowerOutput
 
 
@@ -136,6 +137,18 @@ class ContrastiveModel(nn.Module):
         output = self._run(modality, inputs, tokens=tokens)
         # The norm is taken in float32: bfloat16 embeddings would be off by up to 0.4 %.
         return self.projections[modality](output.pooled).float(), output.tokens
+
+    def inputs_of_whole(self, modality: str, value: Tensor, processor: Processor) -> dict[str, Tensor] | None:
+        """Return one row of inputs of a sample that is longer than a window, or None to be shown its windows.
+
+        What an architecture overrides that can look at more than a window at once.
+
+        Args:
+            modality: of the sample.
+            value: as its loader gives it: a recording float32 [T] at the model's rate.
+            processor: of the model.
+        """
+        return None
 
     def encode(self, modality: str, inputs: Mapping[str, Tensor], *, normalize: bool = True) -> Tensor:
         """Return embeddings float32 [B, D], unit length unless ``normalize=False``.

@@ -15,6 +15,7 @@ from . import registry
 from .errors import InputError
 from .inputs import encode_inputs
 from .types import Modality, Sample
+from .waves import to_wave
 
 if TYPE_CHECKING:
     from .handle import ModelHandle
@@ -29,8 +30,8 @@ class Prepared:
 
     Attributes:
         value: an image fitted to the tower, float32 [C, size, size]; a window of a recording, float32 [T];
-            a sample; or, where ``is_volume``, the slices of a volume as its domain reads them, or the
-            windows of a recording, float32 [N, T].
+            a sample; or, where ``is_volume``, the slices of a volume as its domain reads them, or a
+            recording as :func:`fit_recording` gives it.
         id: the path as given, the sample's id, or None. meta: what the loader reports about it.
         is_volume: whether the network has to see it slice by slice, or window by window.
     """
@@ -74,10 +75,10 @@ def prepare(
         value = model.processor.fit_image(sample, name=name)
     elif modality == "audio":
         name = sample.id if options.get("show_paths") and sample.id else f"audio {position}"
-        windows = model.processor.fit_audio(sample, name=name)
-        if len(windows) > 1:
-            return Prepared(windows, sample.id, sample.meta, is_volume=True)
-        value = windows[0]
+        value = fit_recording(model, sample, name=name)
+        if isinstance(value, dict) or len(value) > 1:
+            return Prepared(value, sample.id, sample.meta, is_volume=True)
+        value = value[0]
     elif modality == "text" and not isinstance(sample.value, str):
         raise InputError(f"text {position}: {type(sample.value).__name__} is not a string.")
     return Prepared(value, sample.id, sample.meta)
@@ -98,9 +99,32 @@ def is_volume(model: ModelHandle, item: Any) -> bool:
 
 def encode_volume(model: ModelHandle, prepared: Prepared) -> Tensor:
     """Return the embedding of what was prepared in parts, float32 [D], unit, on the CPU."""
-    if isinstance(prepared.value, Tensor):
-        return mean_direction(encode_windows(model, prepared.value))
+    if isinstance(prepared.value, (Tensor, dict)):
+        return encode_recording(model, prepared.value)
     return registry.room(str(model.config.domain)).function("volumes", "embed")(model, prepared.value)
+
+
+def fit_recording(model: ModelHandle, item: Any, *, name: str = "audio") -> Tensor | dict[str, Tensor]:
+    """Return the windows float32 [N, T] of a recording, or one row of inputs where the model sees it whole.
+
+    Args:
+        item: as for :meth:`verticlip.core.processing.Processor.fit_audio`, which also says what is raised.
+    """
+    windows = model.processor.fit_audio(item, name=name)
+    config = model.processor.config.audio
+    if len(windows) == 1 or config is None:
+        return windows
+    whole = model.network.inputs_of_whole(
+        "audio", to_wave(item, config.sampling_rate, name=name), model.processor
+    )
+    return windows if whole is None else whole
+
+
+def encode_recording(model: ModelHandle, fitted: Tensor | dict[str, Tensor]) -> Tensor:
+    """Return the unit embedding float32 [D], on the CPU, of what :func:`fit_recording` gave."""
+    if isinstance(fitted, dict):
+        return encode_inputs(model, "audio", fitted)[0]
+    return mean_direction(encode_windows(model, fitted))
 
 
 def encode_windows(model: ModelHandle, windows: Tensor, *, batch_size: int = 8) -> Tensor:

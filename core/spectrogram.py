@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -44,14 +45,20 @@ def mel_to_hz(mel: Tensor, *, scale: str = "slaney") -> Tensor:
     return torch.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * torch.exp(step * (mel - 15.0)))
 
 
-# Cached tensors are made outside of inference mode: made within, they could never take part in training.
-@functools.lru_cache(maxsize=32)
-@torch.inference_mode(False)
 def mel_filters(config: MelProcessing, sampling_rate: int) -> Tensor:
     """Return triangular filters float32 [n_mels, n_fft / 2 + 1].
 
     Reference: Slaney, Auditory Toolbox (1998), as librosa builds them; made in float64.
     """
+    # Frozen configs are hashable, which pydantic's declared types do not say.
+    return _mel_filters(cast("Hashable", config), sampling_rate)
+
+
+# Cached tensors are made outside of inference mode: made within, they could never take part in training.
+@functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _mel_filters(key: Hashable, sampling_rate: int) -> Tensor:
+    config = cast("MelProcessing", key)
     # Not up to half the rate for an odd n_fft, whose last bin lies below it.
     bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * (sampling_rate / config.n_fft)
     f_max = sampling_rate / 2 if config.f_max is None else config.f_max

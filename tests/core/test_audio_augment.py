@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from verticlip.core.audio_augment import augment_audio, augment_features
 from verticlip.core.config import AudioAugmentConfig
 
@@ -152,3 +153,12 @@ def test_feature_masks_are_bands_of_the_mean():
     frames, bins = hidden.all(dim=2).sum(dim=1), hidden.all(dim=1).sum(dim=1)
     assert 0 < frames.max() <= 10
     assert 0 < bins.max() <= 6
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"noise_db": (30, 10)}, {"crop_s": (0.0, 1.0)}, {"lowpass_hz": (0, 10)}, {"background_db": (9, 8)}],
+)
+def test_ranges_that_are_none(settings):
+    with pytest.raises(ValidationError, match=f"{next(iter(settings))} is a range"):
+        AudioAugmentConfig(**settings)

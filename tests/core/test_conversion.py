@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,33 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, zipped: bool) -
                _use_new_zipfile_serialization=zipped)  # fmt: skip
     with pytest.raises(WeightsError, match=r"model.pt: not a checkpoint that can be read without running"):
         read_checkpoint(path)
+    assert not Path("/tmp/verticlip-hostile").exists()
+
+
+class Runs:
+    def __reduce__(self):
+        return subprocess.check_call, (["touch", "/tmp/verticlip-hostile"],)
+
+
+class Scheduler:
+    def __init__(self) -> None:
+        self.rate = 0.1
+
+
+def test_objects_beside_the_weights_are_read_past_and_never_run(tmp_path: Path) -> None:
+    path = tmp_path / "trainer.pt"
+    averaged, last = {"a": torch.ones(2)}, {"a": torch.zeros(2)}
+    torch.save({"model": last, "ema": averaged, "scheduler": Scheduler(), "extra": Runs()}, path)
+    entries = ("ema", "model")
+    with pytest.raises(WeightsError, match="can be read without running its code"):
+        read_checkpoint(path, entries=entries)
+    assert torch.equal(read_checkpoint(path, entries=entries, skip_objects=True)["a"], averaged["a"])
+    assert torch.equal(read_checkpoint(path, entries=("model",), skip_objects=True)["a"], last["a"])
+    assert not Path("/tmp/verticlip-hostile").exists()
+    # What torch itself blocks stays refused.
+    torch.save({"model": last, "extra": Hostile()}, path)
+    with pytest.raises(WeightsError, match="can be read without running its code"):
+        read_checkpoint(path, entries=entries, skip_objects=True)
     assert not Path("/tmp/verticlip-hostile").exists()
 
 

@@ -104,3 +104,20 @@ def test_silence_is_the_floor_and_a_tone_peaks_in_its_filter():
 def test_a_recording_too_short_to_reflect_is_refused():
     with pytest.raises(InputError, match=r"100 samples is too short: reflecting needs more than 512"):
         log_mel(torch.zeros(100), CLAP, 48000)
+
+
+def test_filters_made_for_inference_first_can_be_trained_with():
+    config = MelProcessing(n_fft=96, hop_length=32, n_mels=5)
+    with torch.inference_mode():
+        log_mel(torch.zeros(960), config, 8000)
+    wave = noise(960).requires_grad_()
+    log_mel(wave, config, 8000).sum().backward()
+    assert torch.isfinite(wave.grad).all()
+
+
+def test_the_bins_of_an_odd_transform_end_below_half_the_rate():
+    filters = mel_filters(MelProcessing(n_fft=255, hop_length=64, n_mels=3, norm="none"), 8000)
+    # Triangles over bins at k / 255 of the rate: the peak lies at the bin next to its centre.
+    centre = mel_to_hz(torch.linspace(0.0, float(hz_to_mel(torch.tensor([4000.0]))), 5))[1:-1]
+    bins = torch.arange(128) * 8000 / 255
+    assert torch.equal(filters.argmax(dim=1), (bins[None] - centre[:, None].float()).abs().argmin(dim=1))

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ....core.errors import InputError, VerticlipError
-from ....core.preparing import encode_windows, mean_direction
+from ....core.preparing import encode_recording, encode_windows, fit_recording, mean_direction
+from ..clap.model import FUSED_S, Clap
 from ..loaders.audio import probe_audio
 from ..loaders.stream import iter_audio
 
@@ -50,19 +51,21 @@ class LongRecording:
 
 def read_long(
     model: ModelHandle, path: str | Path, **options: Any
-) -> tuple[LongRecording | Tensor, Mapping[str, Any]]:
+) -> tuple[LongRecording | Tensor | dict[str, Tensor], Mapping[str, Any]]:
     """Return a long file ready to be embedded, and what its header says; no sound is decoded yet.
 
-    With options that choose a part of the file (``start_s``, ``duration_s`` ...) that part is read at once
-    and its windows are returned, float32 [N, T].
+    With options that choose a part of the file (``start_s``, ``duration_s`` ...) that part is read at once,
+    and so is the whole of a file that the model sees as a whole; see
+    :func:`verticlip.core.preparing.fit_recording` for what is returned then.
 
     Raises:
         InputError: as the domain's loader.
     """
-    if set(options) - set(_STREAMED):
-        sample = model.load(path, modality="audio", **options)
-        return model.processor.fit_audio(sample), sample.meta
     info = probe_audio(path)
+    fuses = isinstance(model.network, Clap) and model.network.fuses and info.duration_s <= FUSED_S
+    if fuses or set(options) - set(_STREAMED):
+        sample = model.load(path, modality="audio", **options)
+        return fit_recording(model, sample), sample.meta
     model.limits.check("seconds", info.duration_s, what="recording: seconds")
     rate = model.processor.config.audio.sampling_rate if model.processor.config.audio else info.rate
     meta = {
@@ -75,14 +78,14 @@ def read_long(
     return LongRecording(Path(path), options), meta
 
 
-def embed_long(model: ModelHandle, recording: LongRecording | Tensor) -> Tensor:
+def embed_long(model: ModelHandle, recording: LongRecording | Tensor | dict[str, Tensor]) -> Tensor:
     """Return the mean direction float32 [D] of the windows of a recording; one batch is in memory at a time.
 
     Raises:
         InputError: the file is damaged, or a window holds values that are not finite.
     """
-    if isinstance(recording, Tensor):
-        return mean_direction(encode_windows(model, recording))
+    if isinstance(recording, (Tensor, dict)):
+        return encode_recording(model, recording)
     vectors: list[Tensor] = []
     batch: list[Tensor] = []
     for window in windows_of(model, recording):
