@@ -6,8 +6,10 @@ Data goes to standard output, talk to standard error. Exit status: 0 done, 1 fai
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -36,7 +38,8 @@ Prompts = Annotated[
     typer.Option(help="YAML prompt set (classes, their words, templates), or the name of a shipped one."),
 ]
 Load = Annotated[
-    list[str] | None, typer.Option(help="Loader option KEY=VALUE, e.g. window=lung. Repeatable.")
+    list[str] | None,
+    typer.Option(help="Loader option KEY=VALUE, such as window=lung or start_s=30. Repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
@@ -105,6 +108,27 @@ def open_model(
     The program puts its loading function into ``context.obj`` when it starts; see ``cli.py``.
     """
     return cast("Callable[..., ModelHandle]", context.obj)(name, revision, device, dtype)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ``ConfigError`` where results cannot go into a folder, before anything is worked out for it.
+
+    The folder need not exist; a command makes it when it has something to write.
+    """
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise ConfigError(f"--out {folder}: {place} may not be written to. Choose another folder.")
+            return
+        if place.exists():
+            raise ConfigError(f"--out {folder}: {place} is a file. Name a folder.")
+
+
+def check_file(file: Path, suffix: str) -> None:
+    """Raise ``ConfigError`` where a result cannot become this file, before anything is worked out for it."""
+    if file.suffix.lower() != suffix or file.is_dir():
+        raise ConfigError(f"--out {file}: name a file that ends in {suffix}.")
+    check_folder(file.parent)
 
 
 def progress_line() -> Any:

@@ -35,6 +35,12 @@ MODELS = (
 
 RECIPES = {
     "tiny-tagger": "the recipe audio/tiny-tagger was trained with: ten sounds, ten digits, class captions",
+    "tiny-sep": "the recipe audio/tiny-sep was trained with: mixtures of labelled clips, asked by text",
+    "tiny-sonic": "the recipe audio/tiny-sonic was trained with: diffusion of two-second sounds",
+    "clipsep": "mix-and-separate on films without labels, frames as queries, as CLIPSep does",
+    "clipsep-nit": "the same with noise heads and their regularizer: noise-invariant training",
+    "clipsep-labels": "mix-and-separate on labelled recordings, with texts of the labels as queries",
+    "clipsonic": "diffusion of mel spectrograms on the image embeddings of films, as CLIPSonic does",
 }
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 
@@ -62,6 +68,7 @@ ARCHITECTURES = {
 """{architecture: "module:function"}; from a ModelConfig to a model."""
 
 CONVERTERS = {
+    "clip": "clip.convert:convert",
     "clap": "clap.convert:convert",
     "clipsep": "clipsep.convert:convert",
     "bigvgan": "clipsonic.bigvgan_convert:convert",
@@ -78,8 +85,8 @@ OBJECTIVES = {
 }
 """{objective: "module:class"}; see ``core/objectives/base.py``."""
 
-VOLUMES = {
-    "is_volume": "tasks.long_recordings:is_long",
+PARTS = {
+    "has_parts": "tasks.long_recordings:is_long",
     "read": "tasks.long_recordings:read_long",
     "embed": "tasks.long_recordings:embed_long",
 }

@@ -4,7 +4,44 @@ from __future__ import annotations
 
 from ....core.lazy import lazy_names
 
-_HOMES: dict[str, str] = {}
+_HOMES = {
+    "Event": "events",
+    "Tagger": "tagging",
+    "Tagging": "tagging",
+    "TaggingOptions": "tagging",
+    "tag": "tagging",
+    "unfamiliar_words": "vocabulary",
+    "AudioRetrieval": "retrieval",
+    "Hit": "retrieval",
+    "Recordings": "retrieval",
+    "embed_recordings": "retrieval",
+    "retrieval_of_classes": "retrieval",
+    "Answer": "separation_measures",
+    "AudioSeparator": "separation",
+    "SeparatedFile": "separation",
+    "Separation": "separation",
+    "separate": "separation",
+    "separate_as_published": ".clipsep.reference_inference",
+    "separate_file": "separation",
+    "KnownMixture": "separation_evaluation",
+    "MixingOptions": "separation_evaluation",
+    "SeparationReport": "separation_evaluation",
+    "bss_eval": "separation_metrics",
+    "measure_separation": "separation_evaluation",
+    "mixtures_of": "separation_evaluation",
+    "plain_sdr": "separation_metrics",
+    "si_sdr": "separation_metrics",
+    "Generation": "generation",
+    "GenerationOptions": "generation",
+    "can_generate": "generation",
+    "generate": "generation",
+    "ClapScore": "clap_score",
+    "FrechetReport": "frechet",
+    "GenerationReport": "generation_evaluation",
+    "evaluate_generation": "generation_evaluation",
+    "frechet_audio_distance": "frechet",
+    "frechet_report": "frechet",
+}
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
