@@ -20,7 +20,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....core.config import Config, MelProcessing, ModelConfig, parse_config
+from ....core.audio_config import MelProcessing
+from ....core.config import Config, ModelConfig, parse_config
 from ....core.errors import ConfigError, InputError
 from ....core.model import ContrastiveModel
 from ....core.spectrogram import log_mel

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import typer
 
-_HELP = "Sound: separate by a query, tag over time, generate from words, measure."
+from .evaluate import app as evaluate
+from .generate import generate
+from .separate import separate
+from .tag import tag
+
+_HELP = "Sound: tag over time, separate, generate, measure."
 app = typer.Typer(
     name="audio",
     help=_HELP,
@@ -17,4 +22,9 @@ app = typer.Typer(
 
 @app.callback()
 def _group() -> None:
-    """Sound: separate by a query, tag over time, generate from words, measure."""
+    """Sound: tag over time, separate, generate, measure."""
+
+
+for _command in (separate, tag, generate):
+    app.command()(_command)
+app.add_typer(evaluate, name="evaluate")

@@ -11,30 +11,39 @@ import torch
 from torch import Tensor
 
 from ....core.errors import InputError, VerticlipError
-from ....core.preparing import encode_recording, encode_windows, fit_recording, mean_direction
-from ..clap.model import FUSED_S, Clap
+from ....core.preparing import (
+    encode_recording,
+    encode_windows,
+    fit_recording,
+    loader_options,
+    mean_direction,
+)
 from ..loaders.audio import probe_audio
-from ..loaders.stream import iter_audio
+from ..loaders.stream import iter_audio, iter_blocks
 
 if TYPE_CHECKING:
-    from ....core.config import AudioProcessing
+    from ....core.audio_config import AudioProcessing
     from ....core.handle import ModelHandle
+    from ..loaders.reading import AudioInfo
 
-_STREAMED = ("resample", "show_paths")
-"""Loader options that streaming knows as well; with any other the part that is asked for is read whole."""
+_STREAMED = ("resample", "channel", "show_paths")
+"""Loader options that change nothing for streaming; with any other what is asked for is read whole."""
 _BATCH = 8
 
 
 def is_long(model: ModelHandle, path: str | Path) -> bool:
-    """Return whether a sound file is longer than the model's window, by its header; a damaged one is not."""
+    """Return whether a sound file is longer than the model's window, by its header; a damaged one is not.
+
+    A file whose header does not tell its length is: it may be.
+    """
     config = model.processor.config.audio
     if config is None:
         return False
     try:
-        duration = probe_audio(path).duration_s
+        info = probe_audio(path, limits=model.limits)
     except (VerticlipError, ImportError):
         return False  # whatever reads the file says what is wrong with it
-    return round(duration * config.sampling_rate) > config.window_samples
+    return not info.frames or round(info.duration_s * config.sampling_rate) > config.window_samples
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class LongRecording:
     """A file that is read while it is embedded.
 
     Attributes:
-        path: the file. options: of the reader.
+        path: the file. options: of the reader, those that belong to the weights included.
     """
 
     path: Path
@@ -54,28 +63,43 @@ def read_long(
 ) -> tuple[LongRecording | Tensor | dict[str, Tensor], Mapping[str, Any]]:
     """Return a long file ready to be embedded, and what its header says; no sound is decoded yet.
 
-    With options that choose a part of the file (``start_s``, ``duration_s`` ...) that part is read at once,
-    and so is the whole of a file that the model sees as a whole; see
-    :func:`verticlip.core.preparing.fit_recording` for what is returned then.
+    With options that need the whole (``normalize``) or choose a part (``start_s``, ``duration_s`` ...), the
+    caller's or those stored with the weights, that is read at once, and so is a file that the model sees as a
+    whole; see :func:`verticlip.core.preparing.fit_recording` for what is returned then.
 
     Raises:
         InputError: as the domain's loader.
     """
-    info = probe_audio(path)
-    fuses = isinstance(model.network, Clap) and model.network.fuses and info.duration_s <= FUSED_S
-    if fuses or set(options) - set(_STREAMED):
+    chosen = {**loader_options(model.processor, "audio"), **options}
+    rate = chosen.pop("rate", None)
+    own = model.processor.config.audio
+    info = probe_audio(path, limits=model.limits, show_paths=bool(options.get("show_paths", False)))
+    streams = own is not None and rate == own.sampling_rate and set(chosen) <= set(_STREAMED)
+    if not streams or _is_seen_whole(model, path, info):
         sample = model.load(path, modality="audio", **options)
         return fit_recording(model, sample), sample.meta
-    model.limits.check("seconds", info.duration_s, what="recording: seconds")
-    rate = model.processor.config.audio.sampling_rate if model.processor.config.audio else info.rate
     meta = {
         "sampling_rate": rate,
         "file_rate": info.rate,
         "channels": info.channels,
-        "duration_s": info.duration_s,
         "container": info.container,
+        "subtype": info.subtype,
     }
-    return LongRecording(Path(path), options), meta
+    if info.frames:
+        meta["duration_s"] = info.duration_s
+    return LongRecording(Path(path), chosen), meta
+
+
+def _is_seen_whole(model: ModelHandle, path: str | Path, info: AudioInfo) -> bool:
+    """Return whether the network sees the file at once; a length that no header tells is counted."""
+    if info.frames or not model.network.sees_whole("audio", 0.0):
+        return model.network.sees_whole("audio", info.duration_s)
+    seconds = 0.0
+    for block in iter_blocks(path, mono=True, limits=model.limits):
+        seconds += block.values.shape[-1] / info.rate
+        if not model.network.sees_whole("audio", seconds):
+            return False
+    return True
 
 
 def embed_long(model: ModelHandle, recording: LongRecording | Tensor | dict[str, Tensor]) -> Tensor:

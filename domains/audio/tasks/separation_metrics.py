@@ -167,7 +167,9 @@ def _decibels(
     signal: NDArray[np.float64], error: NDArray[np.float64], *, undefined: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(undefined, np.nan, 10.0 * np.log10(signal / error))
+        # Nothing over nothing is still nothing.
+        ratio = np.where(signal == 0, -np.inf, 10.0 * np.log10(signal / error))
+    return np.where(undefined, np.nan, ratio)
 
 
 def _energy(signals: Signals) -> NDArray[np.float64]:

@@ -165,6 +165,45 @@ def test_with_clip_it_takes_texts_and_pictures(nit, tmp_path):
     assert network.masks(torch.randn(1, 1, 256, 32), queries).shape == (1, 2, 256, 32)
 
 
+@torch.no_grad()
+def test_words_are_asked_for_in_the_published_sentences(nit, tmp_path):
+    import open_clip
+    import verticlip
+    from verticlip.core import registry
+    from verticlip.domains.audio.tasks.separation import AudioSeparator
+    from verticlip.hub.conversions import convert_files
+
+    clip, theirs = clip_file(tmp_path)
+    spec = registry.model_spec("audio/clipsep-nit")
+    convert_files(spec, {"weights": nit, "clip": clip}, tmp_path / "model", any_file=True)
+    model = verticlip.from_pretrained(tmp_path / "model", device="cpu")
+    assert model.prompts.name == "clipsep"
+
+    def raw(*texts):
+        return theirs.encode_text(open_clip.get_tokenizer("ViT-B-32")(list(texts))).mean(dim=0)
+
+    asked = AudioSeparator.of(model, ["dog barking", "violin"]).asked
+    assert asked.names == ("dog barking", "violin")
+    for words, vector in zip(asked.names, asked.vectors, strict=True):
+        # The mean of raw embeddings: no length is made 1, neither before nor after.
+        expected = raw(
+            f"a photo of {words}.",
+            f"a photo of the small {words}.",
+            f"a low resolution photo of a {words}.",
+            f"a photo of many {words}.",
+        )
+        assert float((vector - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+        assert abs(float(vector.norm()) - 1) > 0.1
+        assert float((vector - raw(words)).abs().max()) > 1e-2 * float(expected.abs().max())
+    plain = AudioSeparator.of(model, "dog barking", templates=["a photo of {}"]).asked.vectors
+    assert torch.allclose(plain[0], raw("a photo of dog barking"), rtol=1e-4, atol=1e-4)
+
+
+def test_without_clip_there_are_no_sentences(nit):
+    converted = convert("audio/test", {"weights": nit}, {})
+    assert (converted.config.prompts, converted.prompts_yaml) == (None, None)
+
+
 def test_clip_is_refused_where_it_asks_nothing(small_golden, nit, tmp_path):
     path, _ = clip_file(tmp_path)
     pit = published(variant(small_golden, "pit"), tmp_path, "pit.pt")

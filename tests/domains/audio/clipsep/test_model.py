@@ -9,7 +9,8 @@ from verticlip.core.config import ModelConfig
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.model import build_model
 from verticlip.core.types import Batch
-from verticlip.domains.audio.clipsep.model import EXTRAS, ClipSep
+from verticlip.domains.audio.clipsep.masking import separate_wave
+from verticlip.domains.audio.clipsep.model import ENERGIES, EXTRAS, ClipSep
 
 OPTIONS = {"layers": 5, "channels": 4, "ngf": 2, "query_dim": 8, "frames": 32}
 TEXT = {
@@ -121,6 +122,35 @@ def test_every_row_may_have_queries_of_its_own():
         assert torch.allclose(
             model.masks(log[row : row + 1], queries[row]), together[row : row + 1], atol=1e-6
         )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", ["late", "nit", "middle", "pit"])
+@torch.inference_mode()
+def test_inputs_follow_the_network_to_its_device(kind):
+    model, queries = network(kind=kind), None if kind == "pit" else noise(2, 8)
+    wave, log_magnitude = noise(1, 40_000), noise(1, 1, 256, 32)
+    masks, apart = model.masks(log_magnitude, queries), separate_wave(model, wave, queries)
+    model.cuda()
+    assert torch.allclose(model.masks(log_magnitude, queries).cpu(), masks, atol=1e-4)
+    assert torch.allclose(separate_wave(model, wave.cuda(), queries), apart, atol=1e-4)
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        assert torch.allclose(separate_wave(model, wave, queries), apart, atol=2e-2)
+
+
+def test_bfloat16_is_for_the_network_alone():
+    model, waves, queries = network(kind="nit"), noise(1, 2, 31 * 256), noise(1, 2, 8)
+    batch = Batch({"mixture": {"waves": waves}}, extras={"queries": queries})
+    with torch.inference_mode():
+        exact = model(batch, extras=(*EXTRAS, *ENERGIES)).extras
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = model(batch, extras=(*EXTRAS, *ENERGIES)).extras
+    for name, value in exact.items():
+        assert rounded[name].dtype == torch.float32
+        learned = name.endswith("logits")
+        assert torch.equal(rounded[name], value) != learned
+        assert torch.allclose(rounded[name], value, atol=0.1 if learned else 0.0)
 
 
 def test_kinds_without_query_vectors():

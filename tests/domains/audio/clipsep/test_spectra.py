@@ -42,6 +42,16 @@ def test_silent_bins_of_a_loud_frame_stay_silent():
     assert float(magnitude[10:, 8:-8].max()) < 1e-10
 
 
+def test_without_centring_frames_begin_at_their_samples():
+    for settings in ({}, {"n_fft": 512, "hop_length": 128, "win_length": 400}):
+        spectra, wave = Spectra(**settings), noise(2, 5000)
+        half = spectra.n_fft // 2
+        padded = torch.nn.functional.pad(wave, (half, half))
+        torch.testing.assert_close(
+            spectra.stft(padded, centered=False), spectra.stft(wave), atol=1e-7, rtol=0
+        )
+
+
 def test_the_transform_is_that_of_librosa():
     librosa = pytest.importorskip("librosa")
     wave = noise(20_000)

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from verticlip.core.config import AudioProcessing, ModelConfig, ProcessorConfig, TextProcessing
+from verticlip.core.audio_config import AudioProcessing
+from verticlip.core.config import ModelConfig, ProcessorConfig, TextProcessing
 from verticlip.core.model import build_model
 from verticlip.core.processing import Processor
 from verticlip.facade import Model

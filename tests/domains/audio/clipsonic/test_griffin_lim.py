@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from verticlip.core.config import MelProcessing
+from verticlip.core.audio_config import MelProcessing
 from verticlip.core.errors import InputError
 from verticlip.core.spectrogram import log_mel, mel_filters
 from verticlip.domains.audio.clipsonic.griffin_lim import griffin_lim, magnitudes

@@ -25,7 +25,7 @@ def test_the_middle_of_a_film(long_film) -> None:
     assert torch.equal(clip.frames, extract_frames(long_film, times=[3.5, 4.5, 5.5]).pixels)
     whole = load_audio(long_film, rate=16_000).value[0]
     assert clip.sound.shape == (65_535,)
-    assert torch.equal(clip.sound, window_around(whole, 72_000, 65_535))
+    assert torch.equal(clip.sound, window_around(whole, 72_000, samples=65_535))
     assert clip.sound[-1] == 0
 
 
@@ -45,7 +45,7 @@ def test_other_rates_and_more_frames(long_film) -> None:
     assert clip.center == 10
     whole = load_audio(long_film, rate=8000).value[0]
     # A converted crop equals the same stretch of the whole to rounding.
-    assert torch.allclose(clip.sound, window_around(whole, 38_000, 8001), atol=1e-6)
+    assert torch.allclose(clip.sound, window_around(whole, 38_000, samples=8001), atol=1e-6)
 
 
 def test_short_films_are_repeated(film) -> None:
@@ -57,12 +57,12 @@ def test_short_films_are_repeated(film) -> None:
 
 def test_windows() -> None:
     wave = torch.arange(1.0, 11.0)
-    assert window_around(wave, 5, 5).tolist() == [4, 5, 6, 7, 0]
-    assert window_around(wave, 1, 5).tolist() == [0, 1, 2, 3, 0]
-    assert window_around(wave, 9, 5).tolist() == [8, 9, 10, 0, 0]
-    assert window_around(wave[:2], 2, 5).tolist() == [1, 2, 1, 2, 0]
+    assert window_around(wave, 5, samples=5).tolist() == [4, 5, 6, 7, 0]
+    assert window_around(wave, 1, samples=5).tolist() == [0, 1, 2, 3, 0]
+    assert window_around(wave, 9, samples=5).tolist() == [8, 9, 10, 0, 0]
+    assert window_around(wave[:2], 2, samples=5).tolist() == [1, 2, 1, 2, 0]
     with pytest.raises(InputError, match="has no window"):
-        window_around(torch.zeros(0), 0, 5)
+        window_around(torch.zeros(0), 0, samples=5)
 
 
 def test_what_cannot_be_sampled(long_film) -> None:

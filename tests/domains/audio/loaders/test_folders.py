@@ -69,3 +69,13 @@ def test_what_cannot_be_written(films, tmp_path) -> None:
         write_clip_folder(films[:1], tmp_path / "d", ClipOptions(min_frames=9))
     with pytest.raises(ConfigError, match="are over 0"):
         write_clip_folder(films[:1], tmp_path / "e", ClipOptions(fps=0))
+
+
+def test_finished_clips_are_counted_as_well(films, tmp_path) -> None:
+    write_clip_folder(films, tmp_path / "out")
+    made = write_clip_folder(films, tmp_path / "out", ClipOptions(min_frames=3))
+    assert [row.audio for row in made.rows] == ["audio/beep.wav"]
+    assert made.resumed == 1
+    assert made.failures[1] == ("other dog!.mp4", "other dog!.mp4: 2 frames, fewer than min_frames 3.")
+    assert len(made.table.read_text().splitlines()) == 1
+    assert len(write_clip_folder(films, tmp_path / "out").rows) == 2

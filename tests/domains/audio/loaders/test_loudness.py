@@ -59,14 +59,37 @@ def test_another_implementation_agrees() -> None:
 
 def test_levels_and_limits() -> None:
     signal = 0.02 * tone(16_000)
-    made, gain_db = set_level(signal, 16_000, "lufs")
+    made, gain_db = set_level(signal, 16_000, normalize="lufs")
     assert loudness(made, 16_000) == pytest.approx(-23.0, abs=1e-3)
     assert gain_db == pytest.approx(-23.0 - loudness(signal, 16_000))
     silence = torch.zeros(1, 16_000)
     assert loudness(silence, 16_000) == -math.inf
     for kind in ("peak", "rms", "lufs"):
-        assert set_level(silence, 16_000, kind) == (silence, 0.0)
+        assert set_level(silence, 16_000, normalize=kind) == (silence, 0.0)
     with pytest.raises(InputError, match=r"the recording has 0.1 s. Use normalize='rms'"):
-        set_level(signal[:, :1600], 16_000, "lufs")
+        set_level(signal[:, :1600], 16_000, normalize="lufs")
     with pytest.raises(ConfigError, match="known: peak, rms, lufs"):
-        set_level(signal, 16_000, "loud")
+        set_level(signal, 16_000, normalize="loud")
+
+
+@pytest.mark.parametrize("rate", [1000, 2000, 3363])
+def test_rates_that_loudness_is_not_defined_at(rate) -> None:
+    waves = tone(rate, 200.0)
+    with pytest.raises(InputError, match=rf"not defined at {rate} Hz: it weighs tones around 1682 Hz"):
+        set_level(waves, rate, normalize="lufs")
+    assert float(set_level(waves, rate, normalize="peak")[0].abs().max()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("rate", [3400, 4000, 8000])
+def test_low_rates_reach_the_target(rate) -> None:
+    waves, _ = set_level(0.1 * tone(rate, 300.0), rate, normalize="lufs")
+    assert loudness(waves, rate) == pytest.approx(-23.0, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["peak", "rms", "lufs"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_level_that_is_no_number_is_no_silence(kind, value) -> None:
+    waves = tone(16_000)
+    waves[0, 100] = value
+    with pytest.raises(InputError, match="no level that could be set"):
+        set_level(waves, 16_000, normalize=kind)

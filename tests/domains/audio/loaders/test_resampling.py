@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from verticlip.core.errors import ConfigError, InputError
-from verticlip.domains.audio.loaders.resampling import METHODS, Converter, converted_length, resample
+from verticlip.domains.audio.loaders.resampling import METHODS, Converter, _kernel, converted_length, resample
 
 CLEAN = ["soxr_hq", "soxr_vhq", "soxr_mq", "kaiser64"]
 
@@ -27,12 +27,14 @@ def level_db(waves: torch.Tensor) -> float:
 @pytest.mark.parametrize("method", CLEAN)
 @pytest.mark.parametrize(("from_rate", "to_rate"), [(44_100, 16_000), (48_000, 16_000)])
 def test_a_tone_above_the_new_limit_is_gone(method, from_rate, to_rate) -> None:
-    aliased = resample(sine(1.06 * to_rate / 2, from_rate), from_rate, to_rate, method)
+    aliased = resample(
+        sine(1.06 * to_rate / 2, from_rate), from_rate=from_rate, to_rate=to_rate, method=method
+    )
     assert level_db(aliased) < -100
 
 
 def test_the_short_filter_lets_it_through() -> None:
-    aliased = resample(sine(8480.0, 44_100), 44_100, 16_000, "torchaudio")
+    aliased = resample(sine(8480.0, 44_100), from_rate=44_100, to_rate=16_000, method="torchaudio")
     assert -20 < level_db(aliased) < -5
 
 
@@ -41,7 +43,9 @@ def test_the_short_filter_lets_it_through() -> None:
 def test_tones_below_it_are_kept(method, from_rate, to_rate) -> None:
     for share in (0.03, 0.2, 0.4):
         hz = share * min(from_rate, to_rate)
-        error = resample(sine(hz, from_rate), from_rate, to_rate, method) - sine(hz, to_rate)
+        error = resample(sine(hz, from_rate), from_rate=from_rate, to_rate=to_rate, method=method) - sine(
+            hz, to_rate
+        )
         assert level_db(error) < -45
 
 
@@ -49,8 +53,11 @@ def test_tones_below_it_are_kept(method, from_rate, to_rate) -> None:
 @pytest.mark.parametrize("samples", [1, 2, 441, 1000, 12_345])
 def test_lengths(method, samples) -> None:
     for from_rate, to_rate in [(44_100, 16_000), (8_000, 44_100), (16_000, 16_000), (11_025, 16_000)]:
-        made = resample(torch.zeros(2, samples), from_rate, to_rate, method)
-        assert made.shape == (2, converted_length(samples, from_rate, to_rate, method=method))
+        made = resample(torch.zeros(2, samples), from_rate=from_rate, to_rate=to_rate, method=method)
+        assert made.shape == (
+            2,
+            converted_length(samples, from_rate=from_rate, to_rate=to_rate, method=method),
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -62,7 +69,7 @@ def test_the_blocks_do_not_matter(method, from_rate, to_rate) -> None:
     values = rng.standard_normal((from_rate, 2)).astype(np.float32)
     joined = []
     for sizes in ([len(values)], [1, 7, 5000, 1], [997] * 45):
-        converter, at, made = Converter(from_rate, to_rate, 2, method), 0, []
+        converter, at, made = Converter(from_rate, to_rate, channels=2, method=method), 0, []
         for size in [*sizes, len(values)]:
             made.append(converter.push(values[at : at + size], last=at + size >= len(values)))
             at += size
@@ -71,19 +78,19 @@ def test_the_blocks_do_not_matter(method, from_rate, to_rate) -> None:
         joined.append(np.concatenate(made))
     assert np.array_equal(joined[0], joined[1])
     assert np.array_equal(joined[0], joined[2])
-    whole = resample(torch.from_numpy(values.T.copy()), from_rate, to_rate, method)
+    whole = resample(torch.from_numpy(values.T.copy()), from_rate=from_rate, to_rate=to_rate, method=method)
     assert np.abs(joined[0].T - whole.numpy()).max() < 2e-6
 
 
 @pytest.mark.parametrize("method", ["kaiser64", "torchaudio"])
 def test_the_sincs_have_gradients_and_take_batches(method) -> None:
     waves = torch.randn(2, 3, 400, requires_grad=True, generator=torch.Generator().manual_seed(0))
-    made = resample(waves, 3, 2, method)
+    made = resample(waves, from_rate=3, to_rate=2, method=method)
     assert made.shape == (2, 3, 267)
     made.square().sum().backward()
     assert waves.grad is not None
     assert bool(torch.isfinite(waves.grad).all())
-    alone = resample(waves[1, 2].detach(), 3, 2, method)
+    alone = resample(waves[1, 2].detach(), from_rate=3, to_rate=2, method=method)
     assert torch.allclose(made[1, 2], alone, atol=1e-6)
 
 
@@ -91,7 +98,7 @@ def test_the_short_filter_by_hand() -> None:
     # Two samples to one: an impulse at 6 reads the windowed sinc backwards, cut off at 0.99 of the new limit.
     waves = torch.zeros(13)
     waves[6] = 1.0
-    made = resample(waves, 2, 1, "torchaudio")
+    made = resample(waves, from_rate=2, to_rate=1, method="torchaudio")
     for index, value in enumerate(made.tolist()):
         time = (6 - 2 * index) / 2 * 0.99
         window = math.cos(math.pi * time / 12) ** 2 if abs(time) < 6 else 0.0
@@ -108,7 +115,9 @@ def test_the_short_filter_equals_the_library() -> None:
     for from_rate, to_rate in [(32_000, 48_000), (44_100, 16_000), (16_000, 8_000)]:
         # In float32 the library computes the filter in float32 as well, 1e-5 off.
         theirs = functional.resample(waves.double(), from_rate, to_rate).float()
-        assert torch.allclose(resample(waves, from_rate, to_rate, "torchaudio"), theirs, atol=3e-6)
+        assert torch.allclose(
+            resample(waves, from_rate=from_rate, to_rate=to_rate, method="torchaudio"), theirs, atol=3e-6
+        )
         theirs = functional.resample(
             waves.double(),
             from_rate,
@@ -118,14 +127,28 @@ def test_the_short_filter_equals_the_library() -> None:
             resampling_method="sinc_interp_kaiser",
             beta=14.769656459379492,
         ).float()
-        assert torch.allclose(resample(waves, from_rate, to_rate, "kaiser64"), theirs, atol=3e-6)
+        assert torch.allclose(
+            resample(waves, from_rate=from_rate, to_rate=to_rate, method="kaiser64"), theirs, atol=3e-6
+        )
 
 
 def test_what_cannot_be_converted() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'kaiser64'"):
-        resample(torch.zeros(9), 2, 1, "kaiser")
+        resample(torch.zeros(9), from_rate=2, to_rate=1, method="kaiser")
     with pytest.raises(InputError, match="has no gradient"):
-        resample(torch.zeros(9, requires_grad=True), 2, 1, "soxr_hq")
+        resample(torch.zeros(9, requires_grad=True), from_rate=2, to_rate=1, method="soxr_hq")
     with pytest.raises(InputError, match="share no large divisor"):
-        resample(torch.zeros(9), 44_100, 44_099, "kaiser64")
-    assert resample(torch.zeros(44_100), 44_100, 44_099, "soxr_hq").shape == (44_099,)
+        resample(torch.zeros(9), from_rate=44_100, to_rate=44_099, method="kaiser64")
+    assert resample(torch.zeros(44_100), from_rate=44_100, to_rate=44_099, method="soxr_hq").shape == (
+        44_099,
+    )
+
+
+@pytest.mark.parametrize("method", ["kaiser64", "torchaudio"])
+def test_filters_made_while_answering_serve_training_as_well(method) -> None:
+    _kernel.cache_clear()
+    with torch.inference_mode():
+        resample(torch.zeros(1, 100), from_rate=7, to_rate=5, method=method)
+    waves = torch.randn(1, 100, requires_grad=True)
+    resample(waves, from_rate=7, to_rate=5, method=method).sum().backward()
+    assert waves.grad is not None

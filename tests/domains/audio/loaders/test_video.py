@@ -159,6 +159,7 @@ class FakeTorchcodec:
 
     def __init__(self, source, *, dimension_order: str) -> None:
         assert dimension_order == "NHWC"
+        assert source.tell() == 0, "an opened stream at its beginning"
         self.source = source
 
     def get_frames_played_at(self, seconds: list[float]) -> SimpleNamespace:
@@ -172,7 +173,11 @@ def test_torchcodec_is_used_when_asked_for_and_said_when_it_cannot(film, monkeyp
     decoders.VideoDecoder = FakeTorchcodec
     monkeypatch.setitem(sys.modules, "torchcodec", package)
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", decoders)
-    assert torch.equal(extract_frames(film, decoder="torchcodec").pixels, extract_frames(film).pixels)
+    expected = extract_frames(film).pixels
+    with film.open("rb") as stream:
+        stream.seek(100)
+        for source in (film, str(film), film.read_bytes(), stream):
+            assert torch.equal(extract_frames(source, decoder="torchcodec").pixels, expected)
 
     def broken(*given, **options):
         raise RuntimeError("Could not load libtorchcodec. Likely causes: FFmpeg is not installed")
@@ -181,7 +186,7 @@ def test_torchcodec_is_used_when_asked_for_and_said_when_it_cannot(film, monkeyp
     with pytest.raises(DependencyError, match="cannot decode .*use decoder='pyav'"):
         extract_frames(film, decoder="torchcodec")
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
-    with pytest.raises(DependencyError, match="not installed"):
+    with pytest.raises(DependencyError, match="not installed.*Run: pip install torchcodec, or"):
         extract_frames(film, decoder="torchcodec")
     with pytest.raises(ConfigError, match="'pyav' or 'torchcodec', got 'ffmpeg'"):
         extract_frames(film, decoder="ffmpeg")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -120,3 +123,30 @@ def test_over_four_gigabytes(tmp_path, monkeypatch) -> None:
     assert written.path.read_bytes()[:4] == b"RF64"
     assert probe_audio(written.path).container == "RF64"
     assert float((read_audio(written.path)[0] - values).abs().max()) < 2e-5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_name_that_is_not_utf_8(tmp_path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    values = torch.linspace(-1, 1, 100)
+    write_audio(path, values, 8000, subtype="FLOAT")
+    assert torch.equal(read_audio(path)[0], values)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the ceiling stands in for a full disk")
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+@pytest.mark.parametrize("room", [0, 50_000])
+def test_what_the_system_refuses_names_the_file_and_the_reason(tmp_path, suffix, room) -> None:
+    import resource
+
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 400_000).astype(np.float32)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            write_audio(tmp_path / f"long{suffix}", noise, 16_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    assert caught.value.filename == str(tmp_path / f"long{suffix}")
+    assert not list(tmp_path.iterdir())

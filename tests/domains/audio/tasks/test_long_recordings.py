@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ import soundfile
 import torch
 from verticlip import Model
 from verticlip.core.answers import Failure
-from verticlip.core.config import AudioProcessing, MelProcessing, ModelConfig, ProcessorConfig
+from verticlip.core.audio_config import AudioProcessing, MelProcessing
+from verticlip.core.config import ModelConfig, ProcessorConfig
 from verticlip.core.errors import InputError
 from verticlip.core.model import build_model
 from verticlip.core.processing import Processor
 from verticlip.core.types import Sample
-from verticlip.domains.audio.loaders.audio import load_audio
-from verticlip.domains.audio.tasks.long_recordings import LongRecording, read_long, windows_of
+from verticlip.domains.audio.loaders.audio import load_audio, probe_audio
+from verticlip.domains.audio.tasks.long_recordings import LongRecording, is_long, read_long, windows_of
 
 AUDIO = AudioProcessing(
     sampling_rate=8000, window_s=0.5, hop_s=0.3, mel=MelProcessing(n_fft=256, hop_length=160, n_mels=16)
@@ -108,3 +110,73 @@ def test_a_part_without_towers_says_that_it_embeds_nothing():
         InputError, match=r"test/vocoder embeds nothing: it is a part for other models \(vocoder\)"
     ):
         holder.embed(["x"])
+
+
+def stored(model: Model, **load) -> Model:
+    """Return the model with loader options that belong to its weights."""
+    audio = AUDIO.model_copy(update={"load": load})
+    return Model(model.network, Processor(ProcessorConfig(audio=audio)))
+
+
+@pytest.mark.parametrize(
+    "load", [{"resample": "torchaudio"}, {"channel": 1}, {"normalize": "peak"}, {"mono": False}]
+)
+def test_loader_options_stored_with_the_weights_hold_for_long_files(model, tmp_path, load):
+    path = write(tmp_path, 2.0)
+    own = stored(model, **load)
+    parts, _ = read_long(own, path)
+    windows = parts if isinstance(parts, torch.Tensor) else torch.stack(list(windows_of(own, parts)))
+    assert torch.equal(windows, own.processor.fit_audio(own.load(path)))
+    torch.testing.assert_close(own.embed([path]).vectors, own.embed([own.load(path)]).vectors)
+    assert not torch.equal(windows, model.processor.fit_audio(model.load(path)))
+
+
+def test_the_callers_options_win_over_the_stored_ones(model, tmp_path):
+    path = write(tmp_path, 2.0)
+    own = stored(model, channel=1)
+    parts, _ = read_long(own, path, channel=0)
+    windows = torch.stack(list(windows_of(own, parts)))
+    assert torch.equal(windows, own.processor.fit_audio(load_audio(path, rate=8000, channel=0)))
+
+
+def test_the_limits_of_the_model_hold_for_the_header(model, tmp_path):
+    path = write(tmp_path, 2.0)
+    generous = Model(model.network, model.processor, limits=model.limits.with_(file_bytes=100))
+    assert not is_long(generous, path)
+    strict = Model(model.network, model.processor, limits=model.limits.with_(seconds=1.0))
+    with pytest.raises(InputError, match=r"^sound\.wav: seconds 2 is over"):
+        read_long(strict, path)
+    with pytest.raises(InputError, match=str(path)):
+        read_long(strict, path, show_paths=True)
+
+
+def endless_webm(folder: Path, seconds: float) -> Path:
+    """Write sound as a live stream does: Matroska without a length."""
+    av = pytest.importorskip("av")
+    held = io.BytesIO()
+
+    class Pipe:
+        write = staticmethod(held.write)
+
+    with av.open(Pipe(), "w", format="webm", options={"live": "1"}) as container:
+        track = container.add_stream("libopus", rate=48_000)
+        wave = np.random.default_rng(0).normal(0, 0.1, (1, round(seconds * 48_000))).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(wave, format="flt", layout="mono")
+        frame.sample_rate = 48_000
+        for packet in [*track.encode(frame), *track.encode(None)]:
+            container.mux(packet)
+    (folder / "live.webm").write_bytes(held.getvalue())
+    return folder / "live.webm"
+
+
+def test_a_file_of_unknown_length_is_read_as_a_long_one(model, tmp_path):
+    path = endless_webm(tmp_path, 1.3)
+    assert probe_audio(path).frames == 0
+    assert is_long(model, path)
+    parts, meta = read_long(model, path)
+    assert isinstance(parts, LongRecording)
+    assert "duration_s" not in meta
+    whole = model.processor.fit_audio(load_audio(path, rate=8000))
+    assert torch.equal(torch.stack(list(windows_of(model, parts))), whole)
+    short = endless_webm(tmp_path, 0.2)
+    assert torch.isfinite(model.embed([short]).vectors).all()

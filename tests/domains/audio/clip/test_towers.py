@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from verticlip.core.checkpoint import load_strict
 from verticlip.core.config import ModelConfig
 from verticlip.core.conversion import build_empty
 from verticlip.core.errors import WeightsError
-from verticlip.domains.audio.clipsep.clip_towers import clip_processor, clip_towers
+from verticlip.domains.audio.clip.towers import clip_processor, clip_towers
 
-WIDTH, SIZE, PATCH, VOCABULARY = 64, 32, 16, 100
+sys.path.insert(0, str(Path(__file__).parent))
 
+import make_clip
 
-def open_clip_model() -> torch.nn.Module:
-    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-
-    torch.manual_seed(0)
-    vision = CLIPVisionCfg(layers=2, width=WIDTH, patch_size=PATCH, image_size=SIZE, head_width=64)
-    text = CLIPTextCfg(context_length=12, vocab_size=VOCABULARY, width=WIDTH, heads=1, layers=2)
-    return CLIP(24, vision, text, quick_gelu=True).eval()
+SIZE, VOCABULARY = make_clip.SIZE, 100
 
 
-def transformers_model() -> torch.nn.Module:
-    import transformers
+def open_clip_model():
+    return make_clip.open_clip_model(vocabulary=VOCABULARY, context=12)
 
-    torch.manual_seed(0)
-    sizes = {
-        "hidden_size": WIDTH,
-        "intermediate_size": 4 * WIDTH,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 1,
-    }
-    settings = transformers.CLIPConfig(
-        text_config={
-            **sizes,
-            "vocab_size": VOCABULARY,
-            "max_position_embeddings": 12,
-            "eos_token_id": VOCABULARY - 1,
-            "bos_token_id": 1,
-        },
-        vision_config={**sizes, "image_size": SIZE, "patch_size": PATCH},
-        projection_dim=24,
-    )
-    return transformers.CLIPModel(settings).eval()
+
+def transformers_model():
+    return make_clip.transformers_model(vocabulary=VOCABULARY, context=12)
 
 
 def ours(state):
@@ -104,7 +86,7 @@ def test_the_processor_is_that_of_clip():
 def test_other_files_are_refused():
     state = open_clip_model().state_dict()
     with pytest.raises(
-        WeightsError, match=r"other.bin is no CLIP with a Vision Transformer. Give the weights"
+        WeightsError, match=r"other.bin is no CLIP with a Vision Transformer and a text tower. Give"
     ):
         clip_towers({"a": torch.zeros(1)}, source="other.bin")
     with pytest.raises(WeightsError, match=r"holds 1 tensors that CLIP does not have \(head.weight\)"):
@@ -113,6 +95,6 @@ def test_other_files_are_refused():
     del broken["text_model.encoder.layers.1.self_attn.k_proj.weight"]
     with pytest.raises(WeightsError, match="self_attn.k_proj.weight is missing"):
         clip_towers(broken, source="clip")
-    odd = {**state, "visual.positional_embedding": torch.zeros(4, WIDTH)}
+    odd = {**state, "visual.positional_embedding": torch.zeros(4, make_clip.WIDTH)}
     with pytest.raises(WeightsError, match="3 image positions are no square"):
         clip_towers(odd, source="clip")
