@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .answers import Prediction
 from .errors import ConfigError, InputError
 from .heads.pointer import load_pointed_head
-from .prompts import PromptSet
+from .prompts import PLAIN_TEMPLATES, SOUND_TEMPLATES, PromptSet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +28,7 @@ def choose_prompts(
     *,
     name: str,
     limits: Limits,
+    modality: str = "image",
 ) -> PromptSet:
     """Return the prompt set that answers with ``labels``.
 
@@ -36,6 +37,7 @@ def choose_prompts(
         labels: None takes the classes of ``templates`` or of the model.
         templates: sentences with one ``{}``, or a prompt set; None takes the model's.
         name: of the model, for messages.
+        modality: what is classified; where no one says how labels are put, sounds are no photos.
 
     Raises:
         InputError: no labels, or an empty, over-long or repeated one.
@@ -53,7 +55,8 @@ def choose_prompts(
             raise InputError(f"{name} has no classes of its own. Pass labels=[...].")
         return base
     if base is None:
-        return PromptSet.from_labels(labels, limits=limits)
+        plain = SOUND_TEMPLATES if modality == "audio" else PLAIN_TEMPLATES
+        return PromptSet.from_labels(labels, templates=plain, limits=limits)
     return base.matching(labels, plain=base.templates, limits=limits)
 
 

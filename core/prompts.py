@@ -21,6 +21,8 @@ from .limits import DEFAULT, Limits
 
 PLAIN_TEMPLATES = ("a photo of a {}.",)
 """Used for labels that no prompt set knows."""
+SOUND_TEMPLATES = ("the sound of {}",)
+"""The same for recordings."""
 
 Debias = Literal["none", "test", "pretrain", "both"]
 

@@ -38,22 +38,6 @@ def test_esc_folds_choose_and_split(esc):
     assert splits["rain/2-18-B"] == "val"
 
 
-def test_a_share_of_the_validation_fold_is_whole_groups_of_every_class(tmp_path):
-    names = [
-        f"{label}/4-{clip}-{take}.ogg" for label in ("rain", "dog") for clip in range(4) for take in "AB"
-    ]
-    folder = touch(tmp_path / "esc", *names, "rain/1-17-A.ogg")
-    records = read_esc(folder, validation_fold=4, validation_share=0.3)
-    chosen = [one for one in records if one["split"] == "val"]
-    assert {one["label"] for one in chosen} == {"rain", "dog"}
-    assert 4 <= len(chosen) <= 8
-    groups = {one["group"] for one in chosen}
-    assert all(one["split"] == "val" for one in records if one["group"] in groups)
-    assert read_esc(folder, validation_fold=4, validation_share=0.3) == records
-    with pytest.raises(ConfigError, match="validation_share is above 0 and at most 1, got 0"):
-        read_esc(folder, validation_fold=4, validation_share=0)
-
-
 def test_esc_from_the_published_table(tmp_path):
     touch(tmp_path, "audio/1-17-A-10.wav", "audio/5-9-A-0.wav", "audio/5-9-B-40.wav")
     (tmp_path / "meta").mkdir()

@@ -30,7 +30,7 @@ def folder(root) -> Path:
 def recipe():
     from verticlip.core.recipe import load_recipe
 
-    return load_recipe("audio/tiny-tagger-all").recipe
+    return load_recipe("audio/tiny-tagger").recipe
 
 
 def test_weights_are_small_and_half_precision(folder):
@@ -46,9 +46,7 @@ def test_metrics_meet_what_the_recipe_was_made_for(folder):
 
 
 def test_the_weights_are_those_of_the_recipe_in_the_repository(folder, recipe):
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["recipe"] == recipe.digest
-    assert metrics["start"]["id"] == "audio/tiny-tagger"
+    assert json.loads((folder / "metrics.json").read_text())["recipe"] == recipe.digest
 
 
 def test_labels_as_people_write_them_mean_the_classes(model):
@@ -85,8 +83,8 @@ def some(records: list[dict], each: int) -> list[dict]:
 
 
 @pytest.mark.data
-def test_clips_by_the_names_of_their_folders(model, data_dir):
-    records = some(read_esc(data_dir / "audio/esc10", validation_fold=4, validation_share=0.25), 4)
+def test_unheard_clips_by_the_names_of_their_folders(model, data_dir):
+    records = some(read_esc(data_dir / "audio/esc10", validation_fold=4), 4)
     labels = list(dict.fromkeys(record["label"] for record in records))
     answers = model.classify([Path(record["path"]) for record in records], labels, batch_size=16)
     hits = [answer.label == record["label"] for answer, record in zip(answers, records, strict=True)]
@@ -95,7 +93,7 @@ def test_clips_by_the_names_of_their_folders(model, data_dir):
 
 @pytest.mark.data
 def test_unheard_takes_of_digits_by_words_and_numbers(model, data_dir):
-    records = some(read_spoken_digits(data_dir / "audio/spoken_digits/train", validation_takes="5"), 6)
+    records = some(read_spoken_digits(data_dir / "audio/spoken_digits/train", validation_takes="5-9"), 6)
     paths = [Path(record["path"]) for record in records]
     by_number = model.classify(paths, [str(digit) for digit in range(10)], batch_size=16)
     by_sentence = model.classify(paths, DIGITS, templates=["somebody says {}"], batch_size=16)

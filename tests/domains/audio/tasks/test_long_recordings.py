@@ -180,3 +180,7 @@ def test_a_file_of_unknown_length_is_read_as_a_long_one(model, tmp_path):
     assert torch.equal(torch.stack(list(windows_of(model, parts))), whole)
     short = endless_webm(tmp_path, 0.2)
     assert torch.isfinite(model.embed([short]).vectors).all()
+
+
+def test_labels_without_a_prompt_set_are_sounds_and_no_photos(model):
+    assert model.prompts_for(["rain"]).texts("rain") == ["the sound of rain"]
