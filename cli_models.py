@@ -57,7 +57,8 @@ def model_info(
         print()
         rows = [
             (file["role"] + (" (optional)" if file["optional"] else ""), _place(file),
-             "-" if file["page"] else file["commit"] or file["revision"], file["size"] or "-", file["sha256"])
+             (file["commit"] or file["revision"]) if file["repo_id"] else "-",
+             file["size"] or "-", file["sha256"])
             for file in files
         ]  # fmt: skip
         print_table(("role", "file", "revision", "size", "sha256"), rows)
@@ -193,7 +194,9 @@ def _spec_facts(spec: Any) -> dict[str, Any]:
 
 def _place(file: dict[str, Any]) -> str:
     """Return where a published file is."""
-    return f"{file['name']}, {file['page']}" if file["page"] else f"{file['repo_id']}/{file['name']}"
+    if file["page"]:
+        return f"{file['name']}, {file['page']}"
+    return f"{file['repo_id']}/{file['name']}" if file["repo_id"] else f"{file['name']}, your own"
 
 
 def _not_yet(spec: Any) -> str:

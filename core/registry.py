@@ -51,6 +51,7 @@ class PublishedFile:
         size: what its page says, for people: ``"4.97 GB"``.
         page: where a person downloads a file that is in no repository of the Hub; ``repo_id`` is "" then.
         optional: whether the model can be converted without it, and then does less.
+        purpose: what an optional file is for.
     """
 
     role: str
@@ -61,6 +62,7 @@ class PublishedFile:
     size: str = ""
     page: str = ""
     optional: bool = False
+    purpose: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,8 @@ class Room:
         collates: what becomes of captions and extras of a batch; see ``core/pair_data.py``.
         collate_checks: how much of the data a collate will use; see ``core/pair_data.py``.
         objectives: training losses of the domain, as classes; see ``core/objectives/base.py``.
-        volumes: how a model answers for a file or folder that holds more than it sees at once, a volume or
-            a long recording: ``is_volume`` (model, path) -> bool; ``read`` (model, path, options) -> (parts,
+        parts: how a model answers for a file or folder that holds more than it sees at once, a volume or
+            a long recording: ``has_parts`` (model, path) -> bool; ``read`` (model, path, options) -> (parts,
             meta), which calls no network; ``embed`` (model, parts) -> float32 [D].
         tasks: kinds of training run that are no comparison of samples with texts; see ``core/task_data.py``.
         commands: ``"module:typer app"`` of the domain's own commands, or "".
@@ -161,7 +163,7 @@ class Room:
     objectives: Mapping[str, str] = field(default_factory=dict)
     collates: Mapping[str, str] = field(default_factory=dict)
     collate_checks: Mapping[str, str] = field(default_factory=dict)
-    volumes: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
     tasks: Mapping[str, str] = field(default_factory=dict)
     commands: str = ""
     prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
@@ -226,7 +228,7 @@ def room(name: str) -> Room:
         objectives=getattr(module, "OBJECTIVES", {}),
         collates=getattr(module, "COLLATES", {}),
         collate_checks=getattr(module, "COLLATE_CHECKS", {}),
-        volumes=getattr(module, "VOLUMES", {}),
+        parts=getattr(module, "PARTS", {}),
         tasks=getattr(module, "TASKS", {}),
         commands=getattr(module, "COMMANDS", ""),
         prompts={spec.name: spec for spec in getattr(module, "PROMPTS", ())},

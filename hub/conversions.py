@@ -286,7 +286,9 @@ def _doubt(sources: Sequence[SourceFile], *, variant: bool) -> str:
 def _write(spec: ModelSpec, converted: Converted, folder: Path, *, doubt: str) -> None:
     from ..core.conversion import write_state
 
-    description = (converted.config.description or spec.summary) + doubt
+    description = converted.config.description or spec.summary
+    if doubt:
+        description = description.rstrip(".") + "." + doubt
     changes = {"licence": converted.config.licence or spec.licence, "description": description.strip()}
     config = converted.config.model_copy(update=changes)
     write_json_atomic(folder / CONFIG_FILE, config.model_dump(mode="json"))

@@ -203,7 +203,10 @@ def _refuse_published(repo_id: str) -> None:
         spec.name
         for spec in registry.models().values()
         if isinstance(spec.weights, registry.PublishedWeights)
-        and any(file.repo_id == repo_id and file.role != "vocab" for file in spec.weights.files)
+        and any(
+            file.repo_id == repo_id and file.role != "vocab" and not file.optional
+            for file in spec.weights.files
+        )
     ]
     if names:
         raise ConfigError(

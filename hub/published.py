@@ -29,7 +29,6 @@ from .conversions import (
     convert_into,
     converter_version,
     sweep_staging,
-    wanted_files,
     weights_of,
 )
 from .download import UnknownRevisionError, download
@@ -116,8 +115,16 @@ def how_by_hand(spec: ModelSpec) -> str:
     return (
         f"{spec.name}: its weights are on no model hub. Download {places}, then run: "
         f"verticlip models convert {spec.name} {given} --out FOLDER, and use FOLDER as the model."
-        + (f" It also takes: {wanted_files(more)}." if more else "")
+        + (f" It also takes: {'; '.join(map(_extra, more))}." if more else "")
     )
+
+
+def _extra(file: PublishedFile) -> str:
+    """Return how an optional file is given, where it is, and what for."""
+    said = f"--file {file.role}={Path(file.name).name}"
+    home = f"https://huggingface.co/{file.repo_id}" if file.repo_id else file.page
+    said += f" from {home}" if home else ""
+    return f"{said} ({file.purpose})" if file.purpose else said
 
 
 def published_facts(spec: ModelSpec) -> dict[str, Any]:
@@ -126,13 +133,14 @@ def published_facts(spec: ModelSpec) -> dict[str, Any]:
     rows = []
     for file in files:
         first = _recorded(file)
-        unknown = "not known" if file.page else "recorded at first use"
+        unknown = "recorded at first use" if file.repo_id else "not known"
         rows.append(
             {
                 "role": file.role,
                 "repo_id": file.repo_id,
                 "page": file.page,
                 "optional": file.optional,
+                "purpose": file.purpose,
                 "name": file.name,
                 "revision": file.revision or "main",
                 "commit": first.commit if first else None,

@@ -364,7 +364,8 @@ def test_doctor(run) -> None:
     status, out, _ = run("doctor", "--json")
     assert status == 0
     facts = rows(out)[0]
-    assert set(facts) == {"versions", "devices", "extras", "models", "cache"}
+    assert set(facts) == {"versions", "devices", "extras", "others", "models", "cache"}
+    assert "torchaudio" in facts["others"]
     assert facts["versions"]["torch"] == torch.__version__.split("+")[0]
     assert "cpu" in facts["devices"]
     assert facts["extras"]["medical"]

@@ -166,6 +166,7 @@ def test_weights_that_only_a_person_can_download(
     files = (
         PublishedFile("weights", "", "best_model.pt", page="https://example.org/weights"),
         PublishedFile("clip", "org/clip", "clip.safetensors", optional=True),
+        PublishedFile("labels", "", "labels.json", optional=True),
     )
     spec = ModelSpec(
         "audio/test", "audio", "a test", (), 0, PublishedWeights(files, "clipsep"), "MIT", "Research."
@@ -175,6 +176,7 @@ def test_weights_that_only_a_person_can_download(
     out = run("models", "info", "audio/test")[1]
     assert "best_model.pt, https://example.org/weights" in out
     assert "clip (optional)" in out
+    assert "labels.json, your own" in out
     assert "on no model hub" in out
     weights = small_golden / "clipsep" / "clipsep_nit" / "weights.safetensors"
     status, out, err = run(

@@ -39,7 +39,7 @@ RECIPES = {
     "tiny-sonic": "the recipe audio/tiny-sonic was trained with: diffusion of two-second sounds",
     "clipsep": "mix-and-separate on films without labels, frames as queries, as CLIPSep does",
     "clipsep-nit": "the same with noise heads and their regularizer: noise-invariant training",
-    "clipsep-labels": "mix-and-separate on labelled recordings, with texts of the labels as queries",
+    "clipsep-labels": "mix-and-separate on labelled recordings, a row of a table as the query for each label",
     "clipsonic": "diffusion of mel spectrograms on the image embeddings of films, as CLIPSonic does",
 }
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ...core.registry import ModelSpec, PublishedFile, PublishedWeights
 
 _NIT = "https://drive.google.com/file/d/1pYQ05BClqT6Z-OSkngDKsQ2PJRF70oQL"
-_CLIP = "timm/vit_base_patch32_clip_224.openai"
+_CLIP_B32, _CLIP_L14 = "timm/vit_base_patch32_clip_224.openai", "timm/vit_large_patch14_clip_224.openai"
+_CLIP_FILE = "open_clip_model.safetensors"
+_B32_REVISION = "ab5b8ef490e86faa07d3523926b842c765de1de5"
 
 _VOCODER_USE = (
     "Waveforms from mel spectrograms made with the same settings, of synthesis or compression; the first "
@@ -14,6 +16,10 @@ _VOCODER_USE = (
 _PRIOR_USE = (
     "Research: image embeddings of OpenAI CLIP from its text embeddings. Trained on pictures of the web with "
     "their biases. Check a conversion with clipsonic.prior_check.agreement before use."
+)
+_CLIP_USE = (
+    "Research: embeddings of pictures and English texts, which CLIPSep and CLIPSonic are asked with. Its "
+    "authors rule out deployed use, and surveillance and the recognition of faces in any case."
 )
 _CLAP_USE = (
     "Research and products: tagging, retrieval and frozen features of general sound and music by English "
@@ -64,6 +70,22 @@ def _prior(name: str, summary: str, *files: PublishedFile, release: str | None =
     )
 
 
+def _clip(name: str, summary: str, file: PublishedFile, *, embed_dim: int) -> ModelSpec:
+    """Return the spec of one CLIP of OpenAI with a Vision Transformer."""
+    return ModelSpec(
+        name=f"audio/{name}",
+        domain="audio",
+        summary=summary,
+        modalities=("image", "text"),
+        embed_dim=embed_dim,
+        weights=PublishedWeights(files=(file,), converter="clip"),
+        licence="MIT",
+        intended_use=_CLIP_USE,
+        paper="arXiv 2103.00020",
+        extra="audio",
+    )
+
+
 def _clap(name: str, summary: str, *, size: str, revision: str | None = None) -> ModelSpec:
     """Return the spec of one LAION-CLAP; its repository has the model's name."""
     repo_id = f"laion/{name}"
@@ -93,31 +115,58 @@ PUBLISHED: tuple[ModelSpec, ...] = (
     ModelSpec(
         name="audio/clipsep-nit",
         domain="audio",
-        summary="takes a sound out of a recording by words or a picture; 16 kHz, learned from videos",
+        summary="takes sounds out of a recording by words, pictures or vectors; 16 kHz, learned from films",
         modalities=("image", "text"),
         embed_dim=512,
         weights=PublishedWeights(
             # Not on the Hub: the authors link one file, and CLIP comes from where it is published.
             files=(
                 PublishedFile("weights", "", "best_model.pt", page=_NIT),
-                PublishedFile("args", "", "train-args.json", page=_NIT, optional=True),
                 PublishedFile(
                     "clip",
-                    "timm/vit_base_patch32_clip_224.openai",
-                    "open_clip_model.safetensors",
+                    _CLIP_B32,
+                    _CLIP_FILE,
+                    revision=_B32_REVISION,
+                    size="605 MB",
                     optional=True,
+                    purpose="to be asked by words and pictures; without it by vectors alone",
                 ),
-                PublishedFile("labels", "", "labels.json", optional=True),
+                PublishedFile(
+                    "args",
+                    "",
+                    "train-args.json",
+                    optional=True,
+                    purpose="settings of the training, where you have it; else the published ones hold",
+                ),
+                PublishedFile(
+                    "labels",
+                    "",
+                    "labels.json",
+                    optional=True,
+                    purpose="names of the labels, for weights of your own that are asked by label",
+                ),
             ),
             converter="clipsep",
         ),
         licence="MIT",
         intended_use=(
-            "Research and demonstration of sound separation; the weights lie beside MIT code and have no "
-            "licence of their own."
+            "Research and demonstration of sound separation. The code is MIT; for the weights, which lie "
+            "beside it, no licence of their own is stated."
         ),
         paper="arXiv 2212.07065",
         extra="audio",
+    ),
+    _clip(
+        "openai-clip-vit-b32",
+        "pictures and text in one space, the queries of CLIPSep; OpenAI CLIP, ViT-B/32 at 224; 151 M",
+        PublishedFile("weights", _CLIP_B32, _CLIP_FILE, revision=_B32_REVISION, size="605 MB"),
+        embed_dim=512,
+    ),
+    _clip(
+        "openai-clip-vit-l14",
+        "the larger one, for CLIPSonic and the priors of ViT-L/14; OpenAI CLIP, ViT-L/14 at 224; 428 M",
+        PublishedFile("weights", _CLIP_L14, _CLIP_FILE),
+        embed_dim=768,
     ),
     _clap(
         "clap-htsat-unfused",

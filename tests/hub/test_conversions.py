@@ -158,7 +158,8 @@ BY_HAND = ModelSpec(
     PublishedWeights(
         (
             PublishedFile("weights", "", "best_model.pt", page="https://example.org/weights"),
-            PublishedFile("clip", "org/clip", "clip.safetensors", optional=True),
+            PublishedFile("clip", "org/clip", "clip.safetensors", optional=True, purpose="for words"),
+            PublishedFile("labels", "", "labels.json", optional=True),
         ),
         "clipsep",
     ),
@@ -179,7 +180,9 @@ def test_an_optional_file_may_be_left_out(separator, tmp_path) -> None:
     assert [file.role for file in result.files] == ["weights"]
     assert result.files[0].repo_id == "https://example.org/weights"
     model = verticlip.from_pretrained(tmp_path / "out", device="cpu")
-    assert "compared with no hash: weights" in model.config.description
+    assert model.config.description.endswith(
+        "convert it again with a 'clip' file. Converted from files that were compared with no hash: weights."
+    )
     with pytest.raises(
         ConfigError, match=r"no file for 'weights'; it needs: weights=best_model.pt, \[clip=clip"
     ):
@@ -199,5 +202,8 @@ def test_weights_that_only_a_person_can_download_say_how() -> None:
         resolve_published(BY_HAND)
     said = how_by_hand(BY_HAND)
     assert "verticlip models convert audio/test --file weights=best_model.pt --out FOLDER" in said
-    assert said.endswith("It also takes: [clip=clip.safetensors].")
+    assert said.endswith(
+        "It also takes: --file clip=clip.safetensors from https://huggingface.co/org/clip (for words); "
+        "--file labels=labels.json."
+    )
     assert how_by_hand(SPEC) == ""

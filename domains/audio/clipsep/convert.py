@@ -25,16 +25,19 @@ from ....core.conversion import (
 )
 from ....core.errors import ConfigError, InputError, WeightsError
 from ....core.files import read_json
-from .clip_towers import ClipTowers, clip_processor, clip_towers
+from ..clip.towers import ClipTowers, clip_processor, clip_towers, read_clip
 from .separator import Kind
 
 SYSTEM = "CLIPSep"
-VERSION = 1
+VERSION = 2
 """Raised when the same file would be converted differently; stored conversions are then made anew."""
 
 _PREFIX = "separator."
 _FIRST = "sound_net.unet_block.model.0.weight"
 _MIDDLE = "sound_net.unet_block.downconv.weight"
+_PROMPTS = Path(__file__).parent.parent / "prompts"
+_SENTENCES = "clipsep"
+"""The prompt set of a model that is asked with words: queries are means over its sentences."""
 _VECTORS = " Takes query vectors of {} values, not texts or pictures."
 _AGAIN = " For those, convert it again with a 'clip' file."
 
@@ -70,7 +73,8 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
         options: fields of :class:`ConversionOptions`.
 
     The kind of model (late, NIT, middle fusion, PIT, label table, sentence vectors) and its sizes are read
-    from the tensors. Without ``clip`` the result takes query vectors only.
+    from the tensors. Without ``clip`` the result takes query vectors only; with it words fill the sentences
+    of the prompt set ``clipsep``: training knows sentences like "a photo of ...", not bare words.
 
     Raises:
         WeightsError: another system's checkpoint, missing or unexpected tensors, arguments that belong to
@@ -115,6 +119,7 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
         None,
         both,
         LoadReport({**report.towers, **towers.report.towers}),
+        (_PROMPTS / f"{config.prompts}.yaml").read_text(encoding="utf-8"),
     )
 
 
@@ -273,7 +278,7 @@ def _query_towers(
         what = "a ResNet (image_model 'sop')" if asked_by == "sop" else f"other means (kind {kind!r})"
         raise ConfigError(f"{name}: this model is asked by {what}, not by CLIP. Leave the 'clip' file out.")
     source = Path(files["clip"]).name
-    towers = clip_towers(read_checkpoint(files["clip"]), source=source, quick_gelu=settings.quick_gelu)
+    towers = clip_towers(read_clip(files["clip"]), source=source, quick_gelu=settings.quick_gelu)
     if towers.embed_dim != separator["query_dim"]:
         raise WeightsError(
             f"{source} embeds in {towers.embed_dim} values and the separator takes {separator['query_dim']}. "
@@ -297,6 +302,7 @@ def _config(
         "towers": dict(towers.towers) if towers else {},
         "licence": settings.licence,
         "description": description.strip(),
+        "prompts": _SENTENCES if towers else None,
         "options": dict(separator),
     }
     if towers is not None and "logit_scale" in towers.state:

@@ -91,54 +91,61 @@ def evaluate_mixtures(
         ``score``: mean SI-SDR improvement (dB) over all sources; ``chance``: 0, that of the mixture;
         ``sources`` {data set: {score, chance, classes {label: mean}}}; ``worst_class``.
     """
-    labels, names, groups, scores = [], [], [], []
+    rows: list[_Scored] = []
     filtered: dict[str, list[float]] = defaultdict(list)
     with judged(network):
         for mixture in mixtures:
             estimates = _estimates(network, mixture)
             whole = mixture.waves.sum(dim=0).expand_as(mixture.waves)
-            gained = _gain(mixture.waves, estimates, whole)
+            gained = _gain(mixture.waves, estimates, whole).tolist()
             if details:
                 after, before = (bss_eval(mixture.waves, one) for one in (estimates, whole))
                 for key in ("sdr", "sir", "sar"):
                     filtered[key] += after[key].tolist()
                 filtered["sdr_improvement"] += (after["sdr"] - before["sdr"]).tolist()
-            for slot, value in zip(mixture.slots, gained.tolist(), strict=True):
-                labels.append(str(slot.record.label))
-                names.append(str(slot.record.source))
-                groups.append(mixture.slots[0].record.id)
-                scores.append(value)
-    values, kinds, origins = np.array(scores), np.array(labels), np.array(names)
-    heard = np.isfinite(values)
-    if not heard.any():
-        return {"score": 0.0, "chance": 0.0, "sources": {}, "undefined": len(values)}
-    classes = {
-        str(label): float(values[heard & (kinds == label)].mean()) for label in sorted(set(kinds[heard]))
-    }
+            group = mixture.slots[0].record.id
+            rows += [
+                _Scored(one.record, group, gain) for one, gain in zip(mixture.slots, gained, strict=True)
+            ]
+    heard = [row for row in rows if np.isfinite(row.gain)]
+    if not heard:
+        return {"score": 0.0, "chance": 0.0, "sources": {}, "undefined": len(rows)}
     report: dict[str, Any] = {
-        "score": float(values[heard].mean()),
+        "score": _mean(heard),
         "chance": 0.0,
-        "worst_class": float(min(classes.values())),
+        "worst_class": min(_by_class(heard).values()),
         "sources": {},
     }
-    for name in sorted(set(names)):
-        own = heard & (origins == name)
-        if own.any():
-            by_class = {
-                str(label): float(values[own & (kinds == label)].mean()) for label in sorted(set(kinds[own]))
-            }
-            mean = float(values[own].mean())
-            report["sources"][str(name)] = {"score": mean, "chance": 0.0, "classes": by_class}
+    for name in sorted({str(row.record.source) for row in heard}):
+        own = [row for row in heard if str(row.record.source) == name]
+        report["sources"][name] = {"score": _mean(own), "chance": 0.0, "classes": _by_class(own)}
     if details:
-        kept = [group for group, there in zip(groups, heard, strict=True) if there]
-        whole_set = Bootstrap(int(heard.sum()), groups=kept)
-        report["score_interval"] = whole_set.mean(values[heard]).to_dict()
-        report["mixtures"], report["undefined"] = len(mixtures), int((~heard).sum())
+        plan = Bootstrap(len(heard), groups=[row.group for row in heard])
+        report["score_interval"] = plan.mean([row.gain for row in heard]).to_dict()
+        report["mixtures"], report["undefined"] = len(mixtures), len(rows) - len(heard)
         for key, column in filtered.items():
-            defined = np.array(column)[heard]
+            defined = [value for value, row in zip(column, rows, strict=True) if np.isfinite(row.gain)]
             if np.isfinite(defined).all():
-                report[key] = float(defined.mean())
+                report[key] = float(np.mean(defined))
     return report
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What one source of a mixture gained, in dB; mixtures of one ``group`` are not independent."""
+
+    record: Record
+    group: str
+    gain: float
+
+
+def _mean(rows: Sequence[_Scored]) -> float:
+    return float(np.mean([row.gain for row in rows]))
+
+
+def _by_class(rows: Sequence[_Scored]) -> dict[str, float]:
+    labels = sorted({str(row.record.label) for row in rows})
+    return {label: _mean([row for row in rows if str(row.record.label) == label]) for label in labels}
 
 
 def _estimates(network: ClipSep, mixture: ValidationMixture) -> Tensor:

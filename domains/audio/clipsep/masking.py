@@ -65,6 +65,14 @@ def separate_wave(
     return torch.cat([*parts, stream.finish()], dim=-1)
 
 
+def _magnitude(spectrum: Tensor) -> Tensor:
+    """Return the magnitude [F, T] of channels [C, F, T]: the root of their mean power.
+
+    In the mean of their samples, channels of opposite sign would cancel.
+    """
+    return spectrum[0].abs() if len(spectrum) == 1 else spectrum.abs().square().mean(dim=0).sqrt()
+
+
 @dataclass(frozen=True)
 class _Pending:
     """What windows that were worked off already say about frames that are not finished.
@@ -89,7 +97,7 @@ class MaskStream:
         queries: Q of the masks.
         frames: T of a window.
         overlap: share of a window that the next one covers too, in [0, 0.5].
-        channels: C of the samples; masks are made from their mean and applied to each.
+        channels: C of the samples; masks are made from their mean power and applied to each.
 
     Raises:
         ConfigError: ``overlap`` is out of range.
@@ -134,7 +142,8 @@ class MaskStream:
         if samples.ndim != 2 or len(samples) != self._channels:
             raise InputError(f"Expected samples [{self._channels}, T], got {list(samples.shape)}.")
         self._taken += samples.shape[-1]
-        self._held = torch.cat([self._held, samples], dim=-1)
+        # Transforms run on the CPU, which has float64 wherever the network may be.
+        self._held = torch.cat([self._held, samples.to(self._held)], dim=-1)
         hop, out = self._spectra.hop_length, []
         # A frame after the group exists, so the group is not the last, and its own samples are all here.
         while self._taken >= max(self._reach * hop, (self._reach - 1) * hop + self._half):
@@ -167,7 +176,7 @@ class MaskStream:
         hop = self._spectra.hop_length
         count = (windows - 1) * self._step + self._frames if last is None else last
         spectrum = self._spectrum(count)
-        masks, weights = self._weighted(spectrum.mean(dim=0).abs(), windows)
+        masks, weights = self._weighted(_magnitude(spectrum), windows)
         done = count if last is not None else windows * self._step
         mask = masks[..., :done] / weights[:done]
         masked = mask[:, None] * spectrum[None, ..., :done]
@@ -192,14 +201,8 @@ class MaskStream:
         """Return complex64 [C, F, frames] of the held samples."""
         spectra = self._spectra
         needed = (frames - 1) * spectra.hop_length + spectra.n_fft
-        return torch.stft(
-            F.pad(self._held[:, :needed], (0, max(0, needed - self._held.shape[-1]))),
-            spectra.n_fft,
-            hop_length=spectra.hop_length,
-            window=self._window,
-            center=False,
-            return_complex=True,
-        )
+        held = F.pad(self._held[:, :needed], (0, max(0, needed - self._held.shape[-1])))
+        return spectra.stft(held, centered=False)
 
     def _weighted(self, magnitude: Tensor, windows: int) -> tuple[Tensor, Tensor]:
         """Return sums of weighted masks [Q, F, frames] and of weights [frames] of magnitudes [F, frames]."""

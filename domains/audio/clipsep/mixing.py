@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ....core.audio_augment import augment_audio
-from ....core.config import AudioAugmentConfig, Config
+from ....core.audio_config import AudioAugmentConfig
+from ....core.config import Config
 from ....core.errors import ConfigError, DataError, InputError
 from ....core.waves import to_wave
 from ..loaders.dataset import window_around
@@ -229,7 +230,7 @@ class Mixer:
         if known is not None:
             center = self._center(known, generator)
             middle = int((center - 0.5) / known.fps * self.sounds.rate)
-            return window_around(wave, middle, self.samples), center
+            return window_around(wave, middle, samples=self.samples), center
         if len(wave) < self.samples:
             wave = wave.repeat(-(-self.samples // len(wave)))
         room = len(wave) - self.samples + 1

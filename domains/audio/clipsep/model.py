@@ -109,10 +109,10 @@ class ClipSep(ContrastiveModel):
     def masks(self, log_magnitude: Tensor, queries: Tensor | None) -> Tensor:
         """Return masks float32 [B, Q, H, T] in [0, 1], two for the kind ``pit``.
 
-        Arguments and errors as for :meth:`mask_logits`.
+        Arguments and errors as for :meth:`mask_logits`; on any device.
         """
-        log_magnitude = log_magnitude.to(self.device)
-        return self.mask_logits(log_magnitude, queries)[0].sigmoid()
+        queries = None if queries is None else queries.to(self.device)
+        return self.mask_logits(log_magnitude.to(self.device), queries)[0].sigmoid()
 
     def forward(self, batch: Batch, *, tokens: tuple[str, ...] = (), extras: tuple[str, ...] = ()) -> Outputs:
         """Return embeddings of the tower inputs in ``batch`` and the extras that were asked for.

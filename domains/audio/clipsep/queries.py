@@ -17,6 +17,7 @@ from ....core.prompts import PromptSet
 from ..loaders.embedding_cache import EmbeddingCache, write_cache
 from .mixing import Slot
 
+
 class FrameEmbeddings(Protocol):
     """Embeddings of frames by record id."""
 
@@ -149,7 +150,9 @@ def embed_frames(
     made = write_cache(list(paths.items()), embed, cache, identity=identity or {}, half=False)
     if made.failures:
         name, reason = next(iter(made.failures.items()))
-        raise DataError(f"{len(made.failures)} records have frames that cannot be read, first {name}: {reason}")
+        raise DataError(
+            f"{len(made.failures)} records have frames that cannot be read, first {name}: {reason}"
+        )
     return EmbeddingCache(cache)
 
 

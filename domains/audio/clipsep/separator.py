@@ -85,8 +85,10 @@ class InnerProduct(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, gates: Tensor, features: Tensor) -> Tensor:
-        """Return a map of logits float32 [B, 1, H, T] of gates [B, C] and feature maps [B, C, H, T]."""
-        flat = torch.bmm((gates * self.scale)[:, None], features.flatten(2))
+        """Return logits float32 [B, Q, H, T] of gates [B, Q, C] and feature maps [B, C, H, T]."""
+        # Maps lie channel by channel: from the other side they would be copied, and again backward.
+        places = features.permute(0, 2, 3, 1).flatten(1, 2)
+        flat = torch.bmm(places, (gates * self.scale).transpose(1, 2)).transpose(1, 2)
         return flat.unflatten(2, features.shape[2:]) + self.bias
 
 
@@ -215,7 +217,7 @@ class Separator(nn.Module):
             return self._weighed([head(mean).sigmoid() for head in self.pit_nets], features)
 
     def _weighed(self, gates: list[Tensor], features: Tensor) -> Tensor:
-        return torch.cat([self.synth_net(one, features) for one in gates], dim=1)
+        return self.synth_net(torch.stack(gates, dim=1), features)
 
     def forward(self, log_magnitude: Tensor, queries: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return query logits [B, Q, H, T] and noise logits [B, 2, H, T], or None without noise heads.

@@ -73,11 +73,15 @@ class Spectra(Config):
         """Return the frames T of a waveform."""
         return 1 + samples // self.hop_length
 
-    def stft(self, waves: Tensor) -> Tensor:
-        """Return complex64 [..., F, T] of waveforms float32 [..., samples], frames centred, edges zero.
+    def stft(self, waves: Tensor, *, centered: bool = True) -> Tensor:
+        """Return complex64 [..., F, T] of waveforms float32 [..., samples].
 
         Computed in float64, as librosa does. In float32 the rounding of a loud frame fills its silent bins,
         and the logarithm shows that to the network.
+
+        Args:
+            centered: whether frame t is about sample ``t * hop_length``, with zeros beyond the edges; else it
+                begins there, and only frames that are full count.
         """
         # Apple's devices have no float64.
         dtype = torch.float32 if waves.device.type == "mps" else torch.float64
@@ -87,7 +91,7 @@ class Spectra(Config):
             hop_length=self.hop_length,
             win_length=self.win_length,
             window=torch.hann_window(self.win_length, dtype=dtype, device=waves.device),
-            center=True,
+            center=centered,
             pad_mode="constant",
             return_complex=True,
         ).to(torch.complex64)

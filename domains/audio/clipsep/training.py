@@ -15,7 +15,6 @@ Reference: Dong et al. 2023, CLIPSep, sections 3 and 4.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,32 +23,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ....core.checkpoint import read_weights
 from ....core.config import Config, ModelConfig, parse_config
 from ....core.data import LoaderConfig, ResumableLoader
-from ....core.data.files import inside
 from ....core.errors import ConfigError, DataError
-from ....core.gather import MAX_BAD_SHARE, GatheredRows, gather_rows
+from ....core.gather import GatheredRows, drop_unreadable, gather_rows
 from ....core.start import model_config, start_processor
 from ....core.task_data import fixed_batches
 from ....core.types import Batch
 from ....core.validation import mean_loss
 from ..loaders.audio import load_audio, probe_audio
-from ..loaders.frames import load_image
 from .evaluating import ValidationMixture, evaluate_mixtures, validation_mixtures
 from .mixing import FrameCount, MixConfig, Mixer, Sounds
 from .model import MIXTURE, ClipSep
-from .queries import (
-    HybridQueries,
-    ImageQueries,
-    LabelQueries,
-    Queries,
-    TextQueries,
-    VectorQueries,
-    embed_frames,
-    encoder,
-)
+from .queries import Queries
 from .separator import SeparatorConfig
+from .training_queries import TOWERS, training_queries
 
 if TYPE_CHECKING:
     import torch
@@ -64,8 +52,6 @@ if TYPE_CHECKING:
     from ....core.types import Sample
     from ..loaders.reading import AudioInfo
 
-_log = logging.getLogger(__name__)
-_TOWERS = {"text": ("text",), "image": ("image",), "hybrid": ("image", "text")}
 _KINDS = {"label": "label", "none": "pit"}
 """Queries that go with one kind of separator only."""
 
@@ -195,7 +181,9 @@ def prepare(loaded: LoadedRecipe, folder: Path, start: Start | None) -> Separati
         config, separator = _with_labels(recipe, config, separator, rows)
     processor = start_processor(recipe, start)
     training, held = rows.part("train"), rows.part("val")
-    asked = _queries(options, rows, separator=separator, processor=processor, start=start, folder=folder)
+    asked = training_queries(
+        options, rows, separator=separator, processor=processor, start=start, folder=folder
+    )
     frames = _frame_counts(rows)
     samples = (options.frames or separator.frames) * separator.spectra.hop_length - 1
     mixer = Mixer(
@@ -239,7 +227,7 @@ def _check(
                 f"{recipe.name}: queries {options.queries!r} with a separator of kind {separator.kind!r}; "
                 f"{asked!r} goes with kind {kind!r} and the other way round."
             )
-    for tower in _TOWERS.get(options.queries, ()):
+    for tower in TOWERS.get(options.queries, ()):
         if tower not in config.towers:
             raise ConfigError(
                 f"{recipe.name}: queries {options.queries!r} need a tower for {tower}; the model has none."
@@ -250,7 +238,7 @@ def _check(
             f"{recipe.name}: mix_and_separate embeds queries once, so towers must stay as they are. Add "
             f"{', '.join(learning)} to freeze."
         )
-    if options.queries in _TOWERS and recipe.start is None:
+    if options.queries in TOWERS and recipe.start is None:
         raise ConfigError(
             f"{recipe.name}: queries {options.queries!r} come from trained towers. Name the model that has "
             "them in start, with start.new: [separator.*]."
@@ -296,20 +284,9 @@ def _sounds(recipe: Recipe, rows: GatheredRows, rate: int) -> Sounds:
 
 def _readable(rows: GatheredRows, sounds: Sounds) -> GatheredRows:
     """Return the rows without recordings that cannot be decoded; too many of them are an error."""
-    failures = sounds.fill(rows.manifest.records)
-    if not failures:
-        return rows
-    name, reason = next(iter(failures.items()))
-    said = f"{len(failures)} of {len(rows.manifest)} recordings cannot be read, first {name}: {reason}"
-    if len(failures) > MAX_BAD_SHARE * len(rows.manifest):
-        raise DataError(f"{said} More than {MAX_BAD_SHARE:.0%} stops a run.")
-    _log.warning("%s They are left out.", said)
-    kept = tuple(record for record in rows.manifest.records if record.id not in failures)
-    return replace(
-        rows,
-        manifest=replace(rows.manifest, records=kept),
-        rows=tuple(row for row in rows.rows if row.record.id not in failures),
-    )
+    kept = drop_unreadable(rows.manifest, sounds.fill(rows.manifest.records), "recordings")
+    there = {record.id for record in kept.records}
+    return replace(rows, manifest=kept, rows=tuple(row for row in rows.rows if row.record.id in there))
 
 
 def _frame_counts(rows: GatheredRows) -> dict[str, FrameCount]:
@@ -319,56 +296,6 @@ def _frame_counts(rows: GatheredRows) -> dict[str, FrameCount]:
         for row in rows.rows
         if "frames" in row.extras
     }
-
-
-def _queries(
-    options: MixAndSeparateConfig,
-    rows: GatheredRows,
-    *,
-    separator: SeparatorConfig,
-    processor: Processor,
-    start: Start | None,
-    folder: Path,
-) -> Queries | None:
-    """Return what asks for the sources, with everything that towers say about it computed."""
-    if options.queries == "none":
-        return None
-    labels = sorted({str(row.record.label) for row in rows.rows if row.record.label is not None})
-    if options.queries == "label":
-        return LabelQueries(separator.labels or labels)
-    if options.queries == "vectors":
-        path = folder / inside(folder, str(options.vectors))
-        return VectorQueries({name: vector.float() for name, vector in read_weights(path).items()})
-    if start is None:
-        raise ConfigError("Queries by text or image need a start, whose towers make them.")
-    encode = encoder(start.network, normalize=separator.normalize_queries)
-    made: dict[str, Queries] = {}
-    if "text" in _TOWERS[options.queries]:
-        if rows.prompts is None:
-            raise ConfigError("Text queries need captions of the labels. Name a prompt set: prompts: NAME.")
-        made["text"] = TextQueries(rows.prompts, labels, processor=processor, encode=encode)
-    if "image" in _TOWERS[options.queries]:
-        files = {row.record.id: _frame_files(row.extras, row.record.id, folder) for row in rows.rows}
-        cache = None if options.frame_cache is None else folder / inside(folder, options.frame_cache)
-        identity = {"model": start.id, "revision": start.revision, "processor": processor.fingerprint}
-        identity["normalize"] = str(separator.normalize_queries)
-        made["image"] = ImageQueries(
-            embed_frames(
-                files, load_image, processor=processor, encode=encode, cache=cache, identity=identity
-            )
-        )
-    return HybridQueries(made["image"], made["text"]) if len(made) > 1 else next(iter(made.values()))
-
-
-def _frame_files(extras: Mapping[str, Any], name: str, folder: Path) -> list[str]:
-    """Return the frames of a row in order of time."""
-    if "frames" not in extras:
-        raise DataError(f"{name} has no frames, and queries are pictures. Use a reader that gives frames.")
-    home = folder / inside(folder, str(extras["frames"]))
-    files = sorted(str(path) for path in home.glob("*.jpg"))
-    if not files:
-        raise DataError(f"{name}: no frames (*.jpg) in {extras['frames']}.")
-    return files[: int(extras["count"])]
 
 
 def _facts(
@@ -381,6 +308,7 @@ def _facts(
         "score_name": "SI-SDR improvement",
         "score_unit": "dB",
         "chance_name": "the mixture itself",
+        "command": "verticlip audio separate mix.wav --query 'dog barking' --out separated --model MODEL",
         "queries": options.queries,
         "validation_mixtures": len(mixtures),
         "validation_s": options.validation_s,

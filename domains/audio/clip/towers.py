@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....core.config import ImageProcessing, ProcessorConfig, TextProcessing
-from ....core.conversion import LoadReport, TowerReport, count_blocks, dimension
+from ....core.config import ImageProcessing, ModelConfig, ProcessorConfig, TextProcessing
+from ....core.conversion import (
+    LoadReport,
+    TowerReport,
+    build_empty,
+    count_blocks,
+    dimension,
+    read_checkpoint,
+)
 from ....core.errors import WeightsError
 
 HEAD_WIDTH = 64
 """Values of an attention head in every published CLIP."""
+
+_ELSEWHERE = (
+    "open_clip_model.safetensors of timm/vit_base_patch32_clip_224.openai (for ViT-L/14: "
+    "timm/vit_large_patch14_clip_224.openai)"
+)
 
 _TEXT_PARTS = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 _NUMBERS = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
@@ -60,6 +74,24 @@ class ClipTowers:
     report: LoadReport
 
 
+def read_clip(path: str | Path) -> dict[str, Tensor]:
+    """Return {name: tensor} of a CLIP file: safetensors, or a pickled state dict.
+
+    Raises:
+        WeightsError: missing or damaged, or the TorchScript archive of OpenAI's own download: its tensors
+            belong to a program and cannot be had without loading that.
+    """
+    path = Path(path)
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise WeightsError(
+                    f"{path.name} is a TorchScript archive, as OpenAI shares CLIP: a program that would have "
+                    f"to be loaded to get at its weights. The same weights lie in {_ELSEWHERE}."
+                )
+    return read_checkpoint(path)
+
+
 def clip_towers(state: Mapping[str, Tensor], *, source: str, quick_gelu: bool = True) -> ClipTowers:
     """Return the towers of a CLIP with a Vision Transformer, its sizes read from the shapes.
 
@@ -70,15 +102,15 @@ def clip_towers(state: Mapping[str, Tensor], *, source: str, quick_gelu: bool = 
         quick_gelu: activation x sigmoid(1.702 x), as all of OpenAI's weights need.
 
     Raises:
-        WeightsError: another system's file, or tensors that do not belong there.
+        WeightsError: another system's file, or tensors that are missing or do not belong there.
     """
     if "vision_model.embeddings.class_embedding" in state:
         state = _from_transformers(state, source)
     state = {name.removeprefix("text."): tensor for name, tensor in state.items()}
     if "visual.proj" not in state or "text_projection" not in state:
         raise WeightsError(
-            f"{source} is no CLIP with a Vision Transformer. Give the weights of OpenAI CLIP ViT-B/32 as "
-            "open_clip or transformers share them, for example timm/vit_base_patch32_clip_224.openai."
+            f"{source} is no CLIP with a Vision Transformer and a text tower. Give OpenAI's weights as "
+            f"open_clip or transformers share them, for example {_ELSEWHERE}."
         )
     towers = {"image": _image(state, source, quick_gelu), "text": _text(state, source, quick_gelu)}
     embed_dim = dimension(state, "visual.proj", 1, source=source)
@@ -103,10 +135,22 @@ def clip_towers(state: Mapping[str, Tensor], *, source: str, quick_gelu: bool = 
             f"{source} holds {len(strangers)} tensors that CLIP does not have ({', '.join(strangers[:3])}). "
             "It belongs to another system."
         )
+    _refuse_missing(renamed, towers, embed_dim, source)
     reports = {part: TowerReport(loaded=count) for part, count in counts.items() if count}
     if dropped:
         reports["other"] = TowerReport(dropped=tuple(dropped))
     return ClipTowers(towers, embed_dim, renamed, LoadReport(reports))
+
+
+def _refuse_missing(
+    renamed: Mapping[str, Tensor], towers: Mapping[str, Mapping[str, Any]], embed_dim: int, source: str
+) -> None:
+    config = ModelConfig.model_validate({"name": "clip/towers", "embed_dim": embed_dim, "towers": towers})
+    wanted = (name for name in build_empty(config).state_dict() if name.startswith("towers."))
+    missing = [name for name in wanted if name not in renamed]
+    if missing:
+        first = missing[0].replace("towers.image.", "visual.").removeprefix("towers.text.")
+        raise WeightsError(f"{source}: {len(missing)} tensors are missing, first {first}. Fetch it again.")
 
 
 def clip_processor(towers: Mapping[str, Mapping[str, Any]]) -> ProcessorConfig:
