@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .core import registry
 from .core.answer_each import answer_each, check_batch_size
-from .core.answers import Embeddings, Failure, Prediction
+from .core.answers import Embeddings, Failure, Prediction, comparable
 from .core.blocks import TransformerTower
 from .core.classifying import check_head, choose_prompts, predictions
 from .core.embed import EmbedReport, Encoder, embed_files
@@ -21,9 +21,16 @@ from .core.heads.base import Head
 from .core.heads.zero_shot import ClassEmbeddingCache, ZeroShotHead
 from .core.images import load_image
 from .core.inference import Precision, prepare_model, write_marks
-from .core.inputs import as_items, encode_inputs, encode_texts
+from .core.inputs import as_items, encode_texts
 from .core.limits import DEFAULT, Limits
-from .core.preparing import Prepared, encode_volume, infer_modality, is_volume, prepare
+from .core.preparing import (
+    Prepared,
+    encode_prepared,
+    has_parts,
+    infer_modality,
+    loader_options,
+    prepare,
+)
 from .core.processing import Processor
 from .core.prompts import PromptSet
 from .core.types import MODALITIES, Modality, Sample
@@ -125,33 +132,8 @@ class Model:
             Path(path),
             limits=self.limits,
             show_paths=show_paths,
-            **{**self._own_options(modality), **options},
+            **{**loader_options(self.processor, modality), **options},
         )
-
-    def _own_options(self, modality: str) -> Mapping[str, Any]:
-        """Return the loader options that were stored with the weights."""
-        image, audio = self.processor.config.image, self.processor.config.audio
-        if modality == "audio" and audio is not None:
-            return {"rate": audio.sampling_rate, **audio.load}
-        return image.load if modality == "image" and image is not None else {}
-
-    def _vectors(self, modality: str, prepared: Sequence[Prepared], *, token_budget: int = 1024) -> Tensor:
-        """Return embeddings float32 [B, D] on the CPU; the rows of unusable inputs are not finite."""
-        rows = {row: encode_volume(self, one) for row, one in enumerate(prepared) if one.is_volume}
-        others = [row for row in range(len(prepared)) if row not in rows]
-        values = [prepared[row].value for row in others]
-        if values:
-            if modality == "image":
-                inputs = self.processor.finish_images(torch.stack(values))
-            elif modality == "audio":
-                inputs = self.processor.finish_audio(torch.stack(values))
-            else:
-                inputs = self.processor(modality, values)
-            found = encode_inputs(self, modality, inputs, token_budget=token_budget)
-            if not rows:
-                return found
-            rows |= dict(zip(others, found, strict=True))
-        return torch.stack([rows[row] for row in range(len(prepared))])
 
     def embed(
         self,
@@ -184,9 +166,9 @@ class Model:
         batch: list[Prepared] = []
         for position, item in enumerate(items):
             batch.append(prepare(self, item, modality, position, options))
-            # A volume is large: no second one is read before it has been encoded.
-            if len(batch) == size or batch[-1].is_volume or position == len(items) - 1:
-                rows.append(self._vectors(modality, batch, token_budget=128 * batch_size))
+            # What has parts is large: nothing else is read before it has been encoded.
+            if len(batch) == size or batch[-1].in_parts or position == len(items) - 1:
+                rows.append(encode_prepared(self, modality, batch, token_budget=128 * batch_size))
                 ids += [one.id for one in batch]
                 metas += [one.meta for one in batch]
                 batch = []
@@ -227,7 +209,7 @@ class Model:
             return prepare(self, item, chosen, position, options)
 
         def run(prepared: list[Prepared]) -> list[Embeddings | InputError]:
-            vectors = self._vectors(chosen, prepared)
+            vectors = encode_prepared(self, chosen, prepared)
             finite = torch.isfinite(vectors).all(dim=1).tolist()
             return [
                 Embeddings(row[None], (one.id,), (one.meta,), chosen, *self._origin)
@@ -236,7 +218,7 @@ class Model:
                 for row, one, usable in zip(vectors, prepared, finite, strict=True)
             ]
 
-        pairs = answer_each(items, ready, run, batch_size=batch_size, alone=self._is_volume, workers=workers)
+        pairs = answer_each(items, ready, run, batch_size=batch_size, alone=self._has_parts, workers=workers)
         return (answer for _, answer in pairs)
 
     def similarity(self, left: Embeddings | Tensor, right: Embeddings | Tensor) -> Tensor:
@@ -245,18 +227,7 @@ class Model:
         Raises:
             InputError: they come from different models or have different widths.
         """
-        makers = {
-            (one.model, one.revision, one.processor) for one in (left, right) if isinstance(one, Embeddings)
-        }
-        if len(makers) > 1:
-            raise InputError(
-                f"These embeddings come from different models: {' and '.join(map(str, sorted(makers)))}."
-            )
-        first, second = (one.vectors if isinstance(one, Embeddings) else one for one in (left, right))
-        if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
-            raise InputError(
-                f"Expected [B1, D] and [B2, D], got {list(first.shape)} and {list(second.shape)}."
-            )
+        first, second = comparable(left, right)
         return self.network.similarity(first, second)
 
     def classify(
@@ -338,7 +309,7 @@ class Model:
             return prepare(self, path, self.primary, 0, options)
 
         def encode(prepared: list[Prepared]) -> Tensor:
-            return self._vectors(self.primary, prepared)
+            return encode_prepared(self, self.primary, prepared)
 
         identity = {
             "model": self.id,
@@ -347,7 +318,7 @@ class Model:
             "dtype": self.dtype,
             "loader": repr(sorted(options.items())),
         }
-        encoder = Encoder(read, encode, self.config.embed_dim, identity, self._is_volume)
+        encoder = Encoder(read, encode, self.config.embed_dim, identity, self._has_parts)
         return embed_files(encoder, files, out, batch_size=batch_size, workers=workers, progress=progress)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -364,7 +335,9 @@ class Model:
         self, labels: Sequence[str] | None, templates: PromptSet | Sequence[str] | None = None
     ) -> PromptSet:
         """Return the prompt set that answers with ``labels``; arguments as in :meth:`classify`."""
-        return choose_prompts(self.prompts, labels, templates, name=self.id, limits=self.limits)
+        return choose_prompts(
+            self.prompts, labels, templates, name=self.id, limits=self.limits, modality=self.primary
+        )
 
     def _classifier(
         self,
@@ -408,8 +381,8 @@ class Model:
         """Model, revision and processor, as every answer names them."""
         return self.id, self.revision, self.processor.fingerprint
 
-    def _is_volume(self, item: Any) -> bool:
-        return self.primary != "text" and is_volume(self, item)
+    def _has_parts(self, item: Any) -> bool:
+        return self.primary != "text" and has_parts(self, item)
 
     def _check_modality(self, modality: str) -> None:
         known = self.network.modalities

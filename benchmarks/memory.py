@@ -21,6 +21,11 @@ def peak_mib(step: Callable[[], object]) -> float:
     return (_peak_bytes() - before) / 1024**2
 
 
+def total_peak_mib() -> float:
+    """Return this process's peak resident memory in MiB, interpreter and libraries included."""
+    return _peak_bytes() / 1024**2
+
+
 def _peak_bytes() -> int:
     """Return this process's peak resident memory."""
     status = Path("/proc/self/status")

@@ -39,6 +39,7 @@ MODULES = (
     "prompts_padding",
     "class_cache",
     "grounding",
+    "separation",
 )
 """Files of this folder with ``workloads(quick)`` and perhaps ``extra_rows(quick)``."""
 ROUNDS, WARM_UPS = 5, 2
@@ -53,6 +54,10 @@ _PACKAGES = (
     "pillow",
     "pydicom",
     "monai",
+    "soundfile",
+    "soxr",
+    "librosa",
+    "torchaudio",
 )
 
 

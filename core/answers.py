@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from .errors import InputError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -71,3 +73,22 @@ class Failure:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
+
+
+def comparable(left: Embeddings | Tensor, right: Embeddings | Tensor) -> tuple[Tensor, Tensor]:
+    """Return the vectors [B1, D] and [B2, D] of two sets of embeddings that may be compared.
+
+    Raises:
+        InputError: they come from different models or have different widths.
+    """
+    makers = {
+        (one.model, one.revision, one.processor) for one in (left, right) if isinstance(one, Embeddings)
+    }
+    if len(makers) > 1:
+        raise InputError(
+            f"These embeddings come from different models: {' and '.join(map(str, sorted(makers)))}."
+        )
+    first, second = (one.vectors if isinstance(one, Embeddings) else one for one in (left, right))
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise InputError(f"Expected [B1, D] and [B2, D], got {list(first.shape)} and {list(second.shape)}.")
+    return first, second

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from .config import AudioAugmentConfig
+    from .audio_config import AudioAugmentConfig
 
 _QUIET = 1e-5
 """Root mean square below which a recording counts as silence (-100 dB)."""

@@ -245,9 +245,11 @@ class _Run:
         batch: list[tuple[str, Any]] = []
 
         def flush() -> None:
-            rows = self.encoder.encode([prepared for _, prepared in batch]).float().cpu().numpy()
+            rows = self._encoded([prepared for _, prepared in batch])
             for (identifier, _), row in zip(batch, rows, strict=True):
-                if np.isfinite(row).all():
+                if isinstance(row, str):
+                    failures.append(_failure(identifier, row))
+                elif np.isfinite(row).all():
                     ids.append(identifier)
                     vectors.append(row)
                 else:
@@ -275,6 +277,15 @@ class _Run:
         lines = "".join(json.dumps(failure) + "\n" for failure in failures)
         write_text_atomic(self._part_failures(index), lines)
         self._write_table(self.part(index), ids, vectors)
+
+    def _encoded(self, prepared: list[Any]) -> list[np.ndarray | str]:
+        """Return the vector of each input, or why it has none: long ones are read while they are embedded."""
+        try:
+            return list(self.encoder.encode(prepared).float().cpu().numpy())
+        except (InputError, OSError) as error:
+            if len(prepared) == 1:
+                return [reason_of(error)]
+            return [row for one in prepared for row in self._encoded([one])]
 
     def _schema(self) -> pyarrow.Schema:
         import pyarrow

@@ -97,7 +97,7 @@ def gather_data(
     recipe = loaded.recipe
     read, manifest, prompts = _read(loaded, folder, start)
     store = build_store(modality, processing, recipe, manifest)
-    manifest = _drop_unreadable(manifest, store.fill(manifest.records), store.noun)
+    manifest = drop_unreadable(manifest, store.fill(manifest.records), store.noun)
     manifest = split_sources(manifest, recipe, store.grouped)
     names = class_names(manifest.records, recipe, prompts)
     return GatheredData(_rows(read, manifest), manifest, names, prompts, store)
@@ -124,7 +124,7 @@ def _rows(read: Sequence[Row], manifest: Manifest) -> tuple[Row, ...]:
     return tuple(replace(by_id[record.id], record=record) for record in manifest.records)
 
 
-def _drop_unreadable(manifest: Manifest, failures: dict[str, str], noun: str) -> Manifest:
+def drop_unreadable(manifest: Manifest, failures: dict[str, str], noun: str) -> Manifest:
     """Return the manifest without files that cannot be decoded; too many of them are an error."""
     if not failures:
         return manifest

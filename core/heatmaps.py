@@ -315,8 +315,9 @@ class HeatMap:
         Raises:
             InputError: the image has another size than the map.
         """
+        from .map_plots import save_heat_map
         from .pixels import to_pixels
-        from .plots import made_by, save_heat_map
+        from .plots import made_by
 
         pixels = to_pixels(image)
         limits.check("pixels", pixels[0].numel(), what="overlay: pixels")

@@ -138,17 +138,25 @@ class ContrastiveModel(nn.Module):
         # The norm is taken in float32: bfloat16 embeddings would be off by up to 0.4 %.
         return self.projections[modality](output.pooled).float(), output.tokens
 
-    def inputs_of_whole(self, modality: str, value: Tensor, processor: Processor) -> dict[str, Tensor] | None:
-        """Return one row of inputs of a sample that is longer than a window, or None to be shown its windows.
+    def sees_whole(self, modality: str, seconds: float) -> bool:
+        """Return whether a sample of this length is seen at once though it is longer than a window.
 
-        What an architecture overrides that can look at more than a window at once.
+        What an architecture overrides, with :meth:`inputs_of_whole`, that can look at more than a window.
+        """
+        return False
+
+    def inputs_of_whole(self, modality: str, value: Tensor, processor: Processor) -> dict[str, Tensor]:
+        """Return one row of inputs of a sample for which :meth:`sees_whole` holds.
 
         Args:
             modality: of the sample.
             value: as its loader gives it: a recording float32 [T] at the model's rate.
             processor: of the model.
+
+        Raises:
+            InputError: the architecture sees windows only.
         """
-        return None
+        raise InputError(f"{self.config.name} sees {modality!r} window by window.")
 
     def encode(self, modality: str, inputs: Mapping[str, Tensor], *, normalize: bool = True) -> Tensor:
         """Return embeddings float32 [B, D], unit length unless ``normalize=False``.

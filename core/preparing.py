@@ -1,4 +1,4 @@
-"""From what a user hands in, a path, a picture, a text or a volume, to what is batched and encoded."""
+"""From what a user hands in, a path, a picture, a text or a recording, to what is batched and encoded."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .waves import to_wave
 
 if TYPE_CHECKING:
     from .handle import ModelHandle
+    from .processing import Processor
 
 _SEEN_IN_PARTS = ("image", "audio")
 """Modalities of which a domain may read files that hold more than a network sees at once."""
@@ -30,22 +31,22 @@ class Prepared:
 
     Attributes:
         value: an image fitted to the tower, float32 [C, size, size]; a window of a recording, float32 [T];
-            a sample; or, where ``is_volume``, the slices of a volume as its domain reads them, or a
-            recording as :func:`fit_recording` gives it.
+            a sample; or, where ``in_parts``, the slices of a volume or the windows of a recording as the
+            domain reads them, or a recording as :func:`fit_recording` gives it.
         id: the path as given, the sample's id, or None. meta: what the loader reports about it.
-        is_volume: whether the network has to see it slice by slice, or window by window.
+        in_parts: whether it is encoded by itself, slice by slice or window by window, as there may be many.
     """
 
     value: Any
     id: str | None
     meta: Mapping[str, Any]
-    is_volume: bool = False
+    in_parts: bool = False
 
 
 def prepare(
     model: ModelHandle, item: Any, modality: str, position: int, options: Mapping[str, Any]
 ) -> Prepared:
-    """Return any accepted item as what :func:`encode_volume` or the processor takes; no network is called.
+    """Return any accepted item as what :func:`encode_prepared` or the processor takes; no network is called.
 
     Args:
         item: a path, a sample, or a value of ``modality``.
@@ -57,10 +58,10 @@ def prepare(
     """
     if isinstance(item, Sample):
         sample = item
-    elif modality in _SEEN_IN_PARTS and isinstance(item, (str, Path)) and is_volume(model, item):
-        read = registry.room(str(model.config.domain)).function("volumes", "read")
-        slices, meta = read(model, item, **options)
-        return Prepared(slices, str(item), meta, is_volume=True)
+    elif modality in _SEEN_IN_PARTS and isinstance(item, (str, Path)) and has_parts(model, item):
+        read = registry.room(str(model.config.domain)).function("parts", "read")
+        parts, meta = read(model, item, **options)
+        return Prepared(parts, str(item), meta, in_parts=True)
     elif modality != "text" and isinstance(item, (str, Path)):
         loaded = model.load(item, modality=modality, **options)
         sample = Sample(loaded.value, loaded.modality, loaded.meta, id=str(item))
@@ -77,31 +78,65 @@ def prepare(
         name = sample.id if options.get("show_paths") and sample.id else f"audio {position}"
         value = fit_recording(model, sample, name=name)
         if isinstance(value, dict) or len(value) > 1:
-            return Prepared(value, sample.id, sample.meta, is_volume=True)
+            return Prepared(value, sample.id, sample.meta, in_parts=True)
         value = value[0]
     elif modality == "text" and not isinstance(sample.value, str):
         raise InputError(f"text {position}: {type(sample.value).__name__} is not a string.")
     return Prepared(value, sample.id, sample.meta)
 
 
-def is_volume(model: ModelHandle, item: Any) -> bool:
+def has_parts(model: ModelHandle, item: Any) -> bool:
     """Return whether an item is a path that the model's domain reads in parts: a volume, a long recording."""
     if not isinstance(item, (str, Path)) or model.config.domain is None:
         return False
     home = registry.room(model.config.domain)
-    if not home.volumes:
+    if not home.parts:
         return False
     try:
-        return home.function("volumes", "is_volume")(model, item)
+        return home.function("parts", "has_parts")(model, item)
     except (OSError, ValueError):
         return False  # whatever reads the file says what is wrong with it
 
 
-def encode_volume(model: ModelHandle, prepared: Prepared) -> Tensor:
+def encode_prepared(
+    model: ModelHandle, modality: str, prepared: Sequence[Prepared], *, token_budget: int = 1024
+) -> Tensor:
+    """Return embeddings float32 [B, D] on the CPU; the rows of unusable inputs are not finite.
+
+    Args:
+        prepared: what :func:`prepare` gave, of one modality.
+        token_budget: tokens per call of the text tower, padding included.
+    """
+    rows = {row: _encode_parts(model, one) for row, one in enumerate(prepared) if one.in_parts}
+    others = [row for row in range(len(prepared)) if row not in rows]
+    values = [prepared[row].value for row in others]
+    if values:
+        if modality == "image":
+            inputs = model.processor.finish_images(torch.stack(values))
+        elif modality == "audio":
+            inputs = model.processor.finish_audio(torch.stack(values))
+        else:
+            inputs = model.processor(modality, values)
+        found = encode_inputs(model, modality, inputs, token_budget=token_budget)
+        if not rows:
+            return found
+        rows |= dict(zip(others, found, strict=True))
+    return torch.stack([rows[row] for row in range(len(prepared))])
+
+
+def _encode_parts(model: ModelHandle, prepared: Prepared) -> Tensor:
     """Return the embedding of what was prepared in parts, float32 [D], unit, on the CPU."""
     if isinstance(prepared.value, (Tensor, dict)):
         return encode_recording(model, prepared.value)
-    return registry.room(str(model.config.domain)).function("volumes", "embed")(model, prepared.value)
+    return registry.room(str(model.config.domain)).function("parts", "embed")(model, prepared.value)
+
+
+def loader_options(processor: Processor, modality: str) -> Mapping[str, Any]:
+    """Return the options of the domain's loader that were stored with the weights; a caller's own win."""
+    image, audio = processor.config.image, processor.config.audio
+    if modality == "audio" and audio is not None:
+        return {"rate": audio.sampling_rate, **audio.load}
+    return image.load if modality == "image" and image is not None else {}
 
 
 def fit_recording(model: ModelHandle, item: Any, *, name: str = "audio") -> Tensor | dict[str, Tensor]:
@@ -114,10 +149,10 @@ def fit_recording(model: ModelHandle, item: Any, *, name: str = "audio") -> Tens
     config = model.processor.config.audio
     if len(windows) == 1 or config is None:
         return windows
-    whole = model.network.inputs_of_whole(
-        "audio", to_wave(item, config.sampling_rate, name=name), model.processor
-    )
-    return windows if whole is None else whole
+    wave = to_wave(item, config.sampling_rate, name=name)
+    if not model.network.sees_whole("audio", len(wave) / config.sampling_rate):
+        return windows
+    return model.network.inputs_of_whole("audio", wave, model.processor)
 
 
 def encode_recording(model: ModelHandle, fitted: Tensor | dict[str, Tensor]) -> Tensor:

@@ -14,16 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .audio_config import AudioAugmentConfig, AudioProcessing
 from .augment import augment
-from .config import (
-    AudioAugmentConfig,
-    AudioProcessing,
-    AugmentConfig,
-    ImageProcessing,
-    ProcessorConfig,
-    TextProcessing,
-    read_config,
-)
+from .config import AugmentConfig, ImageProcessing, ProcessorConfig, TextProcessing, read_config
 from .errors import ConfigError, InputError, require
 from .files import PROCESSOR_FILE, TOKENIZER_FILE, write_json_atomic, write_text_atomic
 from .limits import DEFAULT, Limits

@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from .audio_config import AudioAugmentConfig, AudioProcessing
 from .config import (
-    AudioAugmentConfig,
-    AudioProcessing,
     AugmentConfig,
     Config,
     ImageProcessing,
@@ -266,6 +265,13 @@ class Recipe(Config):
             if missing:
                 raise ValueError(f"{', '.join(missing)} missing; only a recipe with start can leave them out")
         self._check_task()
+        if self.model is not None and self.domain is not None and self.model.domain != self.domain:
+            # The data would be read by one domain's loader, and files given to the trained model by another.
+            raise ValueError(
+                f"the recipe's domain is {self.domain!r} and that of its model {self.model.domain!r}, so the "
+                f"trained model could not read the files it was trained on; model.domain has to be "
+                f"{self.domain!r} too"
+            )
         if self.kind == "train":
             unset = [name for name in ("optim", "batch_size", "epochs") if name not in self.model_fields_set]
             if unset:

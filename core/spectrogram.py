@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from .config import MelProcessing
+    from .audio_config import MelProcessing
 
 _CPU_ROWS = 4
 

@@ -93,17 +93,25 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def model_config(recipe: Recipe, start: Start | None) -> ModelConfig:
-    """Return the recipe's model config, or the start's under the recipe's name."""
+    """Return the recipe's model config, or the start's under the recipe's name.
+
+    A start that belongs to no domain joins the recipe's, whose loader reads the files of the run.
+    """
     if recipe.model is not None:
         # The tables of the start may have rows that its tokenizer does not use.
         own = getattr(start.network.config.towers.get("text"), "vocab_size", 0) if start else 0
         return with_vocabulary(recipe.model, own) if own else recipe.model
     if start is None:
         raise ConfigError(f"{recipe.name}: no model and no start to take one from.")
-    changes = {"name": recipe.name, "description": recipe.summary or start.network.config.description}
+    theirs = start.network.config
+    changes = {
+        "name": recipe.name,
+        "description": recipe.summary or theirs.description,
+        "domain": theirs.domain or recipe.domain,
+    }
     # A classifier no longer agrees with texts; any other model keeps the start's prompts without new ones.
-    kept = None if recipe.classifies or start.prompts is None else start.network.config.prompts
-    return start.network.config.model_copy(update={**changes, "prompts": recipe.prompts or kept})
+    kept = None if recipe.classifies or start.prompts is None else theirs.prompts
+    return theirs.model_copy(update={**changes, "prompts": recipe.prompts or kept})
 
 
 def with_vocabulary(config: ModelConfig, size: int) -> ModelConfig:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .config import AudioProcessing, ProcessorConfig
+from .audio_config import AudioProcessing
+from .config import ProcessorConfig
 from .data import Manifest, Record, group_equal, group_near_duplicates
 from .errors import ConfigError, InputError
 from .images import load_image

@@ -347,7 +347,8 @@ class Run:
     ) -> dict[str, Any]:
         """Return the content of ``metrics.json``."""
         facts: dict[str, Any] = {
-            "recipe": self.recipe.digest,
+            # Of the recipe as it is stored: where the start lay here is nobody else's business.
+            "recipe": self._recipe_for_others().digest,
             "data": self.data.digest,
             "steps": steps,
             "run": {

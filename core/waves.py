@@ -12,17 +12,86 @@ from .errors import InputError
 from .types import Sample
 
 if TYPE_CHECKING:
-    from .config import AudioProcessing
+    from .audio_config import AudioProcessing
 
-_SCALES = {torch.int16: 2**15, torch.int32: 2**31}
+MAX_CHANNELS = 64
+_SCALES = {torch.int8: 2**7, torch.int16: 2**15, torch.int32: 2**31}
+
+
+def to_channels(values: Any, *, name: str = "audio") -> Tensor:
+    """Return samples held as numbers as float32 [C, T]; whether they are finite is not looked at.
+
+    Args:
+        values: array or tensor, [T] or [C, T]: floats in [-1, 1], integers of 8, 16 or 32 bits, or unsigned
+            8 bits with silence at 128, as in WAV files.
+        name: what messages call it.
+
+    Raises:
+        InputError: no samples, or another shape or type.
+    """
+    if isinstance(values, np.ndarray):
+        values = _tensor_of(values, name)
+    if not isinstance(values, Tensor):
+        raise InputError(
+            f"{name}: {type(values).__name__} is no recording. Pass a path, a sample or an array."
+        )
+    kind = str(values.dtype).removeprefix("torch.")
+    if not values.is_floating_point() and values.dtype not in (*_SCALES, torch.uint8):
+        raise InputError(
+            f"{name}: an array of {kind}; expected floats in [-1, 1] or int16, int32, int8 or uint8 samples."
+        )
+    if values.ndim not in (1, 2):
+        raise InputError(f"{name}: {kind} {list(values.shape)}; expected shape [T] or [C, T].")
+    if values.ndim == 2 and values.shape[0] > MAX_CHANNELS:
+        raise InputError(
+            f"{name}: {values.shape[0]} channels of {values.shape[1]} samples; is it [T, C]? Transpose it."
+        )
+    if not values.numel():
+        raise InputError(f"{name} has no samples.")
+    if values.dtype == torch.uint8:
+        values = (values.float() - 128.0) / 128.0
+    elif values.dtype in _SCALES:
+        # 32 bits are more than a float32 holds before it is scaled.
+        wide = values.double() if values.dtype == torch.int32 else values.float()
+        values = wide / _SCALES[values.dtype]
+    return torch.atleast_2d(values.float())
+
+
+def _tensor_of(values: np.ndarray, name: str) -> Tensor:
+    # Byte order other than the machine's, and long doubles, are nothing that torch knows.
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        values = values.astype(np.float64)
+    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    if not values.flags.writeable:
+        values = values.copy()
+    try:
+        return torch.from_numpy(values)
+    except TypeError:
+        raise InputError(
+            f"{name}: an array of {values.dtype}; expected floats in [-1, 1] or int16, int32, int8 or uint8 "
+            "samples."
+        ) from None
+
+
+def channel_mean(channels: Tensor) -> Tensor:
+    """Return the mean float32 [T] over the channels of float32 [C, T].
+
+    Channels are added one after another in float64: blocks of a recording give the bits of the whole.
+    """
+    if len(channels) == 1:
+        return channels[0]
+    total = channels[0].double()
+    for channel in channels[1:]:
+        total = total + channel
+    return (total / len(channels)).float()
 
 
 def to_wave(item: Any, sampling_rate: int, *, name: str = "audio") -> Tensor:
     """Return a recording as float32 [T], its channels averaged.
 
     Args:
-        item: sample, array or tensor, [T] or [C, T]: floats in [-1, 1], or integers of 16 or 32 bits.
-            A sample says its rate; an array is taken to be at ``sampling_rate``.
+        item: sample, array or tensor, as for :func:`to_channels`. A sample says its rate; an array is taken
+            to be at ``sampling_rate``.
         sampling_rate: Hz that the result has to be at.
         name: what messages call it.
 
@@ -39,24 +108,7 @@ def to_wave(item: Any, sampling_rate: int, *, name: str = "audio") -> Tensor:
                 f"rate={sampling_rate}, or pass the file itself."
             )
         item = item.value
-    if isinstance(item, np.ndarray):
-        item = torch.from_numpy(np.ascontiguousarray(item))
-    if not isinstance(item, Tensor):
-        raise InputError(f"{name}: {type(item).__name__} is no recording. Pass a path, a sample or an array.")
-    if item.dtype in _SCALES:
-        item = item.double() / _SCALES[item.dtype]
-    if not item.is_floating_point() or item.ndim not in (1, 2):
-        raise InputError(
-            f"{name}: {str(item.dtype).removeprefix('torch.')} {list(item.shape)}; expected floats or 16-bit "
-            "integers of shape [T] or [C, T]."
-        )
-    if item.ndim == 2 and item.shape[0] > 64:
-        raise InputError(
-            f"{name}: {item.shape[0]} channels of {item.shape[1]} samples; is it [T, C]? Transpose it."
-        )
-    if not item.numel():
-        raise InputError(f"{name} has no samples.")
-    wave = (item if item.ndim == 1 else item.double().mean(dim=0)).float()
+    wave = channel_mean(to_channels(item, name=name))
     if not torch.isfinite(wave).all():
         raise InputError(f"{name} has samples that are not finite numbers. Repair or leave it out.")
     return wave

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,10 +162,7 @@ def matched_report(
     depths = sum(len(found) for found in chances.values())
 
     def score(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        of_texts = weights[:, owners]
-        with np.errstate(invalid="ignore"):
-            by_text = of_texts @ hits["text_to_image"] / of_texts.sum(axis=1)
-        return (weights @ hits["image_to_text"] / weights.sum(axis=1) + by_text) / depths
+        return _joint_score(weights, owners, hits) / depths
 
     return MatchedReport(
         images=len(images),
@@ -176,6 +173,14 @@ def matched_report(
         text_to_image=ways["text_to_image"],
         chances=chances,
     )
+
+
+def _joint_score(weights: NDArray[np.float64], owners: Ints, hits: Mapping[str, Ints]) -> NDArray[np.float64]:
+    """Return the sum of both directions' mean hits for each row of image weights float64 [R, N]."""
+    of_texts = weights[:, owners]
+    with np.errstate(invalid="ignore"):
+        by_text = of_texts @ hits["text_to_image"] / of_texts.sum(axis=1)
+    return weights @ hits["image_to_text"] / weights.sum(axis=1) + by_text
 
 
 def random_hit_recall(counts: Sequence[int], gallery: int, k: int) -> float:

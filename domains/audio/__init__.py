@@ -29,6 +29,28 @@ MODELS = (
         intended_use="Demonstration and tests; the other small models of the room are built on it.",
         extra="audio",
     ),
+    ModelSpec(
+        name="audio/tiny-sonic",
+        domain="audio",
+        summary="two-second sounds of ten environmental kinds from a text; small enough to ship in the wheel",
+        modalities=("audio", "text"),
+        embed_dim=128,
+        weights=WeightsRef(
+            repo_id=None,
+            revision=None,
+            files={
+                "config.json": "be5da286dce47b28c1636c8d0c74add30ff2b39daa3dcfe6bb6243f8b87bd112",
+                "model.safetensors": "5aab361e393730207c5fe58546c3205003759d721d168be4fa1e7533394ea587",
+                "processor.json": "c0277ef41ea7a342bf41d2d6e27afef9f062ccfbf285b999275377602b9665be",
+                "prompts.yaml": "ed50d41dbbade52ed2624fcc0f6df6d13f96757f30326a7e8339537a8ba0e03b",
+                "tokenizer.json": "66d8f5438d038b304d3176e97dc3e8bbe96220dd82b14d341167e76243a36399",
+            },
+            packaged="weights/tiny-sonic",
+        ),
+        licence="CC-BY-SA-4.0",
+        intended_use="Demonstration of sound synthesis; it knows ten kinds of sound and no others.",
+        extra="audio",
+    ),
     *PUBLISHED,
 )
 """Models users can name."""

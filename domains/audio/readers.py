@@ -6,7 +6,6 @@ Each record is {"id", "path", "label", "split", "group", "locator"}.
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +27,6 @@ def read_esc(
     *,
     folds: Sequence[str] | None = None,
     validation_fold: int | None = None,
-    validation_share: float = 1.0,
     table: str | None = None,
     esc10: bool = False,
     limits: Limits = DEFAULT,
@@ -43,8 +41,6 @@ def read_esc(
         path: folder of class folders, or the published set with ``table``.
         folds: those to read, e.g. ["1", "2"]; None reads all.
         validation_fold: the fold that becomes the validation split; None leaves the split open.
-        validation_share: of each class of that fold, in clips; the others are trained with. Which they are
-            depends on their names alone.
         table: published CSV (columns filename, category, esc10) below ``path``, e.g. "meta/esc50.csv";
             the files lie in "audio" below ``path``.
         esc10: with ``table``, only the ten classes of ESC-10.
@@ -67,8 +63,6 @@ def read_esc(
         labels = {name: name.rpartition("/")[0].rpartition("/")[2] or None for name in _recordings(path)}
     else:
         labels = _esc_table(path, table, esc10=esc10, limits=limits)
-    if not 0 < validation_share <= 1:
-        raise ConfigError(f"validation_share is above 0 and at most 1, got {validation_share:g}.")
     records: list[Record] = []
     for name, label in labels.items():
         found = _matched(_ESC_NAME, name, "FOLD-CLIP-TAKE, e.g. 1-17367-A.ogg")
@@ -87,23 +81,7 @@ def read_esc(
     missing -= {record["group"].partition("-")[0] for record in records}
     if missing:
         raise DataError(f"{path.name}: no clips of fold {', '.join(sorted(missing))}. Check folds.")
-    if validation_share < 1:
-        _keep_share(records, validation_share)
     return records
-
-
-def _keep_share(records: list[Record], share: float) -> None:
-    """Move validation clips back to training, by whole groups, until ``share`` of each class is left."""
-    classes: dict[str, dict[str, list[Record]]] = {}
-    for record in records:
-        if record["split"] == "val":
-            classes.setdefault(record["label"], {}).setdefault(record["group"], []).append(record)
-    for groups in classes.values():
-        wanted, kept = share * sum(map(len, groups.values())), 0
-        for group in sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest()):
-            for record in groups[group]:
-                record["split"] = "val" if kept < wanted else "train"
-            kept += len(groups[group])
 
 
 def read_spoken_digits(

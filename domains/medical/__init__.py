@@ -103,8 +103,8 @@ COLLATE_CHECKS = {
 }
 """{collate: "module:function"}; what it will use of all rows; see ``core/pair_data.py``."""
 
-VOLUMES = {
-    "is_volume": "tasks.volume_inputs:is_volume",
+PARTS = {
+    "has_parts": "tasks.volume_inputs:is_volume",
     "read": "tasks.volume_inputs:read_volume",
     "embed": "tasks.volume_inputs:embed_slices",
 }

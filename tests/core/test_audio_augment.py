@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from verticlip.core.audio_augment import augment_audio, augment_features
-from verticlip.core.config import AudioAugmentConfig
+from verticlip.core.audio_config import AudioAugmentConfig
 
 RATE = 8000
 EVERYTHING = AudioAugmentConfig(

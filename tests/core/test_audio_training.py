@@ -267,6 +267,7 @@ def test_graded_similarities_come_from_the_frozen_texts(sounds, tmp_path):
     ("overrides", "said"),
     [
         (["audio=null"], "audio missing"),
+        (["model.domain=null"], "domain is 'audio' and that of its model None, so the trained model could not"),
         (["domain=null"], "the loader of audio belongs to a domain"),
         (["data.previous_share=0.5", "data.sources=[{name: sounds, path: t.csv, reader: csv, captions: text}]"],
          "previous_share is for models that compare two images"),

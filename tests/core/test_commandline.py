@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import typer
 from verticlip.core import registry
 from verticlip.core.answers import Failure
-from verticlip.core.commandline import PARTIAL, failure_line, finish, load_options, open_model, split_labels
+from verticlip.core.commandline import (
+    PARTIAL,
+    check_file,
+    check_folder,
+    failure_line,
+    finish,
+    load_options,
+    open_model,
+    split_labels,
+)
 from verticlip.core.errors import ConfigError
 
 
@@ -59,3 +70,25 @@ def test_a_room_without_commands_has_no_app() -> None:
 def test_a_failure_is_one_safe_line() -> None:
     assert failure_line(Failure("a\n\x1b[2J.dcm", "a\n\x1b[2J.dcm: is\ncut")) == "a\\n\\x1b[2J.dcm: is cut"
     assert failure_line(Failure("caf\udce9.dcm", "is cut")) == "caf\\udce9.dcm: is cut"
+
+
+def test_a_folder_for_results_is_checked_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "deeper")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("kept")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match="file is a file. Name a folder"):
+            check_folder(place)
+    check_file(tmp_path / "new" / "report.json", ".json")
+    with pytest.raises(ConfigError, match="file is a file. Name a folder"):
+        check_file(tmp_path / "file" / "report.json", ".json")
+    (tmp_path / "folder.json").mkdir()
+    for place in (tmp_path / "report.txt", tmp_path / "folder.json", tmp_path):
+        with pytest.raises(ConfigError, match=r"name a file that ends in .json"):
+            check_file(place, ".json")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ConfigError, match="may not be written to. Choose another folder"):
+        check_folder(tmp_path / "new")

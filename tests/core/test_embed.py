@@ -242,3 +242,23 @@ def test_a_pipe_is_no_missing_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(InputError, match="pipe.png: is not a regular file; copy its content to one"):
         list_files(tmp_path / "pipe.png")
+
+
+def test_an_input_that_fails_while_it_is_embedded_stops_no_other(items, tmp_path: Path) -> None:
+    """A long recording is read while it is embedded; that it was cut off shows only then."""
+
+    def cut_off(values: list[float]) -> torch.Tensor:
+        if 7.0 in values:
+            raise InputError("07.txt: is cut off")
+        return encode(values)
+
+    report = embed_files(
+        Encoder(read, cut_off, 3, IDENTITY), items, tmp_path / "out.parquet", batch_size=4, part_size=10
+    )
+    assert (report.embedded, report.failed) == (22, 1)
+    table = parquet.read_table(report.out)
+    assert table.column("id").to_pylist() == [f"{index:02d}.txt" for index in range(23) if index != 7]
+    assert table.column("vector").to_pylist()[7][0] == 8.0
+    assert report.failures is not None
+    failure = json.loads(report.failures.read_text())
+    assert failure == {"id": "07.txt", "reason": "07.txt: is cut off"}

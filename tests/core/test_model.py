@@ -5,9 +5,10 @@ from typing import get_args
 
 import pytest
 import torch
-from verticlip.core.config import ModelConfig, TransformersTower, parse_config
+from verticlip.core.config import ModelConfig, ProcessorConfig, TransformersTower, parse_config
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.model import ContrastiveModel
+from verticlip.core.processing import Processor
 from verticlip.core.types import Batch
 
 BERT = {
@@ -99,6 +100,13 @@ def test_tokens_that_cannot_be_projected_are_an_error():
         InputError, match="a projection of its own that tokens cannot take. Use project=False"
     ):
         model.encode_tokens("image", {"pixels": torch.rand(1, 3, 16, 16)}, project=True)
+
+
+def test_a_model_sees_windows_unless_its_architecture_says_otherwise():
+    model = build()
+    assert not model.sees_whole("audio", 1.0)
+    with pytest.raises(InputError, match="sees 'audio' window by window"):
+        model.inputs_of_whole("audio", torch.zeros(9), Processor(ProcessorConfig()))
 
 
 def test_unknown_modality_and_width_mismatch():

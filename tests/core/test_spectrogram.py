@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from verticlip.core.config import MelProcessing
+from verticlip.core.audio_config import MelProcessing
 from verticlip.core.errors import InputError
 from verticlip.core.spectrogram import frames_of, hz_to_mel, log_mel, mel_filters, mel_to_hz
 

@@ -354,3 +354,26 @@ def test_modality_batches_name_the_source(shapes, tmp_path):
 def _token_rows(inputs: dict, *, unique: bool = True):
     rows = [tuple(row[row > 0].tolist()) for row in inputs["input_ids"]]
     return set(rows) if unique else rows
+
+
+def test_schedules_warm_up_fall_and_stay():
+    from verticlip.core.objectives.base import build_objective
+    from verticlip.core.recipe import OptimConfig
+    from verticlip.core.trainee import make_optimizer
+
+    model, objective = torch.nn.Linear(2, 2), build_objective("infonce")
+
+    def factors(**settings: object) -> list[float]:
+        config = OptimConfig.model_validate({"lr": 2.0, "warmup_steps": 4, **settings})
+        made = make_optimizer(model, objective, config, 20)  # pyright: ignore[reportArgumentType]
+        factor = made["lr_scheduler"]["scheduler"].lr_lambdas[0]
+        return [factor(step) for step in range(20)]
+
+    linear = factors(schedule="linear", decay_steps=14, final_share=0.1)
+    assert linear[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert linear[9] == pytest.approx(0.55)
+    assert linear[14:] == pytest.approx([0.1] * 6)
+    cosine = factors(final_share=0.1)
+    assert cosine[12] == pytest.approx(0.55)
+    assert factors(schedule="cosine", decay_steps=14)[14:] == pytest.approx([0.0] * 6)
+    assert set(factors(schedule="constant")[4:]) == {1.0}

@@ -9,14 +9,41 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from verticlip.core.config import AudioProcessing, MelProcessing, ProcessorConfig
+from verticlip.core.audio_config import AudioProcessing, MelProcessing
+from verticlip.core.config import ProcessorConfig
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.processing import Processor
 from verticlip.core.types import Sample
-from verticlip.core.waves import cut_windows, pad_wave, quantize, to_wave, window_starts
+from verticlip.core.waves import channel_mean, cut_windows, pad_wave, quantize, to_wave, window_starts
 
 MEL = MelProcessing(n_fft=256, hop_length=80, n_mels=16)
 CONFIG = AudioProcessing(sampling_rate=8000, window_s=0.5, hop_s=0.2, mel=MEL)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "expected"),
+    [
+        (np.int8, [-128, 64], [-1.0, 0.5]),
+        (np.uint8, [0, 128, 192], [-1.0, 0.0, 0.5]),
+        (">i2", [-32768, 16384], [-1.0, 0.5]),
+        (np.int32, [-(2**31), 2**30], [-1.0, 0.5]),
+        (np.float64, [-1.0, 0.5], [-1.0, 0.5]),
+        (np.longdouble, [-1.0, 0.5], [-1.0, 0.5]),
+        (np.float16, [-1.0, 0.5], [-1.0, 0.5]),
+    ],
+)
+def test_every_usual_type_of_samples_is_scaled(dtype, values, expected):
+    found = to_wave(np.array(values, dtype=dtype), 8000)
+    assert found.dtype == torch.float32
+    assert found.tolist() == expected
+
+
+def test_the_mean_of_channels_does_not_depend_on_how_they_lie_or_are_cut():
+    waves = torch.randn(7, 1000, generator=torch.Generator().manual_seed(0))
+    whole = channel_mean(waves)
+    assert torch.equal(channel_mean(waves.T.contiguous().T), whole)
+    assert torch.equal(torch.cat([channel_mean(part) for part in waves.split(13, dim=1)]), whole)
+    torch.testing.assert_close(whole, waves.double().mean(dim=0).float())
 
 
 def test_channels_are_averaged_and_integers_scaled():
@@ -37,8 +64,11 @@ def test_channels_are_averaged_and_integers_scaled():
         (Sample(torch.ones(3, 4, 4), "image"), "a sample of 'image'; expected audio"),
         (torch.zeros(0), "has no samples"),
         (torch.tensor([0.0, float("nan")]), "samples that are not finite"),
-        (torch.zeros(2, 3, 4), r"float32 \[2, 3, 4\]; expected floats or 16-bit"),
-        (torch.zeros(9, dtype=torch.uint8), "uint8"),
+        (torch.zeros(2, 3, 4), r"float32 \[2, 3, 4\]; expected shape \[T\] or \[C, T\]"),
+        (torch.zeros(9, dtype=torch.int64), "an array of int64; expected floats"),
+        (np.zeros(9, dtype=np.complex64), "an array of complex64"),
+        (np.array(["a"]), "an array of <U1"),
+        (torch.zeros(9, dtype=torch.bool), "an array of bool"),
         (torch.zeros(1000, 2), r"1000 channels of 2 samples; is it \[T, C\]"),
         ("dog.wav", "str is no recording"),
     ],

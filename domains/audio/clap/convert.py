@@ -14,15 +14,8 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import Tensor
 
-from ....core.config import (
-    LN_100,
-    AudioProcessing,
-    Config,
-    ModelConfig,
-    ProcessorConfig,
-    TextProcessing,
-    parse_config,
-)
+from ....core.audio_config import AudioProcessing
+from ....core.config import LN_100, Config, ModelConfig, ProcessorConfig, TextProcessing, parse_config
 from ....core.conversion import (
     Converted,
     build_empty,

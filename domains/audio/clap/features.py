@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ....core.config import AudioProcessing
+from ....core.audio_config import AudioProcessing
 from ....core.spectrogram import log_mel
 from ....core.waves import pad_wave
 

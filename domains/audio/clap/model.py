@@ -110,11 +110,13 @@ class Clap(ContrastiveModel):
         """Whether the audio tower can look at recordings longer than its window in one go."""
         return isinstance(self.towers["audio"], FusionTower) if "audio" in self.towers else False
 
-    def inputs_of_whole(self, modality: str, value: Tensor, processor: Processor) -> dict[str, Tensor] | None:
-        """Return fused features of a recording up to :data:`FUSED_S`, for models that fuse; else None."""
+    def sees_whole(self, modality: str, seconds: float) -> bool:
+        """Return whether the model fuses and a recording is no longer than :data:`FUSED_S`."""
+        return modality == "audio" and self.fuses and seconds <= FUSED_S
+
+    def inputs_of_whole(self, modality: str, value: Tensor, processor: Processor) -> dict[str, Tensor]:
+        """Return the fused features of a recording float32 [T]."""
         config = processor.config.audio
         if modality != "audio" or not self.fuses or config is None:
-            return None
-        if len(value) > FUSED_S * config.sampling_rate:
-            return None
+            return super().inputs_of_whole(modality, value, processor)
         return fused_features(value, config)

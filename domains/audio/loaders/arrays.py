@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,8 @@ from torch import Tensor
 from ....core.errors import InputError
 from ....core.limits import Limits
 from ....core.types import Sample
+from ....core.waves import to_channels
 from .reading import RATES, AudioInfo
-
-_SCALES = {"int16": 2.0**15, "int32": 2.0**31, "int8": 2.0**7}
-_MAX_CHANNELS = 64
 
 
 class ArrayDecoder:
@@ -72,44 +71,48 @@ def array_of(given: Any, rate: int | None, *, limits: Limits) -> tuple[np.ndarra
     if not isinstance(given, (np.ndarray, Tensor)):
         if own is None:
             return None
-        given = np.asarray(given)
-    if own is not None and rate is not None and int(own) != rate:
-        raise InputError(
-            f"The sampling rates do not match: the input says {int(own)} Hz and array_rate says {rate} Hz. "
-            "Give one."
-        )
-    rate = rate if own is None else int(own)
-    if rate is None:
-        raise InputError("An array does not say its sampling rate. Pass array_rate=, in Hz.")
-    if not RATES[0] <= rate <= RATES[1]:
-        raise InputError(f"The sampling rate of the array is {rate} Hz; expected {RATES[0]} to {RATES[1]:,}.")
-    values = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
-    subtype = str(values.dtype)
-    values = _rows(values)
+        given = _array(given)
+    rate = _rate_of(own, rate)
+    subtype = str(given.dtype).removeprefix("torch.")
+    held = given.detach().cpu() if isinstance(given, Tensor) else given
+    values = to_channels(held, name="array").T.numpy()
     limits.check("seconds", len(values) / rate, what="array: seconds")
     return values, rate, subtype
 
 
-def _rows(values: np.ndarray) -> np.ndarray:
-    """Return float32 [T, C] of [T] or [C, T] in any of the usual types."""
-    if values.ndim not in (1, 2) or not values.size:
+def _array(rows: Any) -> np.ndarray:
+    """Return lists of numbers, as a row of a data set holds them, as an array."""
+    try:
+        values = np.asarray(rows)
+    except (ValueError, TypeError):
+        values = None
+    if values is None or values.dtype.kind not in "fiu":
         raise InputError(
-            f"A recording is an array [samples] or [channels, samples] with samples in it, "
-            f"got shape {list(values.shape)}."
+            f"array: {type(rows).__name__} that holds no plain table of numbers; expected [samples] or "
+            "[channels, samples] with channels of one length."
         )
-    if values.ndim == 2 and len(values) > _MAX_CHANNELS:
+    return values
+
+
+def _rate_of(own: Any, given: int | None) -> int:
+    """Return the rate in Hz that the input says itself, or else the one that was given."""
+    if own is not None and not _is_rate(own):
         raise InputError(
-            f"An array of shape {list(values.shape)} would have {len(values)} channels. Recordings are "
-            "[channels, samples]: transpose it."
+            f"The sampling rate of the array is {own!r}; expected {RATES[0]} to {RATES[1]:,} Hz."
         )
-    name = str(values.dtype)
-    rows = np.atleast_2d(values).T
-    if name in _SCALES:
-        return (rows / _SCALES[name]).astype(np.float32)
-    if name == "uint8":
-        return (rows.astype(np.float32) - 128.0) / 128.0
-    if values.dtype.kind != "f":
+    if own is not None and given is not None and own != given:
         raise InputError(
-            f"An array of {name}; expected floats in [-1, 1] or int16, int32, int8 or uint8 samples."
+            f"The sampling rates do not match: the input says {own:g} Hz and array_rate says {given:g} Hz. "
+            "Give one."
         )
-    return rows.astype(np.float32)
+    rate = given if own is None else own
+    if rate is None:
+        raise InputError("An array does not say its sampling rate. Pass array_rate=, in Hz.")
+    return int(rate)
+
+
+def _is_rate(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    rate = float(value)
+    return RATES[0] <= rate <= RATES[1] and rate.is_integer()

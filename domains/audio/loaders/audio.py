@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from torch import Tensor
 from ....core.errors import ConfigError, InputError, nearest
 from ....core.limits import DEFAULT, Limits
 from ....core.types import Sample
+from ....core.waves import channel_mean
 from .arrays import ArrayDecoder, array_of
 from .loudness import check_normalize, set_level
 from .reading import BLOCK, RATES, AudioInfo, Broken, Decoder, open_recording
@@ -31,6 +33,13 @@ _log = logging.getLogger(__name__)
 _MARGIN = 400
 """Samples of the lower rate that a crop is converted with on each side, so that it equals the same stretch of
 the whole recording; soxr HQ reaches less than half as far."""
+_KINDS: Mapping[str, tuple[type, str]] = {
+    "mono": (bool, "true or false"),
+    "channel": (numbers.Integral, "a whole number"),
+    **dict.fromkeys(("rate", "array_rate", "start_s", "duration_s"), (numbers.Real, "a number")),
+    **dict.fromkeys(("resample", "normalize", "on_truncated"), (str, "a word")),
+}
+"""{option: (type, in words)}: a command line may bring anything."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,12 @@ class AudioOptions:
     array_rate: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_types()
         check_method(self.resample)
         check_normalize(self.normalize)
         for name in ("rate", "array_rate"):
             value = getattr(self, name)
-            if value is not None and not (value == int(value) and RATES[0] <= value <= RATES[1]):
+            if value is not None and not (RATES[0] <= value <= RATES[1] and value == int(value)):
                 raise ConfigError(f"{name} is {RATES[0]} to {RATES[1]:,} Hz, got {value!r}.")
         if not (math.isfinite(self.start_s) and self.start_s >= 0):
             raise ConfigError(f"start_s is 0 or more seconds, got {self.start_s!r}.")
@@ -76,6 +86,15 @@ class AudioOptions:
             raise ConfigError(f"channel counts from 0, got {self.channel!r}.")
         if self.on_truncated not in ("error", "warn"):
             raise ConfigError(f"on_truncated is 'error' or 'warn', got {self.on_truncated!r}.")
+
+    def _check_types(self) -> None:
+        """Raise ``ConfigError`` for a value of another type, as a command line may bring."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kinds, words = _KINDS[field.name]
+            is_flag = isinstance(value, bool) and kinds is not bool
+            if is_flag or not (isinstance(value, kinds) or (value is None and field.default is None)):
+                raise ConfigError(f"{field.name} is {words}, got {value!r}.")
 
     def with_(self, **changes: Any) -> AudioOptions:
         """Return a copy with some options changed; unknown names raise ``ConfigError``."""
@@ -116,7 +135,7 @@ def load_audio(
     Returns:
         Sample with ``meta``: sampling_rate, file_rate, channels (of the file), duration_s (of the value),
         container, subtype, start_s, peak (largest magnitude of the value) and, where they apply, gain_db and
-        truncated.
+        truncated. A sample that was given keeps its id and what else its ``meta`` said.
 
     Raises:
         InputError: missing, empty, damaged or cut off, no recording, NaN or infinite samples, or a crop that
@@ -128,17 +147,21 @@ def load_audio(
     with opened(source, options, limits=limits, show_paths=show_paths) as recording:
         waves = torch.from_numpy(_joined(recording))
         name, info, rate = recording.name, recording.info, recording.rate
-    meta: dict[str, Any] = {
-        "sampling_rate": rate,
+    file = {
         "file_rate": info.rate,
         "channels": info.channels,
-        "duration_s": waves.shape[-1] / rate,
         "container": info.container,
         "subtype": info.subtype,
         "start_s": options.start_s,
     }
+    if isinstance(source, Sample):
+        # What it says about its own file holds on.
+        name, began = source.id or name, source.meta.get("start_s", 0.0)
+        began = began if isinstance(began, numbers.Real) else 0.0
+        file = {**file, **source.meta, "start_s": began + options.start_s}
+    meta: dict[str, Any] = {**file, "sampling_rate": rate, "duration_s": waves.shape[-1] / rate}
     if options.normalize is not None:
-        waves, meta["gain_db"] = set_level(waves, rate, options.normalize)
+        waves, meta["gain_db"] = set_level(waves, rate, normalize=options.normalize)
     meta["peak"] = max(abs(float(bound)) for bound in torch.aminmax(waves))
     if recording.is_truncated:
         meta["truncated"] = True
@@ -249,7 +272,9 @@ class Recording:
             margin = 0 if rates[0] == rates[1] else _MARGIN * max(1, rates[0] // rates[1])
             self._stop = -(-(begin + self.count) * rates[0] // rates[1]) + margin
         last = min(self._stop or known, known) if known else self._stop or 0
-        samples = converted_length(max(0, last - self.first), *rates, method=self._options.resample)
+        samples = converted_length(
+            max(0, last - self.first), from_rate=rates[0], to_rate=rates[1], method=self._options.resample
+        )
         samples = samples if self.count is None else min(samples, self.count)
         self.expected = samples
         self._limits.check("decoded_bytes", 4 * samples * self.channels, what=f"{self.name}: decoded bytes")
@@ -260,7 +285,9 @@ class Recording:
         Raises:
             InputError: cut off, damaged, not finite, or nothing there.
         """
-        converter = Converter(self.info.rate, self.rate, self.channels, self._options.resample)
+        converter = Converter(
+            self.info.rate, self.rate, channels=self.channels, method=self._options.resample
+        )
         skip, left, given = self._skip, self.count, 0
         for block, last in self._raw():
             made = converter.push(block, last=last)
@@ -320,7 +347,7 @@ class Recording:
         if self._options.channel is not None:
             return block[:, self._options.channel : self._options.channel + 1]
         if self._options.mono and block.shape[1] > 1:
-            return block.mean(axis=1, keepdims=True, dtype=np.float32)
+            return channel_mean(torch.from_numpy(block).T).numpy()[:, None]
         return block
 
     def _check_finite(self, block: np.ndarray) -> None:

@@ -127,7 +127,7 @@ class VideoAudioDataset(Dataset[VideoClip]):
         info = probe_audio(path, limits=self.limits)
         if round(info.duration_s * sampling.rate) < sampling.samples:
             wave = load_audio(path, rate=sampling.rate, limits=self.limits).value[0]
-            return window_around(wave, middle, sampling.samples)
+            return window_around(wave, middle, samples=sampling.samples)
         start = max(0, middle - half)
         wave = load_audio(
             path,
@@ -142,7 +142,7 @@ class VideoAudioDataset(Dataset[VideoClip]):
         return out
 
 
-def window_around(wave: Tensor, center: int, samples: int) -> Tensor:
+def window_around(wave: Tensor, center: int, *, samples: int) -> Tensor:
     """Return float32 [samples] of a recording [T] around a sample, zeros outside of it.
 
     A recording shorter than the window is repeated first. As in the reference, the window reaches

@@ -39,7 +39,8 @@ class ClipOptions:
 
     Attributes:
         fps: frames per second. size: side of the square frames. rate: Hz of the sound.
-        min_frames: films with fewer are left out and reported; the published lists keep those over 8.
+        min_frames: films with fewer are left out of the table and reported; the published lists keep those
+            over 8. Another run on the same folder may ask for another number.
     """
 
     fps: float = 1.0
@@ -110,12 +111,13 @@ def write_clip_folder(
     rows, failures, resumed = [], [], 0
     for (name, path), (_, label) in zip(names.items(), films, strict=True):
         row = _finished(folder, name, label)
-        if row is not None:
-            rows.append(row)
-            resumed += 1
-            continue
         try:
-            rows.append(_write_clip(folder, name, path, label, options=options, limits=limits))
+            if row is None:
+                rows.append(_write_clip(folder, name, path, label, options=options, limits=limits))
+            else:
+                _check_count(path, row.count, options)
+                rows.append(row)
+                resumed += 1
         except DependencyError:
             raise
         except InputError as error:
@@ -147,14 +149,18 @@ def _finished(folder: Path, name: str, label: str) -> ClipRow | None:
     return ClipRow(f"audio/{name}.wav", f"frames/{name}", sum(1 for _ in frames.glob("*.jpg")), label)
 
 
+def _check_count(film: Path, count: int, options: ClipOptions) -> None:
+    if count < options.min_frames:
+        raise InputError(f"{film.name}: {count} frames, fewer than min_frames {options.min_frames}.")
+
+
 def _write_clip(
     folder: Path, name: str, film: Path, label: str, *, options: ClipOptions, limits: Limits
 ) -> ClipRow:
     sound = extract_audio(film, rate=options.rate, limits=limits)
     frames = extract_frames(film, fps=options.fps, size=options.size, limits=limits)
     count = len(frames.pixels)
-    if count < options.min_frames:
-        raise InputError(f"{film.name}: {count} frames, fewer than min_frames {options.min_frames}.")
+    _check_count(film, count, options)
     require("PIL", extra="audio")
     from PIL import Image
 

@@ -55,14 +55,14 @@ def check_method(method: str) -> str:
     return method
 
 
-def converted_length(samples: int, from_rate: int, to_rate: int, *, method: str = "soxr_hq") -> int:
+def converted_length(samples: int, *, from_rate: int, to_rate: int, method: str = "soxr_hq") -> int:
     """Return how many samples a conversion gives: rounded to the nearest by soxr, upwards by the sincs."""
     if method in SINC:
         return -(-samples * to_rate // from_rate)
     return (2 * samples * to_rate + from_rate) // (2 * from_rate)
 
 
-def resample(waves: Tensor, from_rate: int, to_rate: int, method: str = "kaiser64") -> Tensor:
+def resample(waves: Tensor, *, from_rate: int, to_rate: int, method: str = "kaiser64") -> Tensor:
     """Return waveforms at another rate, float32 [..., T'], ``T' = converted_length(T, ...)``.
 
     The sinc methods run on the device of ``waves`` and have gradients; soxr runs on the CPU and has none.
@@ -92,7 +92,8 @@ def resample(waves: Tensor, from_rate: int, to_rate: int, method: str = "kaiser6
     else:
         kernel, width, down = _kernel(from_rate, to_rate, SINC[method])
         made = _convolve(F.pad(flat, (width, width + down)), kernel.to(flat), down)
-        made = made[:, : converted_length(flat.shape[-1], from_rate, to_rate, method=method)]
+        count = converted_length(flat.shape[-1], from_rate=from_rate, to_rate=to_rate, method=method)
+        made = made[:, :count]
     return made.reshape(*waves.shape[:-1], made.shape[-1])
 
 
@@ -102,7 +103,9 @@ def _convolve(padded: Tensor, kernel: Tensor, down: int) -> Tensor:
     return phases.transpose(1, 2).reshape(len(padded), -1)
 
 
+# Cached tensors are made outside of inference mode: made within, they could never take part in training.
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _kernel(from_rate: int, to_rate: int, sinc: SincFilter) -> tuple[Tensor, int, int]:
     """Return (filters float32 [up, taps], samples they reach to the left, down)."""
     common = math.gcd(from_rate, to_rate)
@@ -134,7 +137,7 @@ class Converter:
         from_rate, to_rate: Hz. channels: C. method: one of :data:`METHODS`.
     """
 
-    def __init__(self, from_rate: int, to_rate: int, channels: int, method: str) -> None:
+    def __init__(self, from_rate: int, to_rate: int, *, channels: int, method: str) -> None:
         check_method(method)
         self.rates = (from_rate, to_rate)
         self._method = method
@@ -175,7 +178,8 @@ class Converter:
         self._held = held
         joined = np.concatenate(made) if made else np.zeros((0, held.shape[1]), np.float32)
         if last:
-            wanted = converted_length(self._taken, *self.rates, method=self._method) - self._given
-            joined = joined[:wanted]
+            before, after = self.rates
+            wanted = converted_length(self._taken, from_rate=before, to_rate=after, method=self._method)
+            joined = joined[: wanted - self._given]
         self._given += len(joined)
         return joined

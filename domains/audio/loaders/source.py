@@ -77,7 +77,11 @@ class Source:
             stream.seek(0)
             yield stream
         else:
-            with self.path.open("rb") as stream:
+            try:
+                stream = self.path.open("rb")
+            except OSError as error:
+                raise InputError(f"{self.name}: cannot be opened ({error.strerror}).") from error
+            with stream:
                 yield stream
 
     def head(self) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,10 @@ from .truncation import missing_share
 _TORCHCODEC = (
     "torchcodec is installed but cannot decode ({}); it needs the FFmpeg libraries 4 to 9 of the system. "
     "Install them or use decoder='pyav', which brings its own."
+)
+_NO_TORCHCODEC = (
+    "decoder='torchcodec' needs torchcodec, which is not installed and no extra brings. Run: pip install "
+    "torchcodec, or use decoder='pyav'."
 )
 _ROUNDING_S = 1e-6
 """A frame that begins when it is asked for is on screen."""
@@ -105,7 +110,7 @@ def extract_frames(
     Raises:
         InputError: no film, no picture, damaged or cut off before a frame, or a time outside of it.
         LimitError: over a ceiling. ConfigError: ``fps`` or ``size`` is not positive.
-        DependencyError: PyAV is not installed.
+        DependencyError: PyAV, or the ``decoder`` asked for, is not installed.
     """
     if not (math.isfinite(fps) and fps > 0):
         raise ConfigError(f"fps is over 0, got {fps!r}.")
@@ -123,25 +128,31 @@ def extract_frames(
         film.check(wanted)
         if decoder == "pyav":
             return Frames(film.take(wanted, size), wanted)
-        pixels = [fit_picture(picture, size) for picture in _by_torchcodec(source, film, wanted)]
-        return Frames(_stacked(pixels, film.name), wanted)
+    # Only now, as a file object has one place to read from.
+    with film.source.open() as stream:
+        pixels = [fit_picture(picture, size) for picture in _by_torchcodec(stream, film.name, wanted)]
+    return Frames(_stacked(pixels, film.name), wanted)
 
 
-def _by_torchcodec(source: ByteSource, film: _Film, times: Sequence[float]) -> Iterator[np.ndarray]:
-    """Yield uint8 [H, W, 3] for each time."""
+def _by_torchcodec(stream: BinaryIO, name: str, times: Sequence[float]) -> Iterator[np.ndarray]:
+    """Yield uint8 [H, W, 3] for each time.
+
+    It gets no name of a file: FFmpeg would take some for protocols, and follow what playlists name.
+    """
     # Without FFmpeg libraries it imports and then fails, with a RuntimeError; on damaged films likewise.
     try:
-        decoders = require("torchcodec.decoders", extra="video")
-    except (RuntimeError, OSError) as error:
+        decoders = importlib.import_module("torchcodec.decoders")
+    except ModuleNotFoundError as error:
+        raise DependencyError(_NO_TORCHCODEC) from error
+    except (ImportError, RuntimeError, OSError) as error:
         raise DependencyError(_TORCHCODEC.format(type(error).__name__)) from error
-    given = os.fspath(source) if isinstance(source, (str, os.PathLike)) else source
     try:
-        found = decoders.VideoDecoder(given, dimension_order="NHWC")
+        found = decoders.VideoDecoder(stream, dimension_order="NHWC")
         batch = found.get_frames_played_at(seconds=list(times)).data
     except (RuntimeError, OSError, ValueError, IndexError) as error:
         if "libtorchcodec" in str(error) or isinstance(error, OSError):
             raise DependencyError(_TORCHCODEC.format(type(error).__name__)) from error
-        raise InputError(f"{film.name}: torchcodec cannot decode the film ({error}).") from error
+        raise InputError(f"{name}: torchcodec cannot decode the film ({error}).") from error
     yield from batch.cpu().numpy()
 
 
@@ -174,7 +185,7 @@ def _opened(source: ByteSource, limits: Limits, *, show_paths: bool) -> Iterator
                 "header announces is missing. Copy or download it again."
             )
         with open_container(stream, demuxer, opening.name) as container:
-            yield _Film(container, demuxer[1], opening.name, limits)
+            yield _Film(container, demuxer[1], opening, limits)
 
 
 def _not_a_film(source: Source) -> str:
@@ -192,7 +203,8 @@ _SOUNDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
 class _Film:
     """The picture of an open container."""
 
-    def __init__(self, container: Any, words: str, name: str, limits: Limits) -> None:
+    def __init__(self, container: Any, words: str, source: Source, limits: Limits) -> None:
+        name = source.name
         # A cover picture is stored as a film of one frame.
         pictures = [
             stream
@@ -201,7 +213,7 @@ class _Film:
         ]
         if not pictures:
             raise InputError(f"{name}: the {words} file has no picture, only sound. Use load_audio.")
-        self._container, self.name = container, name
+        self._container, self.source, self.name = container, source, name
         self._track = track = pictures[0]
         self._origin_s = float((track.start_time or 0) * track.time_base)
         limits.check("pixels", track.width * track.height, what=f"{name}: pixels of a frame")

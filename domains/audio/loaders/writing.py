@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ _BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
 _WAV_CEILING = 2**32 - 2**16
 """Bytes of samples that the 32-bit lengths of WAV and AIFF can announce, with room for the header."""
 _CHUNK = 1 << 20
+_SYSTEM = 2
+"""The library's number for an error of the operating system."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ class AudioWriter:
     Args:
         path: as for :func:`write_audio`.
         rate: Hz. channels: C. subtype: as for :func:`write_audio`.
-        frames: samples per channel that will come, where known; a WAV over 4 GB has to be announced.
+        frames: samples per channel that will come, as far as known, for example
+            :attr:`.reading.AudioInfo.frames` of what is converted; a WAV over 4 GB has to be announced.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class AudioWriter:
         if self.format == "WAV" and self._bytes(frames or 0) > _WAV_CEILING:
             self.format, self._ceiling = "RF64", None
         self._sound: Any = None
+        self._temporary, self._error = self.path, Exception
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> AudioWriter:
@@ -118,16 +124,21 @@ class AudioWriter:
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             try:
-                self._sound = stack.enter_context(
-                    soundfile.SoundFile(
-                        temporary, "w", self.rate, self.channels, self.subtype, format=self.format
-                    )
+                # A name that is not UTF-8 cannot be told to the library as text.
+                name = temporary if os.name == "nt" else os.fsencode(temporary)
+                sound = soundfile.SoundFile(
+                    name, "w", self.rate, self.channels, self.subtype, format=self.format
                 )
             except soundfile.LibsndfileError as error:
+                if error.code == _SYSTEM:
+                    raise self._refused(temporary) from error
                 raise InputError(
                     f"{self.path.name}: {self.format} {self.subtype} does not take {self.channels} channels "
                     f"at {self.rate} Hz ({str(error.error_string).rstrip('.')})."
                 ) from error
+            self._temporary, self._error = temporary, soundfile.LibsndfileError
+            self._sound = sound
+            stack.callback(self._close)
             self._stack = stack.pop_all()
         return self
 
@@ -143,6 +154,8 @@ class AudioWriter:
 
         Raises:
             InputError: not finite, another number of channels, or over what the format can announce.
+            OSError: the system refused, because the disk is full for example; its number is that of the
+                system and its file name :attr:`path`.
         """
         rows = _rows(values, empty=True)
         if rows.shape[0] != self.channels:
@@ -159,8 +172,33 @@ class AudioWriter:
                 f"{self.path.name}: over the 4 GB that {self.format} can announce. Pass frames= to the "
                 "writer, which then writes RF64 for a .wav, or write .flac or .w64."
             )
-        self._sound.write(self._coded(rows))
+        with self._refusals():
+            self._sound.write(self._coded(rows))
         self.frames += rows.shape[1]
+
+    def _close(self) -> None:
+        # Closing writes what is left.
+        with self._refusals():
+            self._sound.close()
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Say what the system refused to the library, which keeps the reason to itself."""
+        try:
+            yield
+        except (self._error, AssertionError) as error:
+            raise self._refused(self._temporary) from error
+
+    def _refused(self, temporary: Path) -> OSError:
+        """Return what the system says when it is asked to write once more."""
+        try:
+            with temporary.open("ab") as again:
+                again.write(bytes(1 << 16))
+                again.flush()
+                os.fsync(again.fileno())
+        except OSError as refused:
+            return OSError(refused.errno, refused.strerror, str(self.path))
+        return OSError(errno.EIO, os.strerror(errno.EIO), str(self.path))
 
     @property
     def written(self) -> Written:

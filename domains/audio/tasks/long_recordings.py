@@ -73,9 +73,10 @@ def read_long(
     chosen = {**loader_options(model.processor, "audio"), **options}
     rate = chosen.pop("rate", None)
     own = model.processor.config.audio
-    info = probe_audio(path, limits=model.limits, show_paths=bool(options.get("show_paths", False)))
+    show_paths = bool(options.get("show_paths", False))
+    info = probe_audio(path, limits=model.limits, show_paths=show_paths)
     streams = own is not None and rate == own.sampling_rate and set(chosen) <= set(_STREAMED)
-    if not streams or _is_seen_whole(model, path, info):
+    if not streams or _is_seen_whole(model, path, info=info, show_paths=show_paths):
         sample = model.load(path, modality="audio", **options)
         return fit_recording(model, sample), sample.meta
     meta = {
@@ -90,12 +91,12 @@ def read_long(
     return LongRecording(Path(path), chosen), meta
 
 
-def _is_seen_whole(model: ModelHandle, path: str | Path, info: AudioInfo) -> bool:
+def _is_seen_whole(model: ModelHandle, path: str | Path, *, info: AudioInfo, show_paths: bool) -> bool:
     """Return whether the network sees the file at once; a length that no header tells is counted."""
     if info.frames or not model.network.sees_whole("audio", 0.0):
         return model.network.sees_whole("audio", info.duration_s)
     seconds = 0.0
-    for block in iter_blocks(path, mono=True, limits=model.limits):
+    for block in iter_blocks(path, mono=True, limits=model.limits, show_paths=show_paths):
         seconds += block.values.shape[-1] / info.rate
         if not model.network.sees_whole("audio", seconds):
             return False

@@ -23,7 +23,7 @@ from torch import Tensor
 from ....core.files import write_json_atomic
 from ....core.prompts import PromptSet
 from ..loaders.audio import AudioSource
-from ..loaders.writing import AudioWriter
+from ..loaders.writing import AudioWriter, Written
 from .separation_measures import Answer
 from .separation_pictures import Sketch, save_sketches
 from .separation_queries import Query, Questions
@@ -80,6 +80,34 @@ class SeparatedFile:
     clipped: int
     model: str
     revision: str
+
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        written: Sequence[Written],
+        answers: tuple[Answer, ...],
+        *,
+        picture: Path | None,
+        report: Path,
+        origin: tuple[str, str],
+    ) -> SeparatedFile:
+        """Return the record of files that were written, the residual last; ``origin``: model, revision."""
+        rest = written[-1]
+        return cls(
+            source=source,
+            targets=tuple(one.path for one in written[:-1]),
+            residual=rest.path,
+            picture=picture,
+            report=report,
+            answers=answers,
+            rate=rest.rate,
+            channels=rest.channels,
+            duration_s=rest.frames / rest.rate,
+            clipped=sum(one.clipped for one in written),
+            model=origin[0],
+            revision=origin[1],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; files by name, as they lie in one folder."""
@@ -235,21 +263,10 @@ class AudioSeparator:
         if drawn is not None:
             titles = [f"{path.name} (before)", *self.asked.names, RESIDUAL]
             save_sketches(sketches, titles, drawn, answers=answers, origin=origin)
-        result = SeparatedFile(
-            source=path.name,
-            targets=files[:-1],
-            residual=files[-1],
-            picture=drawn,
-            report=out / f"{stem}.separation.json",
-            answers=answers,
-            rate=run.rate,
-            channels=run.channels,
-            duration_s=writers[0].frames / run.rate,
-            clipped=sum(writer.clipped for writer in writers),
-            model=origin[0],
-            revision=origin[1],
-        )
-        write_json_atomic(result.report, result.to_dict())
+        written = [writer.written for writer in writers]
+        report = out / f"{stem}.separation.json"
+        result = SeparatedFile.of(path.name, written, answers, picture=drawn, report=report, origin=origin)
+        write_json_atomic(report, result.to_dict())
         return result
 
 

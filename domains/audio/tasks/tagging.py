@@ -13,6 +13,7 @@ model are not calibrated frequencies: 0.5 says that the label fits as well as al
 from __future__ import annotations
 
 import csv
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -200,8 +201,8 @@ def tag(
         templates: sentences with one ``{}``, or a prompt set; None takes the model's own, or
             :data:`SOUND_TEMPLATES`.
         options: windows, scores and events.
-        load: options of the room's audio loader (``start_s``, ``duration_s``, ...), over those stored with the
-            weights. With ``normalize``, or all channels, the recording is held in memory as a whole.
+        load: options of the room's audio loader (``start_s``, ``duration_s``, ...), over those stored with
+            the weights. With ``normalize``, or all channels, the recording is held in memory as a whole.
 
     Raises:
         InputError: a recording or labels that cannot be used. ConfigError: impossible options.
@@ -281,12 +282,13 @@ class Tagger:
         if load.get("normalize") is not None or not load.get("mono", True):
             source = to_wave(load_audio(source, **load), self._rate)
             load = {"array_rate": self._rate, "limits": self.model.limits}
-        parts = iter_audio(
-            source, window_s=self._window / self._rate, hop_s=self._hop / self._rate, **load
-        )
+        parts = iter_audio(source, window_s=self._window / self._rate, hop_s=self._hop / self._rate, **load)
         track = Track(self._window, self._hop)
-        scores = [self._scores(batch) for batch in batches(track.windows(parts), self.options.batch_size)]
-        return self._tagging(track, np.concatenate(scores), name)
+        # In one growing block, for the reason given in the track.
+        scores = array("f")
+        for batch in batches(track.windows(parts), self.options.batch_size):
+            scores.frombytes(self._scores(batch).tobytes())
+        return self._tagging(track, np.array(scores, np.float32).reshape(-1, len(self.labels)), name)
 
     def _scores(self, windows: list[Tensor]) -> Floats:
         """Return float32 [n, K] of windows [T]; 0 for silence."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,12 +32,13 @@ class Track:
         self.window, self.hop = window, hop
         self.starts: list[int] = []
         self.samples = 0
-        self._extremes: list[NDArray[np.float32]] = []
+        # One growing block: small ones that stay, between large ones that go, would pin the memory of these.
+        self._extremes = array("f")
 
     @property
     def envelope(self) -> NDArray[np.float32]:
         """Lowest and highest sample of each stretch so far, float32 [E, 2]."""
-        return np.concatenate(self._extremes)
+        return np.array(self._extremes, np.float32).reshape(-1, 2)
 
     def windows(self, parts: Iterator[AudioWindow]) -> Iterator[Tensor]:
         """Yield the windows [T]; the last one ends with the recording unless it is the only one."""
@@ -61,7 +63,8 @@ class Track:
         whole = -(-len(new) // self.hop) * self.hop
         padded = F.pad(new, (0, whole - len(new)))
         blocks = padded.view(-1, part)
-        self._extremes.append(torch.stack([blocks.amin(dim=1), blocks.amax(dim=1)], dim=1).numpy())
+        extremes = torch.stack([blocks.amin(dim=1), blocks.amax(dim=1)], dim=1)
+        self._extremes.frombytes(extremes.numpy().tobytes())
 
 
 def batches(windows: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:

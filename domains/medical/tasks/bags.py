@@ -20,8 +20,8 @@ from ....core.errors import DataError, InputError, nearest
 from ....core.files import write_text_atomic
 from ....core.heads.mil import AttentionMIL, MILOptions
 from ....core.limits import DEFAULT, Limits
+from ....core.map_plots import save_tile_map
 from ....core.metrics.classification import ClassificationReport, classification_report
-from ....core.plots import save_tile_map
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle

@@ -13,7 +13,8 @@ from torch import Tensor
 from ....core.errors import ConfigError, InputError, nearest
 from ....core.heads.zero_shot import ZeroShotHead
 from ....core.heatmaps import HeatMap
-from ....core.plots import Panel, made_by, save_montage
+from ....core.map_plots import Panel, save_montage
+from ....core.plots import made_by
 from ....core.prompts import PromptSet
 from ....core.types import Sample
 from ..loaders.records import MedicalVolume

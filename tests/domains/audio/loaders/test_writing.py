@@ -150,3 +150,16 @@ def test_what_the_system_refuses_names_the_file_and_the_reason(tmp_path, suffix,
     assert caught.value.errno == errno.EFBIG
     assert caught.value.filename == str(tmp_path / f"long{suffix}")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_caller_stays_what_it_was(tmp_path, sounds) -> None:
+    import soundfile
+
+    (tmp_path / "no.wav").write_bytes(b"nothing")
+    for error in (AssertionError, soundfile.LibsndfileError):
+        with pytest.raises(error), AudioWriter(tmp_path / "a.wav", 16_000) as writer:
+            writer.write(sounds.tone(0.1))
+            if error is AssertionError:
+                raise AssertionError("mine")
+            soundfile.read(tmp_path / "no.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["no.wav"]

@@ -184,3 +184,17 @@ def test_a_file_of_unknown_length_is_read_as_a_long_one(model, tmp_path):
 
 def test_labels_without_a_prompt_set_are_sounds_and_no_photos(model):
     assert model.prompts_for(["rain"]).texts("rain") == ["the sound of rain"]
+
+
+def test_the_length_that_no_header_tells_is_counted_for_a_network_that_sees_wholes(
+    model, tmp_path, monkeypatch
+):
+    path = endless_webm(tmp_path, 1.3)
+    network = type(model.network)
+    monkeypatch.setattr(network, "sees_whole", lambda self, modality, seconds: seconds <= 1.0)
+    assert isinstance(read_long(model, path)[0], LongRecording)
+    monkeypatch.setattr(network, "sees_whole", lambda self, modality, seconds: seconds <= 2.0)
+    monkeypatch.setattr(network, "inputs_of_whole", lambda self, modality, value, processor: {"is": value})
+    whole, meta = read_long(model, path)
+    assert isinstance(whole, dict)
+    assert len(whole["is"]) / 8000 == pytest.approx(meta["duration_s"]) == pytest.approx(1.3, abs=0.03)
