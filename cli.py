@@ -172,7 +172,9 @@ def classify(
         list[Path],
         # Not checked here: one file that may not be read must not stop the others.
         typer.Argument(
-            metavar="FILES...", help="Images, recordings, or volumes where the domain reads them.", readable=False
+            metavar="FILES...",
+            help="Images, recordings, or volumes a domain reads.",
+            readable=False,
         ),
     ],
     model: Annotated[
@@ -250,7 +252,8 @@ def embed(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="INPUT", help="Image, recording or volume, folder of such files, or manifest (.csv, .jsonl)."
+            metavar="INPUT",
+            help="Image, recording, volume, folder of them, or manifest (.csv, .jsonl).",
         ),
     ],
     model: ModelName,

@@ -40,7 +40,8 @@ class Sketch:
         self._size = max(64, 1 << round(math.log2(_WINDOW_S * rate)))
         self._hop = self._size // 2
         self._held = torch.zeros(channels, 0)
-        self._columns: list[Tensor] = []
+        # In one block: small ones that stay, between large ones that go, would pin the memory of these.
+        self._columns = torch.zeros(0, _ROWS)
         self._frames = torch.zeros(0, _ROWS)
         self._per_column = 1
         self.samples = 0
@@ -56,32 +57,31 @@ class Sketch:
             return
         frames = self._held.unfold(-1, self._size, self._hop)
         self._take(frames)
-        self._held = self._held[:, frames.shape[1] * self._hop :]
+        self._held = self._held[:, frames.shape[1] * self._hop :].clone()
 
     def _take(self, frames: Tensor) -> None:
         spectra = torch.fft.rfft(frames * hann(self._size, frames.device))
         power = spectra.abs().square().mean(dim=0) @ self._bands
         self._frames = torch.cat([self._frames, power])
         whole = len(self._frames) // self._per_column * self._per_column
-        self._columns += self._frames[:whole].view(-1, self._per_column, _ROWS).mean(dim=1).unbind()
-        self._frames = self._frames[whole:]
+        new = self._frames[:whole].view(-1, self._per_column, _ROWS).mean(dim=1)
+        self._columns = torch.cat([self._columns, new])
+        self._frames = self._frames[whole:].clone()
         while len(self._columns) > 2 * _COLUMNS:
-            pairs = torch.stack(self._columns[: len(self._columns) // 2 * 2])
-            rest = self._columns[len(pairs) :]
-            self._columns = list(pairs.view(-1, 2, _ROWS).mean(dim=1).unbind())
+            even = len(self._columns) // 2 * 2
             # An odd column goes back among the frames that have none yet.
-            self._frames = torch.cat(
-                [row[None].expand(self._per_column, -1) for row in rest] + [self._frames]
-            )
+            rest = self._columns[even:].expand(self._per_column if even < len(self._columns) else 0, -1)
+            self._frames = torch.cat([rest, self._frames])
+            self._columns = self._columns[:even].view(-1, 2, _ROWS).mean(dim=1)
             self._per_column *= 2
 
     def power(self) -> np.ndarray:
         """Return the power of bands float32 [rows, columns]; low bands first."""
-        if not self._columns:
+        if not len(self._columns):
             filled = torch.nn.functional.pad(self._held, (0, max(0, self._size - self._held.shape[-1])))
             self._take(filled[:, None, : self._size])
-        columns = self._columns or [self._frames.mean(dim=0)]
-        return torch.stack(columns).T.numpy()
+        columns = self._columns if len(self._columns) else self._frames.mean(dim=0, keepdim=True)
+        return columns.T.numpy()
 
 
 def _bands(edges: Tensor, size: int, rate: int) -> Tensor:
