@@ -30,6 +30,28 @@ MODELS = (
         extra="audio",
     ),
     ModelSpec(
+        name="audio/tiny-sep",
+        domain="audio",
+        summary="ten environmental sounds taken out of mixtures by text; small enough to ship in the wheel",
+        modalities=("audio", "text"),
+        embed_dim=128,
+        weights=WeightsRef(
+            repo_id=None,
+            revision=None,
+            files={
+                "config.json": "0cd8af4ae65a3231a347c3d91c0d1f688b3eb98311546a67433116b2b13ca917",
+                "model.safetensors": "e0a29a4ebe9d440a24ee3a01fd901ccbab554206f6ddaf0146d6c90d40c1accd",
+                "processor.json": "c0277ef41ea7a342bf41d2d6e27afef9f062ccfbf285b999275377602b9665be",
+                "prompts.yaml": "ed50d41dbbade52ed2624fcc0f6df6d13f96757f30326a7e8339537a8ba0e03b",
+                "tokenizer.json": "66d8f5438d038b304d3176e97dc3e8bbe96220dd82b14d341167e76243a36399",
+            },
+            packaged="weights/tiny-sep",
+        ),
+        licence="CC-BY-SA-4.0",
+        intended_use="Demonstration of separation by text; it knows ten kinds of sound and no others.",
+        extra="audio",
+    ),
+    ModelSpec(
         name="audio/tiny-sonic",
         domain="audio",
         summary="two-second sounds of ten environmental kinds from a text; small enough to ship in the wheel",

@@ -19,8 +19,9 @@ from ....core.spectrogram import hann
 from .model import ClipSep
 from .spectra import Spectra
 
-WINDOWS_AT_ONCE = 4
-"""Fixed, because the last bits of a convolution depend on the size of its batch."""
+WINDOWS_AT_ONCE = 2
+"""Fixed, because the last bits of a convolution depend on the size of its batch. On a CPU more are no faster
+and take 35 MB each."""
 _BLOCK = 1 << 20
 
 Masks = Callable[[Tensor], Tensor]
@@ -38,8 +39,13 @@ def query_masks(network: ClipSep, queries: Tensor | None, *, hard: bool = False)
     queries = None if queries is None else queries.to(network.device)
 
     def masks(magnitude: Tensor) -> Tensor:
+        frames, window = magnitude.shape[-1], network.options.frames
+        if frames < window:
+            # Silence at the end of a short recording is nothing that training shows; its repetition is.
+            magnitude = magnitude.repeat(1, 1, 1, -(-window // frames))[..., :window]
         _, log_magnitude = network.spectra.log_magnitude(magnitude.to(network.device))
         linear = network.spectra.unwarp(network.masks(log_magnitude, queries)).cpu()
+        linear = linear[..., :frames]
         return (linear > 0.5).float() if hard else linear
 
     return masks

@@ -98,12 +98,14 @@ class ClipSep(ContrastiveModel):
         Raises:
             InputError: another shape.
         """
-        queries = _for_every_row(queries, len(log_magnitude))
         frames = log_magnitude.shape[-1]
         missing = -frames % self.options.frames_multiple
         if missing:
             log_magnitude = F.pad(log_magnitude, (0, missing), value=self.spectra.silence)
-        wanted, noise = self.separator(log_magnitude, queries)
+        if queries is None or _has_rows(queries) or self.training:
+            wanted, noise = self.separator(log_magnitude, _for_every_row(queries, len(log_magnitude)))
+        else:
+            wanted, noise = self.separator.shared_logits(log_magnitude, queries)
         return wanted[..., :frames], None if noise is None else noise[..., :frames]
 
     def masks(self, log_magnitude: Tensor, queries: Tensor | None) -> Tensor:
@@ -214,6 +216,11 @@ class ClipSep(ContrastiveModel):
 
 def _for_every_row(queries: Tensor | None, rows: int) -> Tensor | None:
     """Return queries with the batch axis in front; they may come without it."""
-    if queries is None or queries.ndim == (3 if queries.is_floating_point() else 2):
+    if queries is None or _has_rows(queries):
         return queries
     return queries.expand(rows, *queries.shape)
+
+
+def _has_rows(queries: Tensor) -> bool:
+    """Return whether queries have the batch axis in front."""
+    return queries.ndim == (3 if queries.is_floating_point() else 2)

@@ -216,6 +216,27 @@ class Separator(nn.Module):
             mean = sum(each[1:], start=each[0]) / len(each)
             return self._weighed([head(mean).sigmoid() for head in self.pit_nets], features)
 
+    def shared_logits(self, log_magnitude: Tensor, queries: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what :meth:`forward` does, for the same queries in every row, without making feature maps.
+
+        For inference: up to rounding the same numbers, and a few queries cost less than the feature maps.
+
+        Args:
+            log_magnitude: as for :meth:`features`.
+            queries: float [Q, D], or int64 [Q] for the kind ``label``.
+        """
+        if not isinstance(self.sound_net, UNet) or not isinstance(self.synth_net, InnerProduct):
+            return self(log_magnitude, queries.expand(len(log_magnitude), *queries.shape))
+        with _exact(log_magnitude):
+            each = self._before_gates(queries[None])
+            if self.pit_nets is not None:
+                mean = sum(each[1:], start=each[0]) / len(each)
+                each = [*each, *(head(mean) for head in self.pit_nets)]
+            weights = torch.cat(each).sigmoid() * self.synth_net.scale
+        logits = self.sound_net.weighed(log_magnitude, weights).float() + self.synth_net.bias
+        asked = len(queries)
+        return logits[:, :asked], logits[:, asked:] if self.pit_nets is not None else None
+
     def _weighed(self, gates: list[Tensor], features: Tensor) -> Tensor:
         return self.synth_net(torch.stack(gates, dim=1), features)
 

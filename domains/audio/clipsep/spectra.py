@@ -85,16 +85,25 @@ class Spectra(Config):
         """
         # Apple's devices have no float64.
         dtype = torch.float32 if waves.device.type == "mps" else torch.float64
-        spectrum = torch.stft(
-            waves.reshape(-1, waves.shape[-1]).to(dtype),
-            self.n_fft,
-            hop_length=self.hop_length,
-            win_length=self.win_length,
-            window=torch.hann_window(self.win_length, dtype=dtype, device=waves.device),
-            center=centered,
-            pad_mode="constant",
-            return_complex=True,
-        ).to(torch.complex64)
+        window = torch.hann_window(self.win_length, dtype=dtype, device=waves.device)
+        flat = waves.reshape(-1, waves.shape[-1])
+        # Buffers of larger batches leave the cache of a CPU, and four at once take the time of twelve.
+        parts = flat.split(1) if flat.device.type == "cpu" else (flat,)
+        spectrum = torch.cat(
+            [
+                torch.stft(
+                    part.to(dtype),
+                    self.n_fft,
+                    hop_length=self.hop_length,
+                    win_length=self.win_length,
+                    window=window,
+                    center=centered,
+                    pad_mode="constant",
+                    return_complex=True,
+                ).to(torch.complex64)
+                for part in parts
+            ]
+        )
         return spectrum.reshape(*waves.shape[:-1], *spectrum.shape[1:])
 
     def istft(self, spectrum: Tensor, length: int | None = None) -> Tensor:

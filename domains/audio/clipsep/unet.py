@@ -12,6 +12,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ....core.errors import InputError
 
@@ -86,6 +87,19 @@ class UNet(nn.Module):
         """
         _check_shape(log_magnitude, self.layers)
         return self.unet_block(self.bn0(log_magnitude))
+
+    def weighed(self, log_magnitude: Tensor, weights: Tensor) -> Tensor:
+        """Return sums of feature maps float [B, Q, H, T], weighed by float [Q, C], without making the maps.
+
+        The last layer is linear, so its filters are summed instead of what they give.
+        """
+        _check_shape(log_magnitude, self.layers)
+        block = cast("_Outermost", self.unet_block).model
+        last = cast("nn.Conv2d", block[-1])
+        filters = torch.einsum("qc,cikl->qikl", weights, last.weight)
+        filters = filters.contiguous(memory_format=torch.channels_last)
+        bias = None if last.bias is None else weights @ last.bias
+        return F.conv2d(block[:-1](self.bn0(log_magnitude)), filters, bias, padding=last.padding)
 
 
 class _Outermost(nn.Module):

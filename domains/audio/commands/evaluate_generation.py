@@ -82,7 +82,7 @@ def evaluate_generation(
         return
     rows = [
         ("sounds", str(found.sounds)),
-        ("judge", found.judge if found.independent else f"{found.judge} (the model itself: lenient)"),
+        ("judge", found.judge if found.independent else f"{found.judge} (the towers that drove it: lenient)"),
         ("agreement with the prompts", f"{found.score.mean:.3f}"),
     ]
     if found.score.contrast is not None:

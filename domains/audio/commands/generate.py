@@ -18,7 +18,7 @@ from ....core.commandline import (
     open_model,
     progress_line,
 )
-from ....core.console import print_json, shown
+from ....core.console import print_json, say, shown
 from ....core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -174,6 +174,8 @@ def _write(
             save_mel_picture(made.log_mels[number], target, picture, title=title, note=note)  # pyright: ignore[reportArgumentType]
             row["spectrogram"] = picture.name
         rows.append(row)
+        for word in meta.get("unfamiliar", ()):
+            say(f"note: {meta['model']} has never read {word!r}; the sound may be of anything.")
         if not as_json:
             agreement = f"\tagreement {meta['agreement']:.2f}" if "agreement" in meta else ""
             print(f"{shown(str(file))}\t{shown(str(meta['prompt'] or ''))}{agreement}", flush=True)

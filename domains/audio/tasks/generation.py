@@ -19,6 +19,7 @@ from ..clipsonic.options import Bridging
 from ..clipsonic.prior import DiffusionPrior
 from ..clipsonic.sampling import Sampler, SamplingSettings, sample_targets
 from ..clipsonic.targets import Vocoder, check_vocoder, level_safely, to_log_mels, to_waves
+from .vocabulary import unfamiliar_words
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
@@ -110,7 +111,7 @@ class Generation:
         log_mels: natural logarithm of the mel magnitudes they were made of, float32 [B, F, frames].
         metas: of each sound: model, revision, sampler, seed and everything else it takes to repeat it;
             ``agreement`` is the cosine between the sound and what was asked for in the model's own space,
-            where it has ears.
+            where it has ears; ``unfamiliar`` are words that it can only spell.
     """
 
     waves: Tensor
@@ -348,10 +349,13 @@ def _metas(
         **facts,
         **notes,
     }
-    asked = [item if isinstance(item, str) else getattr(item, "name", None) for item in items]
-    return [
-        {"prompt": word, "seed": options.seed + position, **shared} for position, word in enumerate(asked)
-    ]
+    metas = []
+    for position, item in enumerate(items):
+        meta = {"prompt": item if isinstance(item, str) else getattr(item, "name", None)}
+        meta |= {"seed": options.seed + position, **shared}
+        strange = unfamiliar_words(model, [item]) if options.modality == "text" else []
+        metas.append({**meta, "unfamiliar": strange} if strange else meta)
+    return metas
 
 
 def _agreement(

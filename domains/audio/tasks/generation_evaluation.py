@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ....core.handle import ModelHandle
 
 _AT_ONCE = 8
+_ALIKE = 0.999
+"""Cosine of the embeddings that two models have of one text, above which they are one model, rounding aside."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class GenerationReport:
         recognized: share of the sounds whose own prompt the judge finds among all; None for one prompt.
         chance: of the same. classes: {prompt: share}.
         frechet: distance from real recordings, or None without any.
-        judge: model that heard the sounds. independent: whether it is another one than made them.
+        judge: model that heard the sounds. independent: whether its towers are others than those that drove
+            the generation.
         sounds: how many. settings: how they were made.
     """
 
@@ -95,6 +98,8 @@ def evaluate_generation(
             f"A Frechet distance needs two sounds on either side at least, got {len(real)} real ones and "
             f"{len(asked)} to make."
         )
+    # First what may be unreadable, then what takes long.
+    known = embedded(judge, real) if real else None
     with tempfile.TemporaryDirectory() as folder:
         files: list[Path] = []
         for start in range(0, len(asked), _AT_ONCE):
@@ -108,8 +113,8 @@ def evaluate_generation(
         heard = embedded(judge, files)
     hits = _recognized(judge, heard, list(prompts), asked) if len(prompts) > 1 else None
     distance = None
-    if real:
-        distance = frechet_report(embedded(judge, real), heard, embedding=f"{judge.id}@{judge.revision}")
+    if known is not None:
+        distance = frechet_report(known, heard, embedding=f"{judge.id}@{judge.revision}")
     classes: dict[str, float] = {}
     if hits is not None:
         for number, prompt in enumerate(prompts):
@@ -121,10 +126,18 @@ def evaluate_generation(
         classes=classes,
         frechet=distance,
         judge=f"{judge.id}@{judge.revision}",
-        independent=judge.id != model.id,
+        independent=not _reads_alike(model, judge, prompts),
         sounds=len(asked),
         settings=asdict(options),
     )
+
+
+def _reads_alike(model: ModelHandle, judge: ModelHandle, prompts: Sequence[str]) -> bool:
+    """Return whether the judge's towers are those of the model, as they are where one was grown from the other."""
+    if "text" not in model.network.modalities or model.config.embed_dim != judge.config.embed_dim:
+        return False
+    ours, theirs = (one.embed(list(prompts), modality="text").vectors for one in (model, judge))
+    return bool((ours * theirs).sum(dim=1).min() > _ALIKE)
 
 
 def _recognized(judge: ModelHandle, heard: Tensor, prompts: list[str], asked: Sequence[str]) -> list[bool]:

@@ -232,7 +232,11 @@ def measure_separation(
         if isinstance(mixture, str):
             failures.append(mixture)
             continue
-        separator = AudioSeparator.of(model, list(mixture.queries), mask=mask, templates=templates)
+        try:
+            separator = AudioSeparator.of(model, list(mixture.queries), mask=mask, templates=templates)
+        except InputError as error:
+            failures.append(f"{mixture.id}: {error}")
+            continue
         found = separator.separate(mixture.mixture, array_rate=mixture.rate)
         measured = _measured(mixture, found.targets[:, 0], filters=filters)
         for row, answer in zip(measured, found.answers, strict=True):

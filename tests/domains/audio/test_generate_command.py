@@ -136,5 +136,9 @@ def test_generated_sounds_can_be_measured(folder, tmp_path):
     assert found.frechet.embedding == "sonic@unsaved"
     assert found.recognized == sum(found.classes.values()) / 2
     json.dumps(found.to_dict())
+    again = evaluate_generation(model, ["rain", "dog"], options, each=1, judge=make_sonic.model())
+    assert again.independent is False
+    other = evaluate_generation(model, ["rain", "dog"], options, each=1, judge=make_sonic.model(seed=5))
+    assert other.independent is True
     with pytest.raises(InputError, match="prompts that differ"):
         evaluate_generation(model, ["rain", "rain"], options)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from verticlip import Model, from_pretrained
+from verticlip.core.recipe import load_recipe
 from verticlip.domains.audio.tasks.generation import generate
 
 pytest.importorskip("diffusers", reason="the audio extra is not installed")
@@ -51,5 +55,15 @@ def test_it_still_hears_and_reads_as_the_tagger_it_grew_from(sonic: Model) -> No
     assert torch.allclose(sonic.embed(texts).vectors, tagger.embed(texts).vectors, atol=1e-3)
 
 
-def test_the_package_stays_small(sonic: Model) -> None:
-    assert sum(value.numel() for value in sonic.network.state_dict().values()) * 2 < 12e6
+def test_words_it_never_read_are_named(sonic: Model) -> None:
+    known, strange = generate(sonic, ["a dog barking", "a xylophone"], steps=4).metas
+    assert "unfamiliar" not in known
+    assert strange["unfamiliar"] == ["xylophone"]
+
+
+def test_metrics_say_what_the_recipe_was_made_for(root: Path) -> None:
+    folder = root / "domains" / "audio" / "weights" / "tiny-sonic"
+    found = json.loads((folder / "metrics.json").read_text())
+    assert found["validation"]["score"] >= 0.7
+    assert found["recipe"] == load_recipe("audio/tiny-sonic").recipe.digest
+    assert (folder / "model.safetensors").stat().st_size < 12e6

@@ -134,7 +134,7 @@ def test_a_training_run_and_its_card(study, shapes, make, tmp_path):
             make.image(path, pixels, Modality="MR", SOPInstanceUID=uid, **PLANTED)
     recipe = (shapes / "recipe.yaml").read_text().replace("path: photos", "path: scans")
     recipe = recipe.replace(
-        "name: test/shapes\n", "name: test/shapes\n  licence: MIT\n  description: Test.\n"
+        "name: test/shapes\n", "name: test/shapes\n  domain: medical\n  licence: MIT\n  description: Test.\n"
     )
     recipe = "domain: medical\n" + recipe
     (tmp_path / "recipe.yaml").write_text(recipe)

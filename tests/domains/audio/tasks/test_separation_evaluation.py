@@ -124,6 +124,11 @@ def test_a_table_names_mixtures_targets_and_queries(model, tmp_path):
     assert np.isfinite(report.rows[0]["sir"])
     assert len(report.failures) == 2
     assert "known.csv row 3: the mixture has 1.000 s and the target 0.500 s" in report.failures[0]
+    # A query that cannot be asked costs its row, not the run.
+    table.write_text("mixture,target,query,label\nmix.wav,low.wav,low,low\nmix.wav,low.wav,,low\n")
+    report = measure_separation(model, mixtures_of(table, model), filters=False)
+    assert (report.counts["all"], len(report.failures)) == (1, 1)
+    assert "known.csv row 3: Query 1 is empty" in report.failures[0]
     table.write_text("mixture,query\nmix.wav,low\n")
     with pytest.raises(DataError, match="no column 'target'"):
         list(mixtures_of(table, model))
