@@ -309,6 +309,7 @@ def _facts(
         "score_unit": "dB",
         "chance_name": "the mixture itself",
         "command": "verticlip audio separate mix.wav --query 'dog barking' --out separated --model MODEL",
+        "pipeline_tag": "audio-to-audio",
         "queries": options.queries,
         "validation_mixtures": len(mixtures),
         "validation_s": options.validation_s,

@@ -68,7 +68,10 @@ class Judge:
             {"score_name": "share of the noise explained", "chance_name": "silence"}
             if self._mute
             else {"score_name": "samples recognized as asked"}
-        )
+        ) | {
+            "command": "verticlip audio generate 'dog barking' --seed 1 --out dog.wav --model MODEL",
+            "pipeline_tag": "text-to-audio",
+        }
 
     def report(self, model: ClipSonic, *, details: bool) -> dict[str, Any]:
         """Return what was recognized; empty where nothing can hear or nothing can be told apart.

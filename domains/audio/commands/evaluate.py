@@ -25,6 +25,7 @@ from ....core.console import print_json, print_table, say
 from .evaluate_generation import evaluate_generation
 
 if TYPE_CHECKING:
+    from ....core.metrics.bootstrap import Estimate
     from ..tasks.separation_evaluation import SeparationReport
 
 app = typer.Typer(help="Measure what a model makes.", no_args_is_help=True)
@@ -91,10 +92,14 @@ def evaluate_separation(
 
 
 def _show(report: SeparationReport) -> None:
-    """Print one line per class and one for all of them."""
+    """Print one line per class and one for all of them; intervals for what was gained over the mixture."""
     columns = list(report.overall)
+
+    def cell(column: str, estimate: Estimate) -> str:
+        return report.words(estimate) if column.endswith("_improvement") else f"{estimate.value:+.2f}"
+
     rows = [
-        [name, str(report.counts[name]), *(report.words(one[column]) for column in columns)]
+        [name, str(report.counts[name]), *(cell(column, one[column]) for column in columns)]
         for name, one in (*report.classes.items(), ("all", report.overall))
     ]
     print_table(["class", "sources", *(column.replace("_", " ") for column in columns)], rows)

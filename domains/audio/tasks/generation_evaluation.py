@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8
 _ALIKE = 0.999
-"""Cosine of the embeddings that two models have of one text, above which they are one model, rounding aside."""
+"""Cosine of two models' embeddings of one text above which they are one model, rounding aside."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def evaluate_generation(
 
 
 def _reads_alike(model: ModelHandle, judge: ModelHandle, prompts: Sequence[str]) -> bool:
-    """Return whether the judge's towers are those of the model, as they are where one was grown from the other."""
+    """Return whether judge and model have the same towers, as where one was grown from the other."""
     if "text" not in model.network.modalities or model.config.embed_dim != judge.config.embed_dim:
         return False
     ours, theirs = (one.embed(list(prompts), modality="text").vectors for one in (model, judge))

@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 
 _LIMIT_DB = 60.0
 """Beyond this, a ratio counts as this: one perfect estimate would outweigh all others."""
+_COLUMNS = (
+    "si_sdr_improvement",
+    "sdr_improvement",
+    "sir_improvement",
+    "si_sdr",
+    "sdr",
+    "sir",
+    "sar",
+)
+"""What is reported, in this order. A mixture has no artifacts, so that ratio cannot improve on it."""
 _LEVEL = 0.05
 """Root mean square of a source in a mixture that is made here (-26 dB)."""
 
@@ -248,8 +258,7 @@ def measure_separation(
             progress(number, number)
     if not rows:
         raise DataError(f"Nothing could be measured. {failures[0] if failures else 'There are no mixtures.'}")
-    names = [name for name in ("si_sdr", "sdr", "sir", "sar") if all(name in row for row in rows)]
-    columns = [column for name in names for column in (f"{name}_improvement", name)]
+    columns = [name for name in _COLUMNS if all(name in row for row in rows)]
     by_label: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_label[str(row["label"])].append(row)
@@ -293,7 +302,8 @@ def _measured(mixture: KnownMixture, estimates: Tensor, *, filters: bool) -> lis
             for name, values in after.items():
                 value = _bounded(float(values[index]))
                 row[name] = value
-                row[f"{name}_improvement"] = value - _bounded(float(before[name][index]))
+                if f"{name}_improvement" in _COLUMNS:
+                    row[f"{name}_improvement"] = value - _bounded(float(before[name][index]))
         rows.append(row)
     return rows
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LOW_CONFIDENCE = 0.6
 """Under this, what was asked for is probably not there. On 50 validation mixtures of one or two sounds,
 audio/tiny-sep reached it for 97 % of the sounds in them and for 5 % of the sounds that were not."""
+WINDOWS_HEARD = 6
+"""Loudest windows of an estimate that the audio tower listens to: one alone may hold what leaked into it."""
 _SILENT = 1e-12
 _SAME = 0.8
 """Cosine of two texts from which they ask for the same thing."""
@@ -39,8 +41,9 @@ class Answer:
         energy_db: energy of the estimate over that of the recording, dB; None when either is silent.
         certainty: how high the mask is where it takes energy, 0 to 1: the energy of the estimate over its
             product with the recording. A mask that smears a little of everything is low everywhere.
-        probability: of the query, among the model's own classes, for the loudest window of the estimate by
-            the model's audio tower; None for a model without one.
+        probability: of the query, among the model's own classes, by the model's audio tower; None for a
+            model without one. With it, both numbers are those of the window that speaks most for the query,
+            among the loudest of the estimate: what is heard once in an hour is there.
     """
 
     query: str
@@ -56,7 +59,7 @@ class Answer:
 
 
 class Measures:
-    """Sums over a recording and its estimates, block by block, and the loudest window of each estimate.
+    """Sums over a recording and its estimates, block by block, and the loudest windows of each estimate.
 
     Args:
         queries: Q. window: samples of a window that is kept; 0 keeps none. channels: C.
@@ -67,9 +70,11 @@ class Measures:
         self._whole = 0.0
         self._own = torch.zeros(queries, dtype=torch.float64)
         self._shared = torch.zeros(queries, dtype=torch.float64)
-        self._held = torch.zeros(queries, channels, 0)
-        self._loudest = torch.zeros(queries, window)
-        self._levels = torch.zeros(queries)
+        # The recording lies before the estimates, so that both are cut into the same windows.
+        self._held = torch.zeros(1 + queries, channels, 0)
+        self._loudest = torch.zeros(queries, WINDOWS_HEARD, window)
+        self._levels = torch.zeros(queries, WINDOWS_HEARD)
+        self._certainties = torch.zeros(queries, WINDOWS_HEARD)
 
     def add(self, mixture: Tensor, estimates: Tensor) -> None:
         """Take in a block of the recording float32 [C, n] and of its estimates [Q, C, n]."""
@@ -79,30 +84,44 @@ class Measures:
         self._shared += (found * recording).sum(dim=(1, 2))
         if not self._window:
             return
-        self._held = torch.cat([self._held, estimates], dim=-1)
+        self._held = torch.cat([self._held, torch.cat([mixture[None], estimates])], dim=-1)
         while self._held.shape[-1] >= self._window:
             self._keep(self._held[..., : self._window])
             self._held = self._held[..., self._window :]
 
     def _keep(self, windows: Tensor) -> None:
+        recording, windows = windows[0].double(), windows[1:]
+        found = windows.double()
+        energies = found.square().sum(dim=(1, 2))
+        shared = (found * recording).sum(dim=(1, 2))
+        certainties = torch.where(shared > 0, energies / shared, shared.new_zeros(())).clamp(max=1.0)
         # Of the channels the loudest: in their mean, those of opposite sign would cancel.
         levels, channels = windows.square().sum(dim=-1).max(dim=1)
-        windows = windows[torch.arange(len(windows)), channels]
-        louder = levels > self._levels
-        self._loudest[louder, : windows.shape[1]] = windows[louder]
-        self._loudest[louder, windows.shape[1] :] = 0.0
-        self._levels = torch.where(louder, levels, self._levels)
+        for index, place in enumerate(self._levels.argmin(dim=1).tolist()):
+            if levels[index] > self._levels[index, place]:
+                self._loudest[index, place] = 0.0
+                self._loudest[index, place, : windows.shape[-1]] = windows[index, channels[index]]
+                self._levels[index, place] = levels[index]
+                self._certainties[index, place] = certainties[index]
 
-    def answers(self, queries: Sequence[str], probabilities: Sequence[float | None]) -> list[Answer]:
-        """Return what is known about each query; ``probabilities`` as :func:`heard_as` gives them."""
+    def answers(self, queries: Sequence[str], heard: Sequence[Sequence[float] | None]) -> list[Answer]:
+        """Return what is known about each query.
+
+        Args:
+            queries: as asked. heard: for each the probabilities of its :attr:`loudest` windows, as
+                :func:`heard_as` gives them, or None where nothing can listen.
+        """
         found = []
-        for index, (query, probability) in enumerate(zip(queries, probabilities, strict=True)):
+        for index, (query, probabilities) in enumerate(zip(queries, heard, strict=True)):
             own, shared = float(self._own[index]), float(self._shared[index])
             if self._whole <= _SILENT or own <= _SILENT:
                 verdict = "silent" if self._whole <= _SILENT else "low"
                 found.append(Answer(query, 0.0, verdict, None, 0.0, None))
                 continue
-            certainty = min(1.0, own / shared) if shared > 0 else 0.0
+            certainty, probability = min(1.0, own / shared) if shared > 0 else 0.0, None
+            if probabilities is not None:
+                pairs = zip(self._certainties[index].tolist(), probabilities, strict=True)
+                certainty, probability = max(pairs, key=lambda pair: pair[0] * pair[1])
             confidence = certainty if probability is None else math.sqrt(certainty * probability)
             found.append(
                 Answer(
@@ -118,10 +137,15 @@ class Measures:
 
     @property
     def loudest(self) -> Tensor:
-        """The loudest window of each estimate, float32 [Q, window]; silence after the end of a short one."""
+        """The loudest windows of each estimate, float32 [Q, N, window], loudest first; zeros where short."""
         if self._window and self._held.shape[-1]:
             self._keep(self._held)
             self._held = self._held[..., :0]
+        order = self._levels.argsort(dim=1, descending=True, stable=True)
+        rows = torch.arange(len(order))[:, None]
+        self._loudest, self._levels, self._certainties = (
+            kept[rows, order] for kept in (self._loudest, self._levels, self._certainties)
+        )
         return self._loudest
 
 
@@ -134,30 +158,30 @@ def can_hear(model: ModelHandle, rate: int) -> bool:
 
 def heard_as(
     model: ModelHandle, waves: Tensor, queries: Sequence[str | None], vectors: Tensor
-) -> list[float]:
-    """Return how probable each query is for its estimate, among the model's classes and the query itself.
+) -> list[list[float]]:
+    """Return how probable each query is for windows of its estimate, among the model's classes and itself.
 
     Args:
         model: with towers for audio and text.
-        waves: float32 [Q, T] at the model's rate, one window each; silence is nothing, with probability 0.
+        waves: float32 [Q, N, T] at the model's rate; silence is nothing, with probability 0.
         queries: words, or None for a query that is none. vectors: unit embeddings of the queries [Q, D].
     """
-    loud = (waves.square().sum(dim=1) > _SILENT).nonzero().flatten().tolist()
-    found = [0.0] * len(waves)
+    loud = (waves.square().sum(dim=-1) > _SILENT).nonzero().tolist()
+    found = [[0.0] * waves.shape[1] for _ in waves]
     if not loud:
         return found
     rate = {"sampling_rate": model.processor.config.audio.sampling_rate}  # type: ignore[union-attr]
-    items = [Sample(waves[index][None], "audio", rate) for index in loud]
+    items = [Sample(waves[index, place][None], "audio", rate) for index, place in loud]
     prompts = model.prompts
     predictions = model.classify(items) if prompts is not None else [None] * len(items)
     heard = model.embed(items, modality="audio").vectors
-    for index, embedding, prediction in zip(loud, heard, predictions, strict=True):
+    for (index, place), embedding, prediction in zip(loud, heard, predictions, strict=True):
         words = queries[index]
         name = None if words is None or prompts is None else _class_of(prompts, words)
         if prediction is not None and name is not None:
-            found[index] = prediction.scores[name]
+            found[index][place] = prediction.scores[name]
         else:
-            found[index] = _among_classes(model, embedding, vectors[index], prediction)
+            found[index][place] = _among_classes(model, embedding, vectors[index], prediction)
     return found
 
 

@@ -142,7 +142,7 @@ class Passes:
         asked, measures = self._asked, self._measures
         if measures is None:
             raise InputError("There are no answers before the recording was worked off.")
-        known: Sequence[float | None] = [None] * len(asked.names)
+        known: Sequence[Sequence[float] | None] = [None] * len(asked.names)
         if self._heard and asked.vectors is not None:
             known = heard_as(self._model, measures.loudest, asked.words, as_directions(asked.vectors))
         return tuple(measures.answers(asked.names, known))

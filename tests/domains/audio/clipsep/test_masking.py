@@ -140,3 +140,39 @@ def test_channels_of_opposite_sign_do_not_cancel():
     both = _run(torch.cat([wave, -wave]), _by_level)
     torch.testing.assert_close(both[:, 0], alone[:, 0], atol=1e-5, rtol=0)
     torch.testing.assert_close(both[:, 1], -alone[:, 0], atol=1e-5, rtol=0)
+
+
+def test_a_recording_shorter_than_the_window_is_seen_as_its_repetition():
+    network = make_separator.model().network
+    queries = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    magnitude = network.spectra.stft(torch.from_numpy(make_separator.wave("low", 0.1))[None]).abs()[:, None]
+    frames = magnitude.shape[-1]
+    assert frames < network.options.frames
+    with torch.inference_mode():
+        found = query_masks(network, queries)(magnitude)
+        repeated = magnitude.repeat(1, 1, 1, 4)[..., : network.options.frames]
+        whole = query_masks(network, queries)(repeated)
+    assert found.shape[-1] == frames
+    torch.testing.assert_close(found, whole[..., :frames])
+
+
+@pytest.mark.parametrize(
+    ("kind", "queries"),
+    [
+        ("late", torch.randn(3, 8, generator=torch.Generator().manual_seed(0))),
+        ("nit", torch.randn(2, 8, generator=torch.Generator().manual_seed(0))),
+        ("middle", torch.randn(2, 8, generator=torch.Generator().manual_seed(0))),
+        ("label", torch.tensor([2, 0])),
+    ],
+)
+def test_shared_queries_give_the_logits_of_their_repetition(kind, queries):
+    options = {"n_labels": 3} if kind == "label" else {}
+    network = make_separator.model(kinds=(), kind=kind, **options).network
+    shown = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        wanted, noise = network.mask_logits(shown, queries)
+        each, own = network.mask_logits(shown, queries.expand(2, *queries.shape))
+    torch.testing.assert_close(wanted, each, atol=1e-5, rtol=1e-4)
+    assert (noise is None) == (own is None) == (kind != "nit")
+    if noise is not None:
+        torch.testing.assert_close(noise, own, atol=1e-5, rtol=1e-4)

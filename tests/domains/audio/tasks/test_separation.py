@@ -13,7 +13,7 @@ import torch
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.types import Sample
 from verticlip.domains.audio.tasks.separation import AudioSeparator, file_names, separate, separate_file
-from verticlip.domains.audio.tasks.separation_measures import Measures
+from verticlip.domains.audio.tasks.separation_measures import WINDOWS_HEARD, Measures
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "clipsep"))
 
@@ -200,7 +200,7 @@ def test_models_that_cannot_separate_or_be_asked_say_so():
 
 
 def test_confidence_is_high_for_what_is_taken_whole_and_low_for_a_smear():
-    measures = Measures(3, 0)
+    measures = Measures(3, 4000)
     low, hiss = torch.from_numpy(make_separator.wave("low")), torch.from_numpy(make_separator.wave("hiss"))
     mixture = low + hiss
     for part in range(0, 4000, 1000):
@@ -213,7 +213,9 @@ def test_confidence_is_high_for_what_is_taken_whole_and_low_for_a_smear():
     assert taken.energy_db == pytest.approx(10 * np.log10(float(low @ low / (mixture @ mixture))), abs=0.01)
     assert (smear.verdict, smear.certainty) == ("low", pytest.approx(0.05, abs=1e-3))
     assert (nothing.verdict, nothing.confidence, nothing.energy_db) == ("low", 0.0, None)
-    sure = measures.answers(["low", "smear", "nothing"], [0.01, 1.0, 0.0])[0]
+    assert measures.loudest.shape == (3, WINDOWS_HEARD, 4000)
+    heard = [[value, *[0.0] * (WINDOWS_HEARD - 1)] for value in (0.01, 1.0, 0.0)]
+    sure = measures.answers(["low", "smear", "nothing"], heard)[0]
     assert sure.verdict == "low"
     assert sure.confidence == pytest.approx(0.1, abs=0.01)
 
@@ -225,7 +227,23 @@ def test_the_loudest_window_is_what_the_audio_tower_hears():
     for piece in estimate.split(170, dim=1):
         measures.add(piece, piece[None])
     assert float(measures.loudest.sum()) == 30.0
-    assert torch.equal(measures.loudest[0], estimate[0, 700:800])
+    assert torch.equal(measures.loudest[0, 0], estimate[0, 700:800])
+
+
+def test_one_loud_leak_does_not_hide_what_is_heard_elsewhere():
+    measures = Measures(1, 100)
+    recording, estimate = torch.full((1, 1000), 0.5), torch.zeros(1, 1000)
+    recording[:, 300:400] = 4.0
+    estimate[:, 300:400] = 1.0  # a quarter of something loud
+    estimate[:, 600:700] = 0.5  # all of something quiet
+    for start in range(0, 1000, 150):
+        measures.add(recording[:, start : start + 150], estimate[None, :, start : start + 150])
+    assert measures.loudest[0, 0].mean() == 1.0
+    assert measures.loudest[0, 1].mean() == 0.5
+    heard = [[0.1, 0.9, *[0.0] * (WINDOWS_HEARD - 2)]]
+    answer = measures.answers(["dog"], heard)[0]
+    assert (answer.certainty, answer.probability, answer.verdict) == (1.0, 0.9, "ok")
+    assert measures.answers(["dog"], [None])[0].certainty < 0.3
 
 
 def test_names_of_files_are_safe_and_differ():

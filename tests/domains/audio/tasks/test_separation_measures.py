@@ -37,8 +37,8 @@ def test_the_loudest_window_is_one_of_the_loudest_channel():
     measures = Measures(2, 8, channels=3)
     for start in range(0, 40, 5):
         measures.add(estimates.sum(dim=0)[:, start : start + 5], estimates[..., start : start + 5])
-    assert torch.equal(measures.loudest[0], estimates[0, 1, 16:24])
-    assert torch.equal(measures.loudest[1], estimates[1, 2, 32:40])
+    assert torch.equal(measures.loudest[0, 0], estimates[0, 1, 16:24])
+    assert torch.equal(measures.loudest[1, 0], estimates[1, 2, 32:40])
 
 
 def test_energies_are_those_of_all_channels():
