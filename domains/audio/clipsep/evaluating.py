@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ....core.metrics.bootstrap import Bootstrap
 from ....core.validation import judged
-from ..tasks.separation_metrics import bss_eval, si_sdr
+from ..metrics.separation import bss_eval, si_sdr
 from .masking import separate_wave
 from .mixing import Mixer, Slot
 from .model import ClipSep

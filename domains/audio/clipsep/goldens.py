@@ -227,7 +227,7 @@ def replay_inference(config: Config, inputs: Tensors, case_dir: Path) -> dict[st
 
 def replay_bss_eval(config: Config, inputs: Tensors, case_dir: Path) -> dict[str, Tensor]:
     """Replay the separation metrics: BSS Eval of images (v4) and sources (v3), plain and scale-free SDR."""
-    from ..tasks.separation_metrics import bss_eval, plain_sdr, si_sdr
+    from ..metrics.separation import bss_eval, plain_sdr, si_sdr
 
     references, estimates = inputs["references"], inputs["estimates"]
     mixture = inputs["mixture"].expand_as(references)

@@ -14,7 +14,7 @@ from ....core.config import Config
 from ....core.processing import Processor
 from ....core.sources import Row
 from ..loaders.resampling import resample
-from ..tasks.frechet import frechet_report
+from ..metrics.frechet import frechet_report
 from .features import FeatureStore
 from .model import ClipSonic
 from .options import Bridging

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ....core.errors import InputError
-from .frechet import embedded
+from ..metrics.frechet import embedded
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle

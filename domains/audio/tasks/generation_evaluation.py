@@ -13,8 +13,8 @@ from torch import Tensor
 from ....core.errors import InputError
 from ....core.heads.zero_shot import class_embeddings
 from ..loaders.writing import write_audio
+from ..metrics.frechet import FrechetReport, embedded, frechet_report
 from .clap_score import ClapScore, score_of
-from .frechet import FrechetReport, embedded, frechet_report
 from .generation import GenerationOptions, generate
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from ....core.errors import ConfigError, DataError, InputError
 from ....core.metrics.bootstrap import Bootstrap, Estimate
 from ....core.prompts import PromptSet, prompt_words
 from ..loaders.audio import load_audio
+from ..metrics.separation import bss_eval, is_silent, si_sdr
 from .separation import AudioSeparator
-from .separation_metrics import bss_eval, is_silent, si_sdr
 from .separation_queries import separator_of
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 from verticlip.core.errors import ConfigError, DataError
+from verticlip.domains.audio.metrics.separation import bss_eval, plain_sdr, si_sdr
 from verticlip.domains.audio.tasks.separation import separate
 from verticlip.domains.audio.tasks.separation_evaluation import (
     KnownMixture,
@@ -17,7 +18,6 @@ from verticlip.domains.audio.tasks.separation_evaluation import (
     measure_separation,
     mixtures_of,
 )
-from verticlip.domains.audio.tasks.separation_metrics import bss_eval, plain_sdr, si_sdr
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "clipsep"))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from verticlip.core.errors import InputError
-from verticlip.domains.audio.tasks.frechet import (
+from verticlip.domains.audio.metrics.frechet import (
     Gaussian,
     frechet_audio_distance,
     frechet_distance,

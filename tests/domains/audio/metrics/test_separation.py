@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from verticlip.core.errors import ConfigError, InputError
-from verticlip.domains.audio.tasks.separation_metrics import bss_eval, is_silent, plain_sdr, si_sdr
+from verticlip.domains.audio.metrics.separation import bss_eval, is_silent, plain_sdr, si_sdr
 
 
 def _sources(count: int = 2, samples: int = 4000, seed: int = 0) -> np.ndarray:

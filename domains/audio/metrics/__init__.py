@@ -1,0 +1,1 @@
+"""How far sounds are from what they should be: separation and generation."""
