@@ -157,7 +157,8 @@ def separate(
 
     Raises:
         InputError: no query, an empty or over-long one, one that the model cannot take, or a recording that
-            cannot be read. ConfigError: impossible options.
+            cannot be read. LimitError: one too long to be held; use :func:`separate_file`.
+        ConfigError: impossible options.
     """
     return AudioSeparator.of(model, queries, mask=mask, overlap=overlap, templates=templates).separate(
         source, **load
@@ -208,13 +209,23 @@ class AudioSeparator:
         """Return what answers each query in a recording, and the rest; see :func:`separate`."""
         recordings, targets = [], []
         with Passes(self.model, self.asked, source, load) as run:
+            self._check_memory(run.frames or 0, run.channels)
+            held = 0
             for recording, estimates in run.blocks():
+                held += recording.shape[-1]
+                self._check_memory(held, run.channels)
                 recordings.append(recording)
                 targets.append(estimates)
             answers = run.answers()
         whole, found = torch.cat(recordings, dim=-1), torch.cat(targets, dim=-1)
         residual = self.asked.rest(whole, found)
         return Separation(found, residual, run.rate, answers, self.model.id, self.model.revision)
+
+    def _check_memory(self, samples: int, channels: int) -> None:
+        """Raise ``LimitError`` when targets, residual and recording of ``samples`` are too much to hold."""
+        needed = 4 * (len(self.asked.names) + 2) * channels * samples
+        what = "recording, targets and residual, which separate_file holds in parts: bytes"
+        self.model.limits.check("decoded_bytes", needed, what=what)
 
     def to_files(
         self,

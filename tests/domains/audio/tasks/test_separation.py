@@ -265,3 +265,15 @@ def test_one_separator_serves_many_recordings(model, tmp_path):
         made = separator.to_files(path, tmp_path / "out", stem=f"take-{number}", picture=False)
         assert made.targets[0].name == f"take-{number}.low.wav"
         assert made.picture is None
+
+
+def test_what_cannot_be_held_is_refused_and_told_of_the_other_way():
+    model = make_separator.model()
+    model.limits = model.limits.with_(decoded_bytes=100_000)
+    with pytest.raises(InputError, match="separate_file holds in parts: bytes 128,000 is over the limit"):
+        separate(
+            model,
+            make_separator.wave("low", 8000 / make_separator.RATE),
+            ["low", "hiss"],
+            array_rate=make_separator.RATE,
+        )
