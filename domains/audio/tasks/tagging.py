@@ -52,6 +52,10 @@ _SAME_MEANING = 0.8
 """Cosine from which two texts name one class: its wordings lie above 0.9, other classes below 0.7."""
 
 
+SHORTEST_S = 0.01
+"""Of a window and of a hop: what sounds are is not told by less, and a second would take a hundred passes."""
+
+
 @dataclass(frozen=True)
 class TaggingOptions:
     """How a recording is cut, scored and turned into events; see the module for what a score is.
@@ -96,8 +100,8 @@ class TaggingOptions:
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {low:g} to {high:g}, got {value:g}.")
         for name, seconds in (("window_s", self.window_s), ("hop_s", self.hop_s)):
-            if seconds is not None and not 0 < seconds < float("inf"):
-                raise ConfigError(f"{name} is more than 0 seconds, got {seconds:g}.")
+            if seconds is not None and not SHORTEST_S <= seconds < float("inf"):
+                raise ConfigError(f"{name} is at least {SHORTEST_S:g} seconds, got {seconds:g}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +206,8 @@ def tag(
             :data:`SOUND_TEMPLATES`.
         options: windows, scores and events.
         load: options of the room's audio loader (``start_s``, ``duration_s``, ...), over those stored with
-            the weights. With ``normalize``, or all channels, the recording is held in memory as a whole.
+            the weights. Times then count from ``start_s``. With ``normalize``, or all channels, the recording
+            is held in memory as a whole.
 
     Raises:
         InputError: a recording or labels that cannot be used. ConfigError: impossible options.

@@ -180,8 +180,9 @@ def test_memory_does_not_grow_with_the_recording(model, tmp_path):
     ("changes", "words"),
     [
         ({"threshold": 1.5}, "threshold is 0 to 1, got 1.5"),
-        ({"window_s": 0}, "window_s is more than 0 seconds"),
-        ({"window_s": float("nan")}, "window_s is more than 0 seconds"),
+        ({"window_s": 0}, "window_s is at least 0.01 seconds"),
+        ({"window_s": float("nan")}, "window_s is at least 0.01 seconds"),
+        ({"hop_s": 1e-6}, "hop_s is at least 0.01 seconds"),
         ({"scores": "some"}, "scores is 'one_of' or 'each'"),
         ({"batch_size": 0}, "batch_size is 1 to"),
     ],
