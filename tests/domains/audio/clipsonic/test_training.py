@@ -81,6 +81,7 @@ def prepared(path: Path, data: Path, start: Start) -> DiffusionData:
 def test_a_run_writes_a_model_with_means_and_says_what_is_recognized(
     data: Path, start: Start, tmp_path: Path
 ) -> None:
+    pytest.importorskip("lightning", reason="the train extra is not installed")
     result = train(recipe(tmp_path), data, tmp_path / "run", start=lambda _: start)
     found = json.loads((result.model / "metrics.json").read_text())["validation"]
     assert found["chance"] == 0.5
@@ -100,6 +101,7 @@ def test_a_run_writes_a_model_with_means_and_says_what_is_recognized(
 
 
 def test_training_lowers_the_loss(data: Path, start: Start, tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="the train extra is not installed")
     path = recipe(
         tmp_path,
         epochs=12,
