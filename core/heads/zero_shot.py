@@ -99,6 +99,11 @@ class ClassEmbeddingCache:
         return sum(entry.numel() * entry.element_size() for entry in self._entries.values())
 
 
+TEXTS_AT_ONCE = 4096
+"""For encoders that batch by length themselves: many small calls come in more shapes, and the matrix library
+keeps code for each of them (70 MB for eleven thousand prompts)."""
+
+
 @torch.no_grad()
 def class_embeddings(prompts: PromptSet, encode: Encode, *, batch_size: int = 256) -> Tensor:
     """Return one unit vector per class, float32 [K, D].
@@ -237,7 +242,7 @@ class ZeroShotHead:
         """
         weights = cache[0].get(cache[1]) if cache else None
         if weights is None:
-            weights = class_embeddings(prompts, encode)
+            weights = class_embeddings(prompts, encode, batch_size=TEXTS_AT_ONCE)
             if cache:
                 cache[0].put(cache[1], weights)
         return cls(weights, prompts.class_names, scale=scale, bias=bias, modality=modality)

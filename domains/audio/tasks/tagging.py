@@ -29,7 +29,7 @@ from ....core.answer_each import blames_input, reason_of
 from ....core.answers import Failure
 from ....core.errors import ConfigError, InputError
 from ....core.files import atomic_path, write_json_atomic
-from ....core.heads.zero_shot import class_embeddings
+from ....core.heads.zero_shot import TEXTS_AT_ONCE, class_embeddings
 from ....core.inputs import encode_texts
 from ....core.preparing import encode_windows, loader_options
 from ....core.prompts import PromptSet
@@ -262,7 +262,7 @@ class Tagger:
         if templates is None and model.prompts is None:
             templates = SOUND_TEMPLATES if labels is not None else None
         prompts = model.prompts_for(labels, templates)
-        texts = class_embeddings(prompts, lambda some: encode_texts(model, some))
+        texts = class_embeddings(prompts, lambda some: encode_texts(model, some), batch_size=TEXTS_AT_ONCE)
         if options.scores == "one_of" and prompts is not model.prompts:
             texts = torch.cat([texts, _others(model, texts)])
         return cls(model, prompts.class_names, texts, options)
@@ -381,5 +381,5 @@ def _others(model: ModelHandle, texts: Tensor) -> Tensor:
     """
     if model.prompts is None:
         return texts[:0]
-    own = class_embeddings(model.prompts, lambda some: encode_texts(model, some))
+    own = class_embeddings(model.prompts, lambda some: encode_texts(model, some), batch_size=TEXTS_AT_ONCE)
     return own[(own @ texts.T).amax(dim=1) < _SAME_MEANING]
