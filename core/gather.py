@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,13 +128,28 @@ def drop_unreadable(manifest: Manifest, failures: dict[str, str], noun: str) -> 
     """Return the manifest without files that cannot be decoded; too many of them are an error."""
     if not failures:
         return manifest
-    first = next(iter(failures.items()))
-    said = f"{len(failures)} of {len(manifest)} {noun} cannot be read, first {first[0]}: {first[1]}"
-    if len(failures) > MAX_BAD_SHARE * len(manifest):
-        raise DataError(f"{said} More than {MAX_BAD_SHARE:.0%} stops a run.")
-    _log.warning("%s They are left out.", said)
+    tell_unreadable(failures, len(manifest), noun)
     kept = tuple(record for record in manifest.records if record.id not in failures)
     return replace(manifest, records=kept)
+
+
+def tell_unreadable(failures: Mapping[str, str], total: int, noun: str, *, verb: str = "read") -> None:
+    """Warn of files that a run has to do without.
+
+    Args:
+        failures: {id: reason}. total: how many files there are.
+        noun, verb: how the message puts it: "3 of 40 recordings cannot be read".
+
+    Raises:
+        DataError: they are more than :data:`MAX_BAD_SHARE` of ``total``.
+    """
+    if not failures:
+        return
+    first, reason = next(iter(failures.items()))
+    said = f"{len(failures)} of {total} {noun} cannot be {verb}, first {first}: {reason}"
+    if len(failures) > MAX_BAD_SHARE * total:
+        raise DataError(f"{said} More than {MAX_BAD_SHARE:.0%} stops a run.")
+    _log.warning("%s They are left out.", said)
 
 
 def split_sources(

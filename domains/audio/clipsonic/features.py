@@ -19,8 +19,9 @@ from torch import Tensor
 from ....core.checkpoint import read_weights
 from ....core.data import Manifest
 from ....core.data.files import inside
-from ....core.errors import DataError, InputError, VerticlipError
+from ....core.errors import InputError, VerticlipError
 from ....core.files import atomic_path
+from ....core.gather import tell_unreadable
 from ....core.sources import Row
 from ....core.spectrogram import log_mel
 from ....core.start import Start
@@ -29,8 +30,6 @@ from ..loaders.audio import load_audio
 from .options import TargetConfig
 
 _log = logging.getLogger(__name__)
-MAX_BAD_SHARE = 0.05
-"""More unusable recordings than this stop a run."""
 MAX_FRAMES = 600
 """Of a clip whose reader does not say how many it has."""
 _BATCH = 16
@@ -104,13 +103,7 @@ class FeatureStore:
     def _tell(self, failures: Mapping[str, str], silent: int, total: int) -> None:
         if silent:
             _log.warning("%d of %d recordings are silent and left out.", silent, total)
-        if not failures:
-            return
-        first, reason = next(iter(failures.items()))
-        said = f"{len(failures)} of {total} recordings cannot be used, first {first}: {reason}"
-        if len(failures) > MAX_BAD_SHARE * total:
-            raise DataError(f"{said} More than {MAX_BAD_SHARE:.0%} stops a run.")
-        _log.warning("%s They are left out.", said)
+        tell_unreadable(failures, total, "recordings", verb="used")
 
     def of(self, row: Row) -> Features:
         """Return the features of a row that :meth:`fill` returned."""

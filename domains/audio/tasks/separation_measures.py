@@ -174,13 +174,13 @@ def heard_as(
     items = [Sample(waves[index, place][None], "audio", rate) for index, place in loud]
     prompts = model.prompts
     predictions = model.classify(items) if prompts is not None else [None] * len(items)
-    heard = model.embed(items, modality="audio").vectors
-    for (index, place), embedding, prediction in zip(loud, heard, predictions, strict=True):
-        words = queries[index]
-        name = None if words is None or prompts is None else _class_of(prompts, words)
+    names = [None if words is None or prompts is None else _class_of(prompts, words) for words in queries]
+    for (index, place), item, prediction in zip(loud, items, predictions, strict=True):
+        name = names[index]
         if prediction is not None and name is not None:
             found[index][place] = prediction.scores[name]
-        else:
+        else:  # only these are heard a second time
+            embedding = model.embed([item], modality="audio").vectors[0]
             found[index][place] = _among_classes(model, embedding, vectors[index], prediction)
     return found
 
