@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import ConfigError, nearest
 
-ROOMS: tuple[str, ...] = ("medical", "audio")
+ROOMS: tuple[str, ...] = ("medical", "audio", "urban")
 _PACKAGE = __name__.rsplit(".", 2)[0]
 
 

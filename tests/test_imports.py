@@ -22,6 +22,7 @@ SOURCES = sorted(
 HEAVY = ("torch", "torchvision", "timm", "open_clip", "transformers", "lightning", "monai", "sklearn")
 LATE = {*HEAVY[1:], "matplotlib", "pyarrow", "pydicom", "nibabel", "huggingface_hub", "PIL", "tokenizers"}
 LATE |= {"soundfile", "soxr", "av", "diffusers", "torchaudio", "librosa"}
+LATE |= {"rasterio", "geopandas", "shapely", "pyproj", "pyogrio", "pandas", "torchgeo", "scipy"}
 """Imported inside the functions that need them, never at the top of a module."""
 
 
@@ -121,6 +122,7 @@ def loaded_after(code: str) -> set[str]:
         COMMAND.format(["medical", "--help"]),
         COMMAND.format(["medical", "ground", "--help"]),
         COMMAND.format(["audio", "--help"]),
+        COMMAND.format(["urban", "--help"]),
         COMMAND.format(["audio", "generate", "--help"]),
     ],
 )

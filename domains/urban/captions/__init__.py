@@ -1,0 +1,1 @@
+"""Captions of tiles: reading, filtering, making."""

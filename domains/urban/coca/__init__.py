@@ -1,0 +1,1 @@
+"""UrbanCLIP: the contrastive captioner, its losses, its decoding, its converter."""

@@ -1,0 +1,1 @@
+"""Where tiles lie: tile schemes, coordinate systems, regions, grids, samplers."""

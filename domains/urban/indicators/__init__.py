@@ -1,0 +1,1 @@
+"""Numbers per tile: tables from rasters and CSV, regression, spatial cross-validation."""

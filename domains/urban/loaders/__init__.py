@@ -1,0 +1,1 @@
+"""Rasters read by window: opening, masks, sensors, reprojection, whole pictures."""

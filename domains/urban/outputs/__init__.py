@@ -1,0 +1,1 @@
+"""Files that other programs open: GeoParquet, GeoTIFF, GeoPackage, pictures of maps."""
