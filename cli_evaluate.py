@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +73,12 @@ def evaluate_zero_shot(
 
 DataRoot = Annotated[Path, typer.Option("--data", help="Folder with the set, or with a folder of its name.")]
 Ensemble = Annotated[
-    str, typer.Option(help="unit: average normalized prompts; raw: before normalizing, as BioViL does.")
+    str | None,
+    typer.Option(help="unit: average normalized prompts; raw: before normalizing. Default: the protocol's."),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(help="By which published convention, where a set or measure has several: evaluate sets."),
 ]
 
 LocalWeight = Annotated[
@@ -100,6 +106,8 @@ def list_sets(as_json: Json = False) -> None:
                     "expects": one.expects(),
                     "source": one.source,
                     "caution": one.caution,
+                    "protocols": list(getattr(one, "protocols", ())),
+                    "published": module.published(one.name) if hasattr(module, "published") else [],
                 }
             )
     if as_json:
@@ -107,7 +115,7 @@ def list_sets(as_json: Json = False) -> None:
         return
     shown = [(r["set"], r["modality"], str(len(r["classes"])), r["metrics"], r["source"]) for r in rows]
     print_table(("set", "modality", "classes", "metrics", "source"), shown)
-    say("The files that each set expects: verticlip evaluate sets --json")
+    say("The files that each set expects, and its protocols: verticlip evaluate sets --json")
 
 
 @app.command("set")
@@ -119,7 +127,8 @@ def evaluate_one_set(
     bank: Annotated[
         Path | None, typer.Option(help="JSON export of a reference prompt bank, instead of --prompts.")
     ] = None,
-    ensemble: Ensemble = "unit",
+    protocol: Protocol = None,
+    ensemble: Ensemble = None,
     local_weight: LocalWeight = None,
     topk: TopPatches = None,
     out: Annotated[Path, typer.Option(help="Folder for report.json and confusion.png.")] = Path("evaluation"),
@@ -134,7 +143,7 @@ def evaluate_one_set(
     if prompts is not None and bank is not None:
         raise ConfigError("Give --prompts or --bank, not both.")
     module = _module_with_set(name)
-    scoring = _scoring(module, ensemble, local_weight, topk)
+    asked = _scoring(module, ensemble, local_weight, topk, protocol)
     chosen = read_prompts(prompts) if bank is None else module.read_prompt_bank(bank, name)
     # What is missing on disk should show before a model is loaded.
     found = module.read_set(name, data)
@@ -144,7 +153,7 @@ def evaluate_one_set(
         found,
         out=out,
         prompts=chosen,
-        scoring=scoring,
+        **asked,
         batch_size=batch_size,
         progress=progress_line(),
         **load_options(load),
@@ -165,8 +174,11 @@ def evaluate_one_set(
 def evaluate_all_sets(
     data: Annotated[Path, typer.Option(help="Folder with one folder per set, called as the set.")],
     model: ModelName,
-    sets: Annotated[str | None, typer.Option(help="Comma-separated; default: the 21 of the average.")] = None,
-    ensemble: Ensemble = "unit",
+    sets: Annotated[
+        str | None, typer.Option(help="Comma-separated; default: those of the published average.")
+    ] = None,
+    protocol: Protocol = None,
+    ensemble: Ensemble = None,
     local_weight: LocalWeight = None,
     topk: TopPatches = None,
     out: Annotated[Path, typer.Option(help="Folder for table.json and one folder per set.")] = Path(
@@ -181,14 +193,16 @@ def evaluate_all_sets(
 ) -> None:
     """Measure a model on every public evaluation set whose files are there."""
     wanted = split_labels(sets)
-    module = _module_with_set(wanted[0]) if wanted else _module_for("sets", model)
-    scoring = _scoring(module, ensemble, local_weight, topk)
+    module = (
+        _module_with_set(wanted[0]) if wanted else _module_for("sets", model, revision, protocol=protocol)
+    )
+    asked = _scoring(module, ensemble, local_weight, topk, protocol)
     table = module.evaluate_all(
         load_model(model, revision, device, dtype),
         data,
         sets=wanted,
         out=out,
-        scoring=scoring,
+        **asked,
         batch_size=batch_size,
         progress=progress_line(),
         **load_options(load),
@@ -196,9 +210,10 @@ def evaluate_all_sets(
     if as_json:
         print_json([table.to_dict()])
     else:
-        metrics = ("accuracy", "auc", "f1", "precision", "recall")
-        if not isinstance(scoring, str):
-            metrics = (*metrics, "macro_auc")
+        measured = {name for one in table.results.values() for name in one.metrics}
+        measured |= {"macro_auc"} if local_weight is not None else set()
+        known = ("accuracy", "auc", "f1", "precision", "recall", "macro_auc")
+        metrics = [name for name in known if name in measured]
         rows = []
         for name, one in table.results.items():
             percent = one.percent()
@@ -244,15 +259,21 @@ def show_prompts(
 
 @app.command("retrieval")
 def evaluate_pairs(
-    pairs: Annotated[Path, typer.Option(help="CSV or JSON lines with an image and a text column.")],
+    pairs: Annotated[
+        Path, typer.Option(help="CSV or JSON lines with an image and a text column; JSON of RSICD's kind.")
+    ],
     images: Annotated[Path, typer.Option(help="Folder that the image paths are relative to.")],
     model: ModelName,
+    protocol: Protocol = None,
+    split: Annotated[str | None, typer.Option(help="Which split, of a caption file with splits.")] = None,
     duplicates: Annotated[
-        str, typer.Option(help="merge: equal texts are one text; separate: every row for itself.")
-    ] = "merge",
+        str | None,
+        typer.Option(help="merge (the default): equal texts are one text; separate: every row for itself."),
+    ] = None,
     long_text: Annotated[
-        str, typer.Option(help="error, or score reports by their sentences: max or mean.")
-    ] = "error",
+        str | None,
+        typer.Option(help="error (the default), or score reports by their sentences: max or mean."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for retrieval.json.")] = Path("evaluation"),
     load: Load = None,
     batch_size: BatchSize = 8,
@@ -262,13 +283,15 @@ def evaluate_pairs(
     as_json: Json = False,
 ) -> None:
     """Measure how well images find their texts, and texts their images."""
-    module = _module_for("retrieval", model)
-    read = module.read_pairs(pairs, images)
+    module = _module_for("retrieval", model, revision, protocol=protocol)
+    asked = _known_options(
+        module.evaluate_retrieval, protocol=protocol, duplicates=duplicates, long_text=long_text
+    )
+    read = module.read_pairs(pairs, images, **_known_options(module.read_pairs, split=split))
     result = module.evaluate_retrieval(
         load_model(model, revision, device, dtype),
         read,
-        duplicates=duplicates,
-        long_text=long_text,
+        **asked,
         batch_size=batch_size,
         progress=progress_line(),
         **load_options(load),
@@ -279,25 +302,49 @@ def evaluate_pairs(
     else:
         header = ("metric", "image to text", "text to image")
         print_table(header, [(name, str(a or "-"), str(b or "-")) for name, a, b in result.rows()])
+    for note in getattr(result, "notes", ()):
+        say(f"note: {note}")
     for failure in result.failures:
         say(failure_line(failure))
     say(f"{result.images} images, {result.texts} texts; report in {path}")
     finish(len(result.failures), len(result.failures) + result.images)
 
 
-def _scoring(module: Any, ensemble: str, local_weight: float | None, topk: int | None) -> Any:
-    """Return what ``--ensemble``, ``--local-weight`` and ``--topk`` ask for.
+def _scoring(
+    module: Any, ensemble: str | None, local_weight: float | None, topk: int | None, protocol: str | None
+) -> dict[str, Any]:
+    """Return what ``--ensemble``, ``--local-weight``, ``--topk`` and ``--protocol`` ask for.
 
     Raises:
-        ConfigError: options that exclude each other, or a share outside [0, 1].
+        ConfigError: options that exclude each other or that this domain does not have, or a share outside
+            [0, 1].
     """
+    asked = _known_options(module.evaluate_set, protocol=protocol)
     if local_weight is None:
         if topk is not None:
             raise ConfigError("--topk says how many patches count; give --local-weight with it, such as 0.5.")
-        return ensemble
-    if ensemble != "unit":
+        return asked if ensemble is None else {**asked, "scoring": ensemble}
+    if not hasattr(module, "patch_scoring"):
+        raise ConfigError("--local-weight is for the sets of ConceptCLIP's domain; leave it out.")
+    if ensemble not in (None, "unit"):
         raise ConfigError("--local-weight averages unit vectors; leave --ensemble out.")
-    return module.patch_scoring(local_weight, topk)
+    return {**asked, "scoring": module.patch_scoring(local_weight, topk)}
+
+
+def _known_options(function: Any, **given: Any) -> dict[str, Any]:
+    """Return the options that were given.
+
+    Raises:
+        ConfigError: one that the measure of this domain does not have.
+    """
+    asked = {name: value for name, value in given.items() if value is not None}
+    known = inspect.signature(function).parameters
+    for name in asked:
+        if name not in known:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} means nothing for this domain's measure; leave it out."
+            )
+    return asked
 
 
 def _modules(word: str) -> list[Any]:
@@ -308,25 +355,36 @@ def _modules(word: str) -> list[Any]:
     return [home.module("evaluations", word) for home in rooms if word in home.evaluations]
 
 
-def _module_for(word: str, model: str) -> Any:
+def _module_for(word: str, model: str, revision: str | None = None, *, protocol: str | None = None) -> Any:
     """Return the module that measures ``word`` in the domain of a model.
 
-    A name of the registry says its domain; for a folder or repository it is the one domain that has such
-    a measure.
+    A name of the registry says its domain, a folder or repository its ``config.json``. A model without one
+    is measured by the first domain that has the measure, and the protocol where one is asked for.
 
     Raises:
-        ConfigError: no domain has one, or several do and the model's name does not say which.
+        ConfigError: the model's domain has no such measure.
     """
     from .core import registry
 
     spec = registry.models().get(model)
-    if spec is not None and word in registry.room(spec.domain).evaluations:
-        return registry.room(spec.domain).module("evaluations", word)
+    domain = spec.domain if spec is not None else _stated_domain(model, revision)
     found = _modules(word)
-    if spec is not None or len(found) != 1:
-        domain = f"the domain of {model}" if spec is not None or not found else f"one domain for {model}"
-        raise ConfigError(f"No measure {word!r} in {domain}. Use a model of the registry that has one.")
-    return found[0]
+    if domain is None and found:
+        return next((one for one in found if protocol in getattr(one, "PROTOCOLS", ())), found[0])
+    if domain not in registry.ROOMS or word not in registry.room(domain).evaluations:
+        raise ConfigError(
+            f"No measure {word!r} in the domain of {model}. Use a model of a domain that has one."
+        )
+    return registry.room(domain).module("evaluations", word)
+
+
+def _stated_domain(model: str, revision: str | None) -> str | None:
+    """Return the domain that ``config.json`` of a folder or repository states."""
+    from .core.config import ModelConfig, read_config
+    from .core.files import CONFIG_FILE
+    from .hub.loading import resolve
+
+    return read_config(ModelConfig, resolve(model, revision).folder / CONFIG_FILE).domain
 
 
 def _module_with_set(name: str) -> Any:

@@ -40,6 +40,7 @@ MODULES = (
     "class_cache",
     "grounding",
     "separation",
+    "rasters",
 )
 """Files of this folder with ``workloads(quick)`` and perhaps ``extra_rows(quick)``."""
 ROUNDS, WARM_UPS = 5, 2
@@ -58,6 +59,9 @@ _PACKAGES = (
     "soxr",
     "librosa",
     "torchaudio",
+    "rasterio",
+    "geopandas",
+    "torchgeo",
 )
 
 

@@ -128,6 +128,12 @@ def _geometry(images: Tensor, config: AugmentConfig, draw: _Draw) -> Tensor:
     shift_x, shift_y = (
         draw.uniform(-2 * config.translate, 2 * config.translate).view(flat) for _ in range(2)
     )
+    if config.warp < 1:
+        warped = draw.chosen(config.warp).view(flat)
+        quarters = torch.randint(4, (flat,), generator=draw.generator) * (math.pi / 2)
+        angle = torch.where(warped, angle, quarters if config.rotate_deg >= 90 else 0.0)
+        zoom, stretch = torch.where(warped, zoom, 1.0), torch.where(warped, stretch, 1.0)
+        shift_x, shift_y = torch.where(warped, shift_x, 0.0), torch.where(warped, shift_y, 0.0)
     mirror_x = 1 - 2 * draw.chosen(config.flip_horizontal).view(flat).float()
     mirror_y = 1 - 2 * draw.chosen(config.flip_vertical).view(flat).float()
     center_x, center_y, half_x, half_y = _window(images, config, draw)

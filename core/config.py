@@ -164,6 +164,9 @@ class AugmentConfig(Config):
     """Largest shift as a fraction of the side."""
     flip_horizontal: Probability = 0.0
     flip_vertical: Probability = 0.0
+    warp: Probability = 1.0
+    """Share of images that get zoom, aspect, rotation and shift, which resample and so soften the picture.
+    The others are flipped and, with ``rotate_deg`` from 90, turned by quarters: every pixel stays sharp."""
     border: Literal["zeros", "reflection"] = "zeros"
     histogram: Probability = 0.0
     """Grey images: take over, in part, the grey-value distribution of another image of the batch."""

@@ -101,7 +101,7 @@ def build_empty(config: ModelConfig) -> ContrastiveModel:
         except Exception:  # some libraries compute with real values while they build; any type can surface
             return build_model(config)
         saved = network.state_dict()
-        if all(name in saved for name, _ in network.named_buffers()):
+        if all(name in saved or not buffer.is_meta for name, buffer in network.named_buffers()):
             return network
         # Buffers that are not part of the weights have no value on the meta device.
         return build_model(config)

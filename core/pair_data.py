@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .data import Record
 from .errors import ConfigError, DataError
+from .mixgen import mix_pairs
 from .processing import Processor
 from .recipe import Recipe
 from .registry import room
@@ -173,6 +174,19 @@ def check_lengths(texts: PairTexts, records: Sequence[Record], processor: Proces
     return CaptionLengths(len(counts), context, max(counts, default=0), len(long))
 
 
+def check_mixing(recipe: Recipe, lengths: CaptionLengths, processor: Processor) -> None:
+    """Raise ``ConfigError`` when mixed rows would be overlong, or belong to two classes of the objective."""
+    if recipe.data.mixgen and recipe.objective.options.get("positives") == "labels":
+        raise ConfigError("data.mixgen makes rows of two classes; set objective.options.positives to pairs.")
+    config = processor.config.text
+    fits = 2 * lengths.longest <= lengths.context or (config is not None and config.overlong == "truncate")
+    if recipe.data.mixgen and not fits:
+        raise ConfigError(
+            f"data.mixgen joins two captions of up to {lengths.longest} tokens, and the model takes "
+            f"{lengths.context}. Set text.overlong to truncate, or leave mixgen out."
+        )
+
+
 def check_extras(
     recipe: Recipe, texts: PairTexts, records: Sequence[Record], processor: Processor
 ) -> dict[str, Any]:
@@ -235,6 +249,13 @@ class PairCollate:
                 f"data.previous_share is for models that compare two images, and this one takes "
                 f"{views.modality}. Leave it out."
             )
+        # Drawn for the whole epoch before its rows were dealt to batches; see data/distinct.py.
+        self._planned = recipe.data.distinct_captions
+        self._mixed = recipe.data.mixgen
+        if self._mixed and views.modality != "image":
+            raise ConfigError(
+                f"data.mixgen mixes images, and this model takes {views.modality}. Leave it out."
+            )
         self._collate: Collate | None = None
         if recipe.data.collate is not None:
             if recipe.domain is None:
@@ -243,9 +264,16 @@ class PairCollate:
 
     def __call__(self, records: Sequence[Record], generator: torch.Generator, *, train: bool = True) -> Batch:
         """Return the batch of ``records``; with ``train=False`` they are not augmented."""
-        captions = self._texts.draw(records, generator)
+        if self._planned and train:
+            captions = [str(record.text) for record in records]
+        else:
+            captions = self._texts.draw(records, generator)
         labels = self._texts.labels(records)
         given = self._views(records, generator if train else None, labels=labels)
+        if self._mixed and train:
+            given["pixels"], captions = mix_pairs(
+                given["pixels"], captions, share=self._mixed, generator=generator
+            )
         inputs = {str(self._views.modality): given, "text": self._processor("text", captions)}
         if self._previous_share is not None:
             given |= self._earlier(records, given["pixels"], generator, train=train)

@@ -129,9 +129,9 @@ def parameter_groups(
     """Return optimizer groups: one per weight decay and learning rate, in a stable order.
 
     Vectors and scalars (norms, biases, scale) get no weight decay, nor does what the model names in an
-    attribute ``no_weight_decay``. With ``layer_decay`` d, block k of a tower with L blocks (all its
-    stacks, see :func:`tower_layers`) learns at ``d ** (L - k)`` (counted from 0), embeddings at
-    ``d ** (L + 1)`` and everything after the blocks at 1; ``lr_groups`` multiplies that.
+    attribute ``no_weight_decay``, unless ``decay`` is ``all``. With ``layer_decay`` d, block k of a tower
+    with L blocks (all its stacks, see :func:`tower_layers`) learns at ``d ** (L - k)`` (counted from 0),
+    embeddings at ``d ** (L + 1)`` and everything after the blocks at 1; ``lr_groups`` multiplies that.
 
     Raises:
         ConfigError: nothing is trainable, or a pattern of ``lr_groups`` fits no parameter.
@@ -177,7 +177,8 @@ def _named(model: nn.Module, objective: nn.Module | None, config: OptimConfig) -
             factor *= next(
                 (by for pattern, by in config.lr_groups.items() if matches(plain, (pattern,))), 1.0
             )
-            yield _Named(plain, parameter, factor, parameter.ndim >= 2 and name not in spared)
+            decays = config.decay == "all" or (parameter.ndim >= 2 and name not in spared)
+            yield _Named(plain, parameter, factor, decays)
 
 
 def _plain(name: str) -> str:

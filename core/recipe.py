@@ -120,6 +120,11 @@ class DataConfig(Config):
     (rows of a patient in the order of the file). None never; below 1, the model also learns to do without."""
     cache: Literal["memory", "none"] = "memory"
     """``memory`` decodes every image once and keeps it at model size."""
+    distinct_captions: bool = False
+    """Deal the rows of an epoch to batches so that no caption stands twice in one: equal captions are wrong
+    negatives of each other. Rows that have too few captions between them are an error."""
+    mixgen: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of the rows of a batch that become the mean of two images with both of their captions."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> DataConfig:
@@ -157,6 +162,8 @@ class OptimConfig(Config):
     eps: float = Field(default=1e-6, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.1, ge=0)
+    decay: Literal["matrices", "all"] = "matrices"
+    """What decays: weights of two or more dimensions, or biases, norms and the scale as well."""
     warmup_steps: int = Field(default=0, ge=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     decay_steps: int | None = Field(default=None, ge=1)
@@ -178,7 +185,12 @@ class EvaluationConfig(Config):
     every_epochs: int = Field(default=1, ge=1)
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many evaluations without a better score."""
-    select: Literal["best", "last"] = "best"
+    select: Literal["best", "last", "loss"] = "best"
+    """The model with the best score, the last one, or the one with the lowest validation loss, which depends
+    on ``batch_size``; ``patience`` counts by the same."""
+    loss_part: str = Field(default="loss", min_length=1)
+    """What the validation loss is: the whole ``loss``, or one part of the objective, such as
+    ``contrastive``."""
     min_above_chance: float = 0.0
     """The run fails when the selected model is not this much over chance; catches broken runs."""
     suite: tuple[Literal["zero_shot", "retrieval"], ...] = ()
@@ -279,6 +291,8 @@ class Recipe(Config):
         return self
 
     def _check_task(self) -> None:
+        if self.task is not None and self.evaluation.loss_part != "loss":
+            raise ValueError(f"evaluation.loss_part is for runs without a task, got task {self.task!r}")
         if self.task is None:
             if self.options:
                 raise ValueError("options are settings of a task; name the task, or leave them out")

@@ -124,9 +124,12 @@ def with_vocabulary(config: ModelConfig, size: int) -> ModelConfig:
         return config
     raw = config.model_dump(mode="json")
     tower = raw["towers"]["text"]
+    if tower["backend"] == "open_clip":
+        tower = tower["options"]
     if "vocab_size" not in tower:
         raise ConfigError(
-            f"A recipe that trains a tokenizer needs a text tower with vocab_size, got {tower['backend']!r}."
+            f"A recipe that trains a tokenizer needs a text tower with vocab_size, got "
+            f"{raw['towers']['text']['backend']!r}."
         )
     tower["vocab_size"] = size
     return ModelConfig.model_validate(raw)

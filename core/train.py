@@ -295,7 +295,7 @@ class Run:
         """Write ``model/`` through a temporary folder, so that it is whole or absent."""
         counts = trainable(trainee.model)
         model, objective = merged(trainee.averaged), trainee.averaged_objective
-        if self.recipe.evaluation.select == "best" and self.best.is_file():
+        if self.recipe.evaluation.select != "last" and self.best.is_file():
             load_strict(model, read_weights(self.best), source=str(self.best))
             if self.best_objective.is_file():
                 load_strict(objective, read_weights(self.best_objective), source=str(self.best_objective))

@@ -126,7 +126,8 @@ def _averaged(model: torch.nn.Module, decay: float | None) -> Any:
         keep = min(decay, (1 + float(count)) / (10 + float(count)))
         for average, value in zip(averages, values, strict=True):
             if average.is_floating_point():
-                average.lerp_(value.to(average.dtype), 1 - keep)
+                # Not lerp_, whose difference of two infinities is no number: attention masks hold them.
+                average.mul_(keep).add_(value.to(average.dtype), alpha=1 - keep)
             else:
                 average.copy_(value)
 
@@ -230,9 +231,10 @@ class Evaluate(lightning.Callback):
         self.loss_sum, self.loss_count = 0.0, 0
         self.run.record(row)
         _log.info("step %d: score %.4f", row["step"], report["score"])
+        worth = self._worth(row)
         # Equal scores go to the later model: it has seen more.
-        if report["score"] >= self.best:
-            self.best, self.stale = report["score"], 0
+        if worth >= self.best:
+            self.best, self.stale = worth, 0
             save_weights(merged(model), self.run.best)
             if any(True for _ in objective.parameters()):
                 save_weights(objective, self.run.best_objective)
@@ -241,6 +243,17 @@ class Evaluate(lightning.Callback):
         patience = self.run.recipe.evaluation.patience
         if patience is not None and self.stale >= patience:
             trainer.should_stop = True
+
+    def _worth(self, row: dict[str, Any]) -> float:
+        """Return what the model of an evaluation is chosen by; higher is better."""
+        if self.run.recipe.evaluation.select != "loss":
+            return row["score"]
+        if row["valid_loss"] is None:
+            raise DataError(
+                f"There is no finite validation loss to choose a model by at step {row['step']}: a batch "
+                "needs two validation rows. Raise data.validation.fraction, or set evaluation.select to best."
+            )
+        return -row["valid_loss"]
 
 
 class KeepState(lightning.Callback):

@@ -22,6 +22,7 @@ from torch import Tensor
 from .captions import CaptionPool, train_tokenizer
 from .config import ModelConfig, ProcessorConfig
 from .data import LoaderConfig, Manifest, Record, ResumableLoader
+from .data.distinct import DistinctTexts
 from .errors import ConfigError
 from .gather import GatheredData, gather_data
 from .model import ContrastiveModel
@@ -34,6 +35,7 @@ from .pair_data import (
     Views,
     check_extras,
     check_lengths,
+    check_mixing,
     equal_captions,
 )
 from .processing import Processor
@@ -72,6 +74,7 @@ class TrainingData:
         lengths: how the captions of pairs fit the context.
         extras: what the collate will use of all records, as its check tells.
         equal_captions: how many captions of the validation part stand in the training part, by source.
+        loss_part: what of the objective the validation loss is.
     """
 
     manifest: Manifest
@@ -88,6 +91,7 @@ class TrainingData:
     lengths: CaptionLengths | None = None
     extras: dict[str, Any] = field(default_factory=dict)
     equal_captions: dict[str, dict[str, int]] = field(default_factory=dict)
+    loss_part: str = "loss"
 
     def source_classes(self, source: str) -> list[int]:
         """Return the indices of the classes that ``source`` has."""
@@ -124,7 +128,7 @@ class TrainingData:
 
     def validation_loss(self, model: ContrastiveModel, objective: Objective) -> float | None:
         """Return the mean objective over the validation batches; None without a batch or a finite mean."""
-        return mean_loss(model, objective, self.loss_batches())
+        return mean_loss(model, objective, self.loss_batches(), part=self.loss_part)
 
     def validation_targets(self, source: str) -> Tensor:
         """Return class indices int64 [N] of a source's validation records; -1 for one without a class."""
@@ -166,17 +170,24 @@ def prepare_data(loaded: LoadedRecipe, folder: Path, start: Start | None = None)
     tokenizer = None
     if processing.text is not None:
         tokenizer = start.processor.tokenizer_json if start else None
-        if tokenizer is None:
+        # Models with CLIP's own vocabulary ship no tokenizer file, and none is made for them.
+        if tokenizer is None and processing.text.tokenizer == "tokenizer_json":
             tokenizer = _new_tokenizer(recipe, gathered, texts, folder, processing)
             config = with_vocabulary(config, len(json.loads(tokenizer)["model"]["vocab"]))
     processor = Processor(processing, tokenizer)
     lengths = check_lengths(texts, gathered.manifest.records, processor) if texts else None
+    if lengths is not None:
+        check_mixing(recipe, lengths, processor)
     views = _Views(recipe, processor, gathered.store)
     collate: CollateRecords
     if texts is not None:
         collate = PairCollate(recipe, texts, processor, views)
     else:
         collate = _LabelCollate(recipe, gathered, processor, views)
+    settings = _loader_config(recipe, training, pairs=pairs)
+    plan = None
+    if texts is not None and recipe.data.distinct_captions:
+        plan = DistinctTexts({record.id: texts.of(record) for record in training}, settings)
     validation: dict[str, list[Record]] = {}
     for record in gathered.part("val"):
         validation.setdefault(str(record.source), []).append(record)
@@ -186,7 +197,7 @@ def prepare_data(loaded: LoadedRecipe, folder: Path, start: Start | None = None)
         class_names=gathered.class_names,
         processor=processor,
         model_config=config,
-        loader=ResumableLoader(training, collate, _loader_config(recipe, training, pairs=pairs)),
+        loader=ResumableLoader(training, collate, settings, plan=plan),
         collate=collate,
         digest=gathered.digest(
             processor.fingerprint,
@@ -199,6 +210,7 @@ def prepare_data(loaded: LoadedRecipe, folder: Path, start: Start | None = None)
         lengths=lengths,
         extras=check_extras(recipe, texts, gathered.manifest.records, processor) if texts else {},
         equal_captions=equal_captions(texts, gathered.manifest.records) if texts else {},
+        loss_part=recipe.evaluation.loss_part,
     )
 
 
@@ -210,6 +222,11 @@ def _has_pairs(recipe: Recipe) -> bool:
 
 def _check_captions(recipe: Recipe, gathered: GatheredData) -> None:
     """Raise ``ConfigError`` when a source needs class captions and nothing gives them."""
+    for name in ("distinct_captions", "mixgen"):
+        if getattr(recipe.data, name) and not _has_pairs(recipe):
+            raise ConfigError(
+                f"data.{name} is for samples with captions of their own, and this run has none. Leave it out."
+            )
     if recipe.classifies:
         return
     if _has_pairs(recipe) and recipe.data.modality_share:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, nearest
 from .heads.zero_shot import ZeroShotHead, class_embeddings
 from .inputs import on_device
 from .metrics.classification import classification_report
@@ -256,17 +256,28 @@ def _renamed(report: dict[str, Any], modality: str, noun: str) -> dict[str, Any]
     return {**found, "chances": {ways[key]: value for key, value in report["chances"].items()}}
 
 
-def mean_loss(model: ContrastiveModel, objective: Objective, batches: Iterable[Batch]) -> float | None:
-    """Return the mean objective over batches; None without a batch or a finite mean.
+def mean_loss(
+    model: ContrastiveModel, objective: Objective, batches: Iterable[Batch], *, part: str = "loss"
+) -> float | None:
+    """Return the mean objective, or one part of it, over batches; None without a batch or a finite mean.
 
     Model and objective are judged in evaluation mode, without gradients.
+
+    Raises:
+        ConfigError: the objective has no such part.
     """
     needs, losses = objective.needs, []
     with judged(model), judged(objective):
         for batch in batches:
             moved = batch.to(model.device)
             outputs = model(moved, tokens=needs.tokens, extras=needs.output_extras)
-            losses.append(float(objective(outputs, moved)["loss"]))
+            found = objective(outputs, moved)
+            if part not in found:
+                raise ConfigError(
+                    f"evaluation.loss_part {part!r} is no part of this objective; it has {', '.join(found)}."
+                    f"{nearest(part, found)}"
+                )
+            losses.append(float(found[part]))
     mean = sum(losses) / len(losses) if losses else math.nan
     return mean if math.isfinite(mean) else None
 

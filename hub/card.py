@@ -55,7 +55,7 @@ def render_card(folder: str | Path) -> str:
         description=config.description,
         use=_fill(_USE[kinds[0]], **shown),
         data=_data_rows(recipe, metrics),
-        results="\n".join(_results(kind, metrics, words) for kind in kinds),
+        results="\n".join([*(_results(kind, metrics, words) for kind in kinds), *_further(metrics, words)]),
         recipe=recipe.name,
         digest=metrics["recipe"],
         steps=f"{metrics['steps']:,}",
@@ -106,12 +106,26 @@ _WORDS = {
 }
 """How a card speaks of samples, by the modality of the model."""
 
+_WORDS_OF_DOMAIN = {
+    "urban": {
+        "file": "tile.tif",
+        "validation": (
+            "Validation is the sources' own validation part where there is one; otherwise groups of "
+            "near-identical images\n(64-bit difference hash) were kept on one side of a random split. "
+            "Patches that are cut from the same satellite scenes\nand lie beside each other can be on both "
+            "sides, so expect less in other countries, seasons and weather, and from\nother sensors."
+        ),
+    },
+}
+"""What cards of a domain say instead."""
+
 
 def _words(config: ModelConfig) -> dict[str, str]:
     """Return the words for what a model is about: the first of its modalities that is not text."""
     found = [name for name in config.towers if name in _WORDS]
     # A part without towers (a vocoder) is of its domain.
-    return _WORDS[found[0] if found else "audio" if config.domain == "audio" else "image"]
+    words = _WORDS[found[0] if found else "audio" if config.domain == "audio" else "image"]
+    return words | _WORDS_OF_DOMAIN.get(config.domain or "", {})
 
 
 def _reads(processor: ProcessorConfig) -> str:
@@ -185,6 +199,21 @@ def _results(kind: str, metrics: dict[str, Any], words: dict[str, str]) -> str:
         if "accuracy" in report
     ]
     return _fill(f"results_{kind}", rows="\n".join(rows), across=f"{validation['across'] or 0:.3f}", **values)
+
+
+def _further(metrics: dict[str, Any], words: dict[str, str]) -> list[str]:
+    """Return the section of what was measured after training, by name; empty when nothing was."""
+    found = metrics.get("further", {}).get("summary", {})
+    if not found:
+        return []
+    rows = [
+        f"| {name} | {_interval(value if isinstance(value, dict) else {**_NO_BOUNDS, 'value': value})} |"
+        for name, value in found.items()
+    ]
+    return [_fill("results_further", rows="\n".join(rows), **words)]
+
+
+_NO_BOUNDS = {"low": None, "high": None}
 
 
 def _task_results(metrics: dict[str, Any]) -> str:

@@ -101,7 +101,8 @@ def resolve_published(spec: ModelSpec, revision: str | None = None) -> ResolvedM
 def notice(spec: ModelSpec) -> str:
     """Return what a user has to know before using somebody else's weights."""
     limits = ", which forbids commercial use" if "-NC" in spec.licence.upper() else ""
-    return f"{spec.name}: weights under {spec.licence}{limits}. Intended use: {spec.intended_use}"
+    under = "no stated licence" if spec.licence == "unknown" else spec.licence
+    return f"{spec.name}: weights under {under}{limits}. Intended use: {spec.intended_use}"
 
 
 def how_by_hand(spec: ModelSpec) -> str:

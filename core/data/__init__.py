@@ -19,11 +19,13 @@ _HOMES = {
     "group_equal_files": "leakage",
     "group_near_duplicates": "leakage",
     "split": "splitting",
+    "DistinctTexts": "distinct",
     "LoaderConfig": "loader",
     "ResumableLoader": "loader",
 }
 
 __all__ = [
+    "DistinctTexts",
     "LeakageReport",
     "LoaderConfig",
     "Manifest",

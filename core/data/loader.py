@@ -7,7 +7,7 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -56,6 +56,18 @@ class LoaderConfig(Config):
         return self
 
 
+class Plan(Protocol):
+    """Changes the rows of an epoch before they are cut into batches; see :class:`.distinct.DistinctTexts`."""
+
+    def fingerprint(self, records: Sequence[Record]) -> str:
+        """Return what changes when the plan of these records does."""
+        ...
+
+    def __call__(self, epoch: int, records: Sequence[Record]) -> list[Record]:
+        """Return the rows of an epoch from those that were drawn; enough for every batch, by epoch alone."""
+        ...
+
+
 class ResumableLoader(Generic[T]):
     """Batches over records; the same state gives the same batches in any process.
 
@@ -69,9 +81,11 @@ class ResumableLoader(Generic[T]):
         collate: (records of a batch, generator) to a batch; must draw randomness only from the
             generator, which differs between processes.
         config: batch size, order and threads.
+        plan: puts the rows of each epoch in another order, or changes them; None leaves them as drawn.
 
     Raises:
-        DataError: no records, fewer than one batch, or a row lacks the class or source to balance by.
+        DataError: no records, fewer than one batch, a row lacks the class or source to balance by, or the
+            plan cannot be kept.
         ConfigError: ``weights`` do not name what occurs.
 
     Example:
@@ -84,10 +98,13 @@ class ResumableLoader(Generic[T]):
         records: Sequence[Record],
         collate: Callable[[list[Record], torch.Generator], T],
         config: LoaderConfig,
+        *,
+        plan: Plan | None = None,
     ) -> None:
         self.records = tuple(records)
         self.collate = collate
         self.config = config
+        self._plan = plan
         if not self.records:
             raise DataError("There are no records to load.")
         self._strata = self._make_strata()
@@ -96,6 +113,9 @@ class ResumableLoader(Generic[T]):
                 f"{len(self.records)} records do not fill one batch of {config.batch_size} x "
                 f"{config.world_size} processes with drop_last. Lower batch_size."
             )
+        if plan is not None:
+            # What cannot be planned shows here, not after the model was built.
+            self._rows(0)
         self._epoch = 0
         self._position = 0
         self._resuming = False
@@ -145,6 +165,8 @@ class ResumableLoader(Generic[T]):
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for record in self.records:
             digest.update(json.dumps([record.id, record.label, record.source]).encode())
+        if self._plan is not None:
+            digest.update(self._plan.fingerprint(self.records).encode())
         return digest.hexdigest()
 
     def __iter__(self) -> Iterator[T]:
@@ -173,6 +195,11 @@ class ResumableLoader(Generic[T]):
         ]
         return generator.permutation(np.concatenate(drawn))
 
+    def _rows(self, epoch: int) -> list[Record]:
+        """Return the rows of an epoch as they are cut into batches."""
+        rows = [self.records[index] for index in self.order(epoch)]
+        return rows if self._plan is None else self._plan(epoch, rows)
+
     def _make_strata(self) -> list[tuple[NDArray[np.int64], int]]:
         """Member indices of each class or source and how many rows of an epoch it gets."""
         if self.config.balance == "none":
@@ -198,16 +225,16 @@ class ResumableLoader(Generic[T]):
         return [(np.array(members[name]), int(quota)) for name, quota in zip(names, quotas, strict=True)]
 
     def _batches(self, epoch: int, start: int) -> Iterator[tuple[int, T]]:
-        order = self.order(epoch)
+        rows = self._rows(epoch)
         positions = range(start, len(self))
         if self.config.workers == 0:
-            yield from ((position, self._make(epoch, position, order)) for position in positions)
+            yield from ((position, self._make(epoch, position, rows)) for position in positions)
             return
         pending: deque[tuple[int, Future[T]]] = deque()
         pool = ThreadPoolExecutor(self.config.workers, thread_name_prefix="verticlip-loader")
         try:
             for position in positions:
-                pending.append((position, pool.submit(self._make, epoch, position, order)))
+                pending.append((position, pool.submit(self._make, epoch, position, rows)))
                 if len(pending) > self.config.prefetch:
                     ready, future = pending.popleft()
                     yield ready, future.result()
@@ -217,10 +244,10 @@ class ResumableLoader(Generic[T]):
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _make(self, epoch: int, position: int, order: NDArray[np.int64]) -> T:
+    def _make(self, epoch: int, position: int, rows: Sequence[Record]) -> T:
         size, rank, world = self.config.batch_size, self.config.rank, self.config.world_size
         first = (position * world + rank) * size
-        chosen = [self.records[index] for index in order[first : first + size]]
+        chosen = list(rows[first : first + size])
         digest = hashlib.sha256(f"{self.config.seed}:{epoch}:{position}:{rank}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         try:

@@ -254,3 +254,11 @@ def test_nothing_trainable_and_patterns_without_a_parameter_are_errors() -> None
     network.requires_grad_(False)
     with pytest.raises(ConfigError, match="every parameter is frozen"):
         parameter_groups(network, None, OptimConfig(lr=1e-3))
+
+
+def test_everything_may_decay() -> None:
+    network = model()
+    network.no_weight_decay = frozenset({"projections.image.weight"})
+    decayed, spared = parameter_groups(network, None, OptimConfig(lr=1e-3, weight_decay=0.2, decay="all"))
+    assert len(decayed["params"]) == len(list(network.parameters()))
+    assert (decayed["weight_decay"], spared["params"]) == (0.2, [])

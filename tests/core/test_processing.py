@@ -280,3 +280,34 @@ def test_escapes_are_mended_as_open_clip_does(text, cleaned):
     from open_clip.tokenizer import get_clean_fn
 
     assert text_processor().clean_text(text) == get_clean_fn("whitespace")(text) == cleaned
+
+
+def test_images_that_are_not_warped_are_turned_by_quarters_and_mirrored_and_stay_sharp():
+    from verticlip.core.augment import augment
+
+    images = torch.rand(24, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    config = AugmentConfig(
+        warp=0.0,
+        rotate_deg=180,
+        zoom=(0.5, 2.0),
+        translate=0.2,
+        aspect=0.3,
+        flip_horizontal=0.5,
+        flip_vertical=0.5,
+    )
+    changed = augment(images, config, torch.Generator().manual_seed(0))
+    turned = [images.rot90(turn, (2, 3)) for turn in range(4)]
+    distance = torch.stack(
+        [(one - changed).abs().amax((1, 2, 3)) for image in turned for one in (image, image.flip(3))]
+    )
+    assert float(distance.amin(0).max()) < 1e-3
+    assert len(distance.argmin(0).unique()) == 8
+
+
+def test_a_share_of_the_images_is_warped():
+    from verticlip.core.augment import augment
+
+    images = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    changed = augment(images, AugmentConfig(warp=0.25, zoom=(0.5, 0.8)), torch.Generator().manual_seed(0))
+    unchanged = ((images - changed).abs().amax((1, 2, 3)) < 1e-3).float().mean()
+    assert 0.65 <= float(unchanged) <= 0.85

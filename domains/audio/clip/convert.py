@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from ....core.clip_layout import clip_processor, clip_towers, read_clip
 from ....core.config import LN_100, Config, ModelConfig, parse_config
 from ....core.conversion import Converted
 from ....core.errors import ConfigError
-from .towers import clip_processor, clip_towers, read_clip
 
 VERSION = 1
 """Raised when the same file would be converted differently; stored conversions are then made anew."""

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ....core.clip_layout import ClipTowers, clip_processor, clip_towers, read_clip
 from ....core.config import LN_100, Config, ModelConfig, ProcessorConfig, parse_config
 from ....core.conversion import (
     Converted,
@@ -25,7 +26,6 @@ from ....core.conversion import (
 )
 from ....core.errors import ConfigError, InputError, WeightsError
 from ....core.files import read_json
-from ..clip.towers import ClipTowers, clip_processor, clip_towers, read_clip
 from .separator import Kind
 
 SYSTEM = "CLIPSep"

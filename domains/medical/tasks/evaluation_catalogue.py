@@ -8,52 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
+from ....core.data.labelled import FileNames, Folders, Table
 from ....core.errors import ConfigError, nearest
+from ....core.labelled_sets import LabelledSet
 from ....core.prompts import prompt_set
-from .evaluation_layouts import FileNames, Folders, Layout, Table
-
-Metrics = Literal["accuracy", "binary"]
-"""``binary`` adds AUC, F1, precision and recall of the second class."""
 
 
 @dataclass(frozen=True)
-class EvaluationSet:
+class EvaluationSet(LabelledSet):
     """A labelled public set.
 
     Attributes:
-        name: as in the benchmark; also the name of its prompt set.
-        modality: kind of image.
-        classes: in index order; the second one is positive where ``metrics`` is ``binary``.
-        layouts: ways the files may lie, tried in order.
-        source: where the images come from and how to get them.
-        metrics: what is reported.
-        images: number in the published test part, None where it was not published.
-        group: expression on the path whose first group names the patient; "" when nothing does.
-        caution: why a result may be too good, or "".
-        averaged: whether the set counts toward the published average.
-        parts: {name: indices of its classes} that get an accuracy of their own; the choice stays among all.
         reference_prompts: how many prompts per class the reference uses of its own bank; None for all.
+        parts: {name: indices of its classes} that get an accuracy of their own; the choice stays among all.
     """
 
-    name: str
-    modality: str
-    classes: tuple[str, ...]
-    layouts: tuple[Layout, ...]
-    source: str
-    metrics: Metrics = "accuracy"
-    images: int | None = None
-    group: str = ""
-    caution: str = ""
-    averaged: bool = True
     reference_prompts: int | None = None
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def expects(self) -> str:
-        """Say which files are looked for, all layouts in one sentence."""
-        own = f"one folder per class ({', '.join(self.classes[:3])} ...) in a folder named {self.name}"
-        return "; or ".join([*(layout.expects() for layout in self.layouts), own])
 
 
 _CHEST = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.answers import Failure
+from ....core.data.labelled import LabelledRow
 from ....core.embed_each import embed_images
 from ....core.prompts import PromptSet
 from .evaluation_catalogue import EvaluationSet
-from .evaluation_layouts import LabelledRow
 from .evaluation_protocol import Ensemble, class_vectors, in_set_order
 
 if TYPE_CHECKING:

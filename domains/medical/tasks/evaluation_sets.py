@@ -9,32 +9,23 @@ mixes the probabilities of the whole picture with those of the patches that fit 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ....core.answers import Failure
+from ....core.data.labelled import LabelledRow
 from ....core.embed_each import Progress
 from ....core.errors import DataError, InputError
 from ....core.files import write_json_atomic
+from ....core.labelled_sets import find_rows, missing_files
 from ....core.limits import DEFAULT, Limits
-from ....core.metrics.bootstrap import Estimate
 from ....core.metrics.classification import auc, confusion_matrix
-from ....core.plots import save_confusion_matrix
 from ....core.prompts import PromptSet, prompt_set
+from ....core.set_results import FIGURE_CLASSES, SetResult, SetTable, set_notes
 from .evaluation_catalogue import SETS, EvaluationSet, evaluation_set, names
-from .evaluation_layouts import Folders, LabelledRow
-from .evaluation_protocol import (
-    Ensemble,
-    part_accuracies,
-    read_prompt_bank,
-    set_metrics,
-)
+from .evaluation_protocol import Ensemble, part_accuracies, read_prompt_bank, set_metrics
 from .evaluation_scoring import SetProtocol, patch_scoring, score_rows
 
 if TYPE_CHECKING:
@@ -55,104 +46,6 @@ __all__ = [
     "read_set",
 ]
 
-_FIGURE_CLASSES = 40
-"""A confusion matrix of more classes cannot be read as a picture."""
-
-
-@dataclass(frozen=True)
-class SetResult:
-    """A model on one set.
-
-    Attributes:
-        name, modality, class_names: of the set.
-        metrics: ``accuracy``; for binary sets ``auc``, ``f1``, ``precision`` and ``recall`` of the second
-            class; for RadImageNet the accuracy of each kind of image. Where patches are scored, sets that
-            are not binary also have ``macro_auc``, the mean one-vs-rest AUC of the classes that occur.
-            Fractions with 95 % intervals, over patients where the set names them. The AUC is that of the
-            difference of the two scores; precision and F1 are 0 where nothing was called positive.
-        confusion: counts, row = target, column = prediction.
-        layout: which files were read.
-        notes: what to know before comparing the numbers.
-        failures: images that could not be used; they are not in the metrics.
-        origin: model, revision and processor, prompt set and its fingerprint, ensemble; where patches are
-            scored also their share and number, and the fingerprint of the class words.
-    """
-
-    name: str
-    modality: str
-    class_names: tuple[str, ...]
-    images: int
-    metrics: Mapping[str, Estimate]
-    confusion: tuple[tuple[int, ...], ...]
-    layout: str
-    notes: tuple[str, ...]
-    failures: tuple[Failure, ...]
-    origin: Mapping[str, str]
-
-    def percent(self) -> dict[str, float]:
-        """Return the metrics times 100, as published tables print them."""
-        return {name: 100 * estimate.value for name, estimate in self.metrics.items()}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            **self.origin,
-            "task": "evaluation-set",
-            "set": self.name,
-            "modality": self.modality,
-            "images": self.images,
-            "class_names": list(self.class_names),
-            "metrics": {name: value.to_dict() for name, value in self.metrics.items()},
-            "percent": self.percent(),
-            "confusion": [list(row) for row in self.confusion],
-            "layout": self.layout,
-            "notes": list(self.notes),
-            "failed": [failure.to_dict() for failure in self.failures],
-        }
-
-
-@dataclass(frozen=True)
-class SetTable:
-    """A model on several sets.
-
-    Attributes:
-        results: {set: result}.
-        missing: {set: why it was not measured}.
-    """
-
-    results: Mapping[str, SetResult]
-    missing: Mapping[str, str]
-
-    def average(self, binary: Literal["accuracy", "auc"] = "accuracy") -> float | None:
-        """Return the mean over the measured sets, in percent; None without any.
-
-        Args:
-            binary: which metric binary sets count with. The published average does not say;
-                multi-class sets always count with accuracy.
-        """
-        values = [
-            100 * one.metrics[binary if binary in one.metrics else "accuracy"].value
-            for one in self.results.values()
-        ]
-        return float(np.mean(values)) if values else None
-
-    def by_modality(self) -> dict[str, float]:
-        """Return {modality: mean accuracy in percent}."""
-        groups: dict[str, list[float]] = {}
-        for one in self.results.values():
-            groups.setdefault(one.modality, []).append(one.percent()["accuracy"])
-        return {modality: float(np.mean(values)) for modality, values in groups.items()}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "task": "evaluation-sets",
-            "sets": {name: result.to_dict() for name, result in self.results.items()},
-            "missing": dict(self.missing),
-            "average_percent": {"accuracy": self.average(), "auc_where_binary": self.average("auc")},
-            "by_modality_percent": self.by_modality(),
-        }
-
 
 def read_set(name: str, root: str | Path, *, limits: Limits = DEFAULT) -> tuple[list[LabelledRow], str]:
     """Return (rows, layout) of a set below ``root``, which may also hold it in a folder of its name.
@@ -162,7 +55,7 @@ def read_set(name: str, root: str | Path, *, limits: Limits = DEFAULT) -> tuple[
     """
     found = _find(evaluation_set(name), Path(root), limits, shared=False)
     if found is None:
-        raise DataError(_missing(evaluation_set(name), Path(root)))
+        raise DataError(missing_files(evaluation_set(name), Path(root)))
     return found
 
 
@@ -246,7 +139,7 @@ def evaluate_all(
         try:
             found = _find(one, Path(root), model.limits, shared=True)
             if found is None:
-                missing[one.name] = _missing(one, Path(root))
+                missing[one.name] = missing_files(one, Path(root))
                 continue
             prompts = prompt_set(one.name)
             results[one.name] = _measure(
@@ -269,31 +162,8 @@ def _find(
     one: EvaluationSet, root: Path, limits: Limits, *, shared: bool
 ) -> tuple[list[LabelledRow], str] | None:
     """Return rows and layout; ``shared`` says that the root holds other sets too."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder. Pass the folder that holds {one.name}.")
     # Segmentation masks that lie beside the images (BUSI) are no images of a set.
-    folders = Folders({name: name for name in one.classes}, leave_out="_mask")
-    for place in (root / one.name, root):
-        if not place.is_dir():
-            continue
-        # Folders called "benign" or "normal" in a shared root may belong to another set.
-        layouts = one.layouts if shared and place == root else (*one.layouts, folders)
-        for layout in layouts:
-            if rows := layout.read(place, one.classes, limits):
-                return _with_groups(rows, one), layout.expects()
-    return None
-
-
-def _missing(one: EvaluationSet, root: Path) -> str:
-    return f"{root}: no files of {one.name}. Expected {one.expects()}. {one.source}"
-
-
-def _with_groups(rows: list[LabelledRow], one: EvaluationSet) -> list[LabelledRow]:
-    if one.group:
-        for row in rows:
-            match = re.search(one.group, row["id"])
-            row["group"] = match[1] if match else row["id"]
-    return rows
+    return find_rows(one, root, limits, shared=shared, leave_out="_mask")
 
 
 def _measure(
@@ -321,31 +191,13 @@ def _measure(
     metrics |= part_accuracies(scored.scores, targets, one, groups)
     if not isinstance(protocol.scoring, str) and one.metrics != "binary" and len(np.unique(targets)) > 1:
         # The statistic is slow for the 165 classes of RadImageNet; 100 resamples give its interval.
-        resamples = 1000 if len(one.classes) <= _FIGURE_CLASSES else 100
+        resamples = 1000 if len(one.classes) <= FIGURE_CLASSES else 100
         metrics["macro_auc"] = auc(scored.scores, targets, groups=groups, resamples=resamples)
     table = confusion_matrix(scored.scores.argmax(axis=1), targets, len(one.classes))
     result = SetResult(
         one.name, one.modality, one.classes, len(used), metrics, tuple(map(tuple, table.tolist())), layout,
-        _notes(one, used, targets), tuple(scored.failures), scored.origin,
+        set_notes(one, used, targets), tuple(scored.failures), scored.origin,
     )  # fmt: skip
     if out is not None:
-        _write(result, Path(out), table)
+        result.write(out)
     return result
-
-
-def _notes(one: EvaluationSet, rows: Sequence[LabelledRow], targets: NDArray[np.int64]) -> tuple[str, ...]:
-    notes = [one.caution] if one.caution else []
-    if one.images is not None and len(rows) != one.images:
-        notes.append(f"{len(rows):,} images; the published set has {one.images:,}.")
-    absent = [name for index, name in enumerate(one.classes) if index not in set(targets.tolist())]
-    if absent:
-        shown = ", ".join(absent[:10]) + (" ..." if len(absent) > 10 else "")
-        notes.append(f"{len(absent)} of {len(one.classes)} classes have no image: {shown}.")
-    return tuple(notes)
-
-
-def _write(result: SetResult, out: Path, table: NDArray[np.int64]) -> None:
-    if len(result.class_names) <= _FIGURE_CLASSES:
-        title = f"{result.origin['model']} on {result.name}"
-        save_confusion_matrix(table, result.class_names, out / "confusion.png", title=title)
-    write_json_atomic(out / "report.json", result.to_dict())

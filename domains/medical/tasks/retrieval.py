@@ -27,7 +27,7 @@ from ....core.files import write_json_atomic
 from ....core.limits import DEFAULT, Limits
 from ....core.metrics.bootstrap import Bootstrap, Estimate
 from ....core.metrics.retrieval import Direction
-from .text_gallery import LongText, best_ranks, encode_texts
+from ....core.text_gallery import LongText, best_ranks, encode_texts
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle

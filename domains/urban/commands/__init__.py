@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from .caption import caption
+from .classify import classify
+from .embed import embed
+from .example import example
+from .predict import predict
+from .search import search
+from .tiles import tiles
+
 app = typer.Typer(
     name="urban",
     help="Satellite imagery: tiles, embeddings, search, indicators, captions.",
@@ -17,3 +25,7 @@ app = typer.Typer(
 @app.callback()
 def _group() -> None:
     """Satellite imagery: tiles, embeddings, search, indicators, captions."""
+
+
+for _command in (tiles, embed, classify, search, predict, caption, example):
+    app.command()(_command)

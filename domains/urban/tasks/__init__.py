@@ -4,7 +4,35 @@ from __future__ import annotations
 
 from ....core.lazy import lazy_names
 
-_HOMES: dict[str, str] = {}
+_HOMES = {
+    "CVReport": ".indicators.validation",
+    "cross_validate": ".indicators.validation",
+    "ValidationSettings": ".indicators.validation",
+    "SpatialReport": ".indicators.comparison",
+    "IndicatorRegressor": ".indicators.regression",
+    "IndicatorTable": ".indicators.table",
+    "PredictionSettings": ".indicators.prediction",
+    "PredictionReport": "indicator_prediction",
+    "RegionPlan": "indicator_prediction",
+    "predict_indicators": "indicator_prediction",
+    "embed_tiles": "embedding",
+    "tile_settings": "tile_inputs",
+    "TileSettings": "tile_inputs",
+    "tile_tensor": "tile_inputs",
+    "window_size": "scene_tiles",
+    "WindowSize": "scene_tiles",
+    "search_tiles": "search",
+    "TextQuery": "search",
+    "Like": "search",
+    "Hit": "search",
+    "SearchResult": "search",
+    "ClassMap": "class_map",
+    "classify_tiles": "class_map",
+    "caption_tiles": "captioning",
+    "caption_pictures": "captioning",
+    "ExampleReport": "example",
+    "run_example": "example",
+}
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -92,7 +92,7 @@ def test_an_unfinished_run(model, study, tmp_path, monkeypatch):
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("verticlip.core.embed._Run.merge", killed)
+    monkeypatch.setattr("verticlip.core.embed_run.EmbedRun.merge", killed)
     files = [(f"scan-{number}", path) for number, path in enumerate(sorted(study.rglob("*.dcm")))]
     with pytest.raises(KeyboardInterrupt):
         model.embed_files(files, tmp_path / "vectors.parquet")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from verticlip.core.errors import ConfigError, DataError, LimitError
-from verticlip.core.limits import DEFAULT
+from verticlip.core.errors import ConfigError, DataError
 from verticlip.domains.medical.tasks.evaluation_catalogue import SETS, evaluation_set, names
-from verticlip.domains.medical.tasks.evaluation_layouts import FileNames, Folders, Table
 from verticlip.domains.medical.tasks.evaluation_sets import read_set
 
 CHEST = SETS["chexpert-5x200"].classes
@@ -324,23 +322,3 @@ def test_tables_name_files_inside_their_folder_only(tmp_path: Path) -> None:
     rows, _ = read_set("meniscal_mri", root)
     assert Path(rows[0]["path"]).is_relative_to(root)
     assert not Path(rows[0]["path"]).exists()
-
-
-def test_a_layout_that_is_not_there_is_none(tmp_path: Path) -> None:
-    layouts = (
-        Table(("a.csv",), path=(0,)),
-        Folders({"x": "x", "y": "y"}),
-        FileNames("(?P<label>x)", {"x": "x"}, ("a",), "x"),
-    )
-    for layout in layouts:
-        assert layout.read(tmp_path, ("x", "y")) is None
-        assert layout.expects()
-    # One folder of a common name is not taken for the set.
-    touch(tmp_path, "x/1.png")
-    assert layouts[1].read(tmp_path, ("x", "y")) is None
-
-
-def test_limits_hold(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"{label}/{n}.png" for label in "xy" for n in range(3)))
-    with pytest.raises(LimitError, match="files 3 is over the limit of 2"):
-        Folders({"x": "x", "y": "y"}).read(tmp_path, ("x", "y"), DEFAULT.with_(manifest_rows=2))

@@ -12,12 +12,12 @@ import torch
 import verticlip
 from PIL import Image
 from torch.nn import functional as F
+from verticlip.core import text_gallery
 from verticlip.core.answer_each import answer_each
 from verticlip.core.errors import ConfigError, DataError, InputError
 from verticlip.core.limits import DEFAULT
 from verticlip.core.metrics.retrieval import image_text_report
 from verticlip.core.sentences import sentences
-from verticlip.domains.medical.tasks import text_gallery
 from verticlip.domains.medical.tasks.retrieval import (
     Pair,
     evaluate_retrieval,

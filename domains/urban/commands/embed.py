@@ -1,0 +1,164 @@
+"""``verticlip urban embed``: the tiles of a scene as vectors, in one GeoParquet file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ....core.commandline import (
+    BatchSize,
+    Device,
+    Dtype,
+    Json,
+    ModelName,
+    Revision,
+    finish,
+    open_model,
+    progress_line,
+)
+from ....core.console import print_json, say
+from ....core.errors import ConfigError
+from .scenes import Bands, NoData, SceneCRS, Sensor, check_output, open_scene, read_regions
+
+if TYPE_CHECKING:
+    from ....core.embed_run import EmbedReport
+    from ..geometry.tiles import Tiles
+    from ..tasks.embedding import TileReader
+
+
+def embed(
+    context: typer.Context,
+    scene: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SCENE...",
+            help="Raster of any size, several side by side, or a folder of tiles named ZOOM_X_Y.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="GeoParquet file to write.")],
+    model: ModelName = "urban/tiny",
+    tiles: Annotated[
+        Path | None, typer.Option(help="Tiles of the scene, as urban tiles writes them; instead of --size.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pixels of a tile's side; default: as much ground as the model knows."),
+    ] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Pixels between tiles; default: size.")] = None,
+    edge: Annotated[
+        str, typer.Option(help="Where tiles do not fit: shift the last inside, pad, or drop it.")
+    ] = "shift",
+    regions: Annotated[
+        Path | None, typer.Option(help="Only tiles in these polygons: GeoJSON, GeoPackage, Shapefile.")
+    ] = None,
+    region_id: Annotated[str | None, typer.Option(help="Column with the names of the regions.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend invalid outlines of regions.")] = False,
+    min_valid: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of valid pixels that a tile needs.")
+    ] = 0.5,
+    bands: Bands = None,
+    sensor: Sensor = None,
+    nodata: NoData = None,
+    crs: SceneCRS = None,
+    scheme: Annotated[
+        str, typer.Option(help="What x and y of a folder's names count: webmercator, tms or baidu.")
+    ] = "webmercator",
+    datum: Annotated[
+        str | None, typer.Option(help="What that scheme is in: EPSG:4326, GCJ-02 or BD-09.")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store vectors in 16 bits: half the file.")] = False,
+    batch_size: BatchSize = 32,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read tiles ahead.")] = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Embed the tiles of a scene; run again after an interruption, it continues.
+
+    The file opens in QGIS as a layer of tiles; `urban search`, `classify` and `predict` take it.
+    """
+    from ..geometry.covering import TileGrid, cover
+    from ..geometry.tiles import Tiles
+    from ..tasks.embedding import embed_tiles
+    from ..tasks.scene_tiles import window_size
+
+    check_output(out, "--out", (".parquet", ".geoparquet"))
+    if tiles is not None and (size, stride, regions) != (None, None, None):
+        raise ConfigError("--tiles says which tiles; leave --size, --stride and --regions out.")
+    if regions is None and (region_id is not None or repair):
+        raise ConfigError("--region-id and --repair need --regions FILE.")
+    handle = open_model(context, model, revision, device, dtype)
+    read_px = None
+    if len(scene) == 1 and scene[0].is_dir():
+        raster, found = _open_folder(scene[0], scheme, datum, (tiles, size, stride))
+        if regions is not None:
+            found = cover(found, read_regions(regions, region_id, repair=repair))
+    else:
+        raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs)
+        if tiles is None:
+            window = window_size(handle, raster, size)
+            read_px = window.read_px
+            if window.note:
+                say(f"note: {window.note}")
+            grid = TileGrid("raster", tile_px=window.pixels, stride=stride, edge=edge)  # pyright: ignore[reportArgumentType]
+            if regions is None:
+                found = grid.over(raster)
+            else:
+                found = grid.cover(read_regions(regions, region_id, repair=repair), raster=raster)
+        else:
+            found = Tiles.from_file(tiles, show_paths=True)
+    report = embed_tiles(
+        handle,
+        raster,
+        found,
+        out,
+        batch_size=batch_size,
+        size=read_px,
+        min_valid=min_valid,
+        workers=workers,
+        progress=progress_line(),
+        dtype="float16" if half else "float32",
+    )
+    _tell(report, len(found), as_json=as_json)
+
+
+def _open_folder(
+    folder: Path, scheme: str, datum: str | None, wrong: tuple[Path | None, int | None, int | None]
+) -> tuple[TileReader, Tiles]:
+    """Return the pictures of a folder and the tiles they are."""
+    from ..geometry.sources import FolderTiles
+
+    if wrong != (None, None, None):
+        raise ConfigError(
+            f"{folder}: the pictures of a folder are the tiles; leave --tiles, --size and --stride out."
+        )
+    found = FolderTiles(folder, scheme=scheme, crs=datum, show_paths=True)
+    return found, found.tiles
+
+
+def _tell(report: EmbedReport, total: int, *, as_json: bool) -> None:
+    """Print what was done and leave with the exit status that it has."""
+    facts = {
+        "out": str(report.out),
+        "tiles": total,
+        "embedded": report.embedded,
+        "skipped": report.skipped,
+        "failed": report.failed,
+        "failures": str(report.failures) if report.failures else None,
+        "resumed_parts": report.resumed,
+    }
+    if as_json:
+        print_json([facts])
+    else:
+        print(report.out)
+    say(f"{report.embedded:,} of {total:,} tiles embedded")
+    if report.skipped:
+        say(f"{report.skipped:,} left out: too few valid pixels, or outside of the scene")
+    if report.failed:
+        say(f"{report.failed:,} cannot be read")
+    if report.failures:
+        say(f"reasons in {report.failures}")
+    finish(total if not report.embedded else report.failed, total)

@@ -1,0 +1,225 @@
+"""Zero-shot results of satellite models on public sets, by the protocols of the published tables.
+
+An image belongs to the class whose vector has the largest cosine with its own. What a class is asked for
+with, and how its prompts become one vector, is the protocol: see :mod:`.evaluation_protocols`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....core.data.labelled import LabelledRow
+from ....core.embed_each import Progress, embed_images
+from ....core.errors import ConfigError, DataError, InputError
+from ....core.files import write_json_atomic
+from ....core.labelled_sets import find_rows, missing_files
+from ....core.limits import DEFAULT, Limits
+from ....core.metrics.classification import confusion_matrix
+from ....core.prompts import PromptSet
+from ....core.set_results import (
+    Ensemble,
+    SetResult,
+    SetTable,
+    bank_prompts,
+    class_vectors,
+    prompts_in_order,
+    set_metrics,
+    set_notes,
+)
+from .evaluation_catalogue import EvaluationSet, evaluation_set, names
+from .evaluation_catalogue import sets as all_sets
+from .evaluation_protocols import PROTOCOLS, protocol_of, protocol_prompts
+from .published_results import accuracy_note, published_accuracies
+
+if TYPE_CHECKING:
+    from ....core.handle import ModelHandle
+
+__all__ = [
+    "PROTOCOLS",
+    "EvaluationSet",
+    "evaluate_all",
+    "evaluate_set",
+    "evaluation_set",
+    "names",
+    "published",
+    "read_prompt_bank",
+    "read_set",
+]
+
+
+def published(name: str) -> list[dict[str, str | float]]:
+    """Return what authors report on a set, as plain values; nothing of it was measured with this package."""
+    return [one.to_dict() for one in published_accuracies(name)]
+
+
+def read_prompt_bank(path: str | Path, name: str, *, limits: Limits = DEFAULT) -> PromptSet:
+    """Return the prompts of one set from a JSON file ``{set: {class: [sentences]}}``.
+
+    Raises:
+        ConfigError: not such a file, or classes that are not those of the set.
+    """
+    return bank_prompts(path, name, evaluation_set(name).classes, limits=limits)
+
+
+def read_set(name: str, root: str | Path, *, limits: Limits = DEFAULT) -> tuple[list[LabelledRow], str]:
+    """Return (rows, layout) of a set below ``root``, which may also hold it in a folder of its name.
+
+    Raises:
+        ConfigError: no such set. DataError: none of the layouts is there, or a damaged file.
+    """
+    one = evaluation_set(name)
+    found = find_rows(one, Path(root), limits, shared=False)
+    if found is None:
+        raise DataError(missing_files(one, Path(root)))
+    return found
+
+
+def evaluate_set(
+    model: ModelHandle,
+    name: str,
+    root: str | Path | tuple[list[LabelledRow], str],
+    *,
+    out: str | Path | None = None,
+    prompts: PromptSet | None = None,
+    protocol: str | None = None,
+    scoring: Ensemble | None = None,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+    **options: Any,
+) -> SetResult:
+    """Measure a model on a public set.
+
+    Args:
+        model: with an image and a text tower.
+        name: one of :func:`names`, for example ``eurosat``.
+        root: folder with the set's files, or one that holds them in a folder called ``name``; or what
+            :func:`read_set` found there.
+        out: folder for ``report.json`` and ``confusion.png``; None writes nothing.
+        prompts: one class per class of the set, in any order, instead of a protocol.
+        protocol: one of the set's; None takes its first.
+        scoring: how prompts become one vector; None takes the protocol's way.
+        batch_size: images per call of the network.
+        progress: told (done, all) of the images.
+        options: of the domain's loader.
+
+    Raises:
+        ConfigError: no such set or protocol, prompts and a protocol, or prompts for other classes.
+        DataError: no files of the set; the message names those that are looked for.
+
+    Example:
+        >>> result = evaluate_set(model, "eurosat", "data/EuroSAT")  # doctest: +SKIP
+        >>> result.percent()["accuracy"]  # doctest: +SKIP
+
+    Reference: protocols of Zhang et al. 2024 (RS5M), Wang et al. 2024 (SkyScript), LAION-AI/CLIP_benchmark.
+    """
+    one = evaluation_set(name)
+    if prompts is not None and protocol is not None:
+        raise ConfigError(f"Give prompts or the protocol {protocol!r}, not both: a protocol brings its own.")
+    by = protocol_of(one, protocol)
+    chosen = protocol_prompts(one, by) if prompts is None else prompts
+    ensemble = scoring or ("unit" if prompts is not None else by.ensemble)
+    rows, layout = root if isinstance(root, tuple) else read_set(name, root, limits=model.limits)
+    ordered = prompts_in_order(chosen, one.name, one.classes)
+    if out is not None:
+        # An unusable output folder should show before the work, not after it.
+        Path(out).mkdir(parents=True, exist_ok=True)
+    classes = class_vectors(model, ordered, ensemble)
+    files, ids = [Path(row["path"]) for row in rows], [row["id"] for row in rows]
+    embedded = embed_images(model, files, ids=ids, batch_size=batch_size, progress=progress, **options)
+    if not embedded.kept:
+        raise DataError(
+            f"{one.name}: none of {len(rows)} images could be used. First: {embedded.failures[0].error}"
+        )
+    cosines = (embedded.vectors.double() @ classes.double().T).numpy()
+    used = [rows[position] for position in embedded.kept]
+    targets = np.array([one.classes.index(row["label"]) for row in used])
+    table = confusion_matrix(cosines.argmax(axis=1), targets, len(one.classes))
+    # The published way and another ensemble of the same prompts are not the same protocol.
+    own = prompts is not None or ensemble != by.ensemble
+    comparable = (
+        () if own else (*((by.note,) if by.note else ()), *accuracy_note(model.id, one.name, by.name))
+    )
+    origin = {
+        "model": model.id,
+        "revision": model.revision,
+        "processor": model.processor.fingerprint,
+        "protocol": "own" if own else by.name,
+        "prompt_set": f"{chosen.name} {chosen.version}",
+        "prompts": ordered.fingerprint,
+        "ensemble": ensemble,
+    }
+    result = SetResult(
+        one.name,
+        one.modality,
+        one.classes,
+        len(used),
+        set_metrics(cosines, targets, None, binary=False),
+        tuple(map(tuple, table.tolist())),
+        layout,
+        (*set_notes(one, used, targets), *comparable),
+        tuple(embedded.failures),
+        origin,
+    )
+    if out is not None:
+        result.write(out)
+    return result
+
+
+def evaluate_all(
+    model: ModelHandle,
+    root: str | Path,
+    *,
+    sets: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    protocol: str | None = None,
+    scoring: Ensemble | None = None,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+    **options: Any,
+) -> SetTable:
+    """Measure a model on every set whose files are below ``root``.
+
+    Args:
+        root: holds the sets in folders of their names.
+        sets: which; None takes all that have the protocol.
+        out: folder for one folder per set and ``table.json``.
+        protocol: of all sets; None takes the first of each.
+        scoring, batch_size, progress, options: as in :func:`evaluate_set`.
+
+    Returns:
+        Results and, for sets without files or with damaged ones, why they are missing.
+
+    Raises:
+        ConfigError: no such set, or no such protocol.
+        DataError: no set has files.
+    """
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise ConfigError(f"No protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}.")
+    known = all_sets()
+    with_protocol = [one.name for one in known.values() if protocol is None or protocol in one.protocols]
+    results, missing = {}, {}
+    for one in map(evaluation_set, with_protocol if sets is None else sets):
+        place = None if out is None else Path(out) / one.name
+        try:
+            found = find_rows(one, Path(root), model.limits, shared=True)
+            if found is None:
+                missing[one.name] = missing_files(one, Path(root))
+                continue
+            results[one.name] = evaluate_set(
+                model, one.name, found, out=place, protocol=protocol, scoring=scoring,
+                batch_size=batch_size, progress=progress, **options,
+            )  # fmt: skip
+        except (DataError, InputError) as error:
+            missing[one.name] = str(error)
+    if not results:
+        raise DataError(
+            f"{root}: no set could be measured. {next(iter(missing.values()), 'None was asked for.')}"
+        )
+    table = SetTable(results, missing)
+    if out is not None:
+        write_json_atomic(Path(out) / "table.json", table.to_dict())
+    return table

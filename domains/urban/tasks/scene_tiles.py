@@ -1,0 +1,62 @@
+"""Which tiles of a scene a model shall see, where the user does not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..tile_settings import tile_settings
+
+if TYPE_CHECKING:
+    from ....core.handle import ModelHandle
+    from ..loaders.raster import Raster
+
+_ALIKE = 1.5
+"""Pixels that differ in size by less than this factor look the same to a model."""
+
+
+@dataclass(frozen=True)
+class WindowSize:
+    """Pixels of a scene that make a tile.
+
+    Attributes:
+        pixels: of a side.
+        read_px: pixels to read it at, or None for the scene's own.
+        note: what the user should know, or "".
+    """
+
+    pixels: int
+    read_px: int | None = None
+    note: str = ""
+
+
+def window_size(model: ModelHandle, raster: Raster, pixels: int | None = None) -> WindowSize:
+    """Return the side of a tile of a scene that covers as much ground as the model was trained on.
+
+    In a scene with finer pixels a tile has more of them, and is read at the size that the model knows. In one
+    with coarser pixels, and for a model that does not say what it was trained on, a tile is as many pixels as
+    the model sees.
+
+    Args:
+        model: with an image tower.
+        raster: the scene.
+        pixels: what the user asks for; None decides.
+    """
+    settings = tile_settings(model.config)
+    image = model.processor.config.image
+    seen = settings.tile_px or (image.size if image is not None else 224)
+    if pixels is not None:
+        return WindowSize(pixels)
+    if settings.resolution_m is None or not raster.crs:
+        return WindowSize(seen)
+    factor = settings.resolution_m / raster.pixel_size_m
+    if factor >= _ALIKE:
+        return WindowSize(round(seen * factor), seen)
+    note = ""
+    if factor * _ALIKE <= 1:
+        note = (
+            f"the pixels of {Path(raster.name).name} are {raster.pixel_size_m:.3g} m wide; {model.id} was "
+            f"trained on {settings.resolution_m:.3g} m, so what it says here is a guess"
+        )
+    return WindowSize(seen, None, note)

@@ -1,0 +1,214 @@
+"""GeoTIFFs of tile values: the georeference is checked with rasterio and pyproj, to the pixel."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from verticlip.core.errors import ConfigError, DataError, InputError, LimitError
+from verticlip.domains.urban.geometry.grids import raster_grid
+from verticlip.domains.urban.geometry.tiles import Tiles
+from verticlip.domains.urban.outputs.lattice import lattice_of
+from verticlip.domains.urban.outputs.maps import origin_tags, write_class_map, write_map
+
+rasterio = pytest.importorskip("rasterio")
+_spec = importlib.util.spec_from_file_location("make_scenes", Path(__file__).parents[1] / "make_scenes.py")
+scenes = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(scenes)
+
+grid, UTM, TRANSFORM = scenes.grid, scenes.UTM, scenes.TRANSFORM
+
+
+def at_centers(path: Path, tiles: Tiles) -> np.ndarray:
+    """Values of the map at the middle of each tile, found by rasterio from coordinates alone."""
+    with rasterio.open(path) as source:
+        return np.array([value[0] for value in source.sample(tiles.centers(source.crs.to_string()).tolist())])
+
+
+def test_a_pixel_is_the_footprint_of_a_tile(tmp_path: Path) -> None:
+    tiles = grid(256, 192, size=32)
+    values = np.arange(48.0)
+    values[5] = np.nan
+    write_map(tmp_path / "a.tif", {"people": values, "co2": -values}, tiles,
+              tags={"model_id": "m", "people": {"target": "log1p"}}, units={"people": "people per tile"})  # fmt: skip
+    with rasterio.open(tmp_path / "a.tif") as source:
+        assert source.crs.to_epsg() == 32618
+        assert tuple(source.transform)[:6] == (320.0, 0.0, 500_000.0, 0.0, -320.0, 4_500_000.0)
+        assert (source.width, source.height, source.count) == (8, 6, 2)
+        assert source.dtypes == ("float32", "float32")
+        assert np.isnan(source.nodata)
+        assert source.descriptions == ("people", "co2")
+        assert source.units[0] == "people per tile"
+        assert source.tags()["model_id"] == "m"
+        assert source.tags()["tile_size"] == "32 x 32 px"
+        assert source.tags()["stride"] == "32 x 32 px"
+        assert source.tags(1)["target"] == "log1p"
+        assert source.tags(1)["units"] == "people per tile"
+        assert source.block_shapes[0] == (256, 256)
+        for tile in (0, 7, 20, 47):
+            row, column = divmod(tile, 8)
+            west, north = source.xy(row, column, offset="ul")
+            east, south = source.xy(row, column, offset="lr")
+            window = west, south, east, north
+            assert np.allclose(window, tiles.bounds[tile], atol=1e-6, rtol=0)
+        assert np.array_equal(source.read(1).ravel(), values.astype(np.float32), equal_nan=True)
+    assert np.array_equal(at_centers(tmp_path / "a.tif", tiles), values.astype(np.float32), equal_nan=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("stride", [8, 16, 24, 32, 48])
+def test_overlap_and_gaps(tmp_path: Path, stride: int) -> None:
+    tiles = raster_grid(260, 200, TRANSFORM, UTM, size=32, stride=stride, edge="drop")
+    values = np.random.default_rng(0).random(len(tiles)).astype(np.float32)
+    write_map(tmp_path / "a.tif", {"v": values}, tiles)
+    with rasterio.open(tmp_path / "a.tif") as source:
+        assert source.res == (10.0 * stride, 10.0 * stride)
+        assert source.width * source.height == len(tiles)
+        assert source.tags()["stride"] == f"{stride} x {stride} px"
+    assert np.array_equal(at_centers(tmp_path / "a.tif", tiles), values)
+
+
+def test_a_tile_moved_inside_keeps_its_place(tmp_path: Path) -> None:
+    tiles = raster_grid(130, 100, TRANSFORM, UTM, size=32, edge="shift")
+    assert tiles.grid is None
+    lattice = lattice_of(tiles)
+    assert (lattice.width, lattice.height) == (5, 4)
+    assert lattice.columns.tolist() == list(range(5)) * 4
+    assert lattice.transform[0] == pytest.approx(320.0, abs=1e-9)
+    write_map(tmp_path / "a.tif", {"v": np.arange(20.0)}, tiles)
+    with rasterio.open(tmp_path / "a.tif") as source:
+        assert np.array_equal(source.read(1).ravel(), np.arange(20.0))
+
+
+def test_missing_tiles_and_any_order(tmp_path: Path) -> None:
+    tiles = grid()
+    chosen = np.random.default_rng(1).permutation(48)[:17]
+    write_map(tmp_path / "a.tif", {"v": chosen.astype(float)}, tiles.take(chosen))
+    assert np.array_equal(at_centers(tmp_path / "a.tif", tiles.take(chosen)), chosen)
+    with rasterio.open(tmp_path / "a.tif") as source:
+        assert np.isfinite(source.read(1)).sum() == 17
+    single = tiles.take([9])
+    write_map(tmp_path / "b.tif", {"v": [4]}, single)
+    with rasterio.open(tmp_path / "b.tif") as source:
+        assert np.allclose(source.bounds, single.bounds[0])
+
+
+def test_degrees_and_web_mercator(tmp_path: Path) -> None:
+    degrees = raster_grid(100, 80, (0.1, 0, -180, 0, -0.1, 90), "EPSG:4326", size=10)
+    write_map(tmp_path / "a.tif", {"v": np.arange(80.0)}, degrees)
+    with rasterio.open(tmp_path / "a.tif") as source:
+        assert np.allclose(tuple(source.transform)[:6], (1, 0, -180, 0, -1, 90), atol=1e-12)
+    assert np.array_equal(at_centers(tmp_path / "a.tif", degrees), np.arange(80.0))
+    side = 2 * 20037508.342789244 / 2**16
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(53957, 53960), np.arange(24832, 24834)))
+    west, north = -20037508.342789244 + x * side, 20037508.342789244 - y * side
+    tiles = Tiles(tuple(map(str, range(6))), np.stack([west, north - side, west + side, north], 1), "EPSG:3857",
+                  zxy=np.stack([np.full(6, 16), x, y], 1), scheme="webmercator")  # fmt: skip
+    write_map(tmp_path / "b.tif", {"v": np.arange(6.0)}, tiles, cog=True)
+    with rasterio.open(tmp_path / "b.tif") as source:
+        assert (source.width, source.height) == (3, 2)
+        assert abs(source.transform.c - 12956993.538676798) < 1e-6
+        assert abs(source.transform.f - 4852834.05176927) < 1e-6
+        assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert source.tags()["stride"].endswith("units of the CRS")
+        assert source.descriptions == ("v",)
+        assert np.isnan(source.nodata)
+        assert np.array_equal(source.read(1).ravel(), np.arange(6.0))
+
+
+def test_tiles_without_a_grid_are_drawn_at_a_resolution(tmp_path: Path) -> None:
+    bounds = np.array([[500_000, 4_499_000, 501_000, 4_500_000], [500_500, 4_499_000, 501_500, 4_500_000],
+                       [503_130, 4_497_770, 504_130, 4_498_770]], float)  # fmt: skip
+    tiles = Tiles(("a", "b", "c"), bounds, UTM)
+    write_map(tmp_path / "a.tif", {"v": [1.0, 3.0, 7.0]}, tiles, resolution=100)
+    with rasterio.open(tmp_path / "a.tif") as source:
+        assert source.res == (100.0, 100.0)
+        assert (source.bounds.left, source.bounds.top) == (500_000, 4_500_000)
+        for (x, y), expected in {(500_250, 4_499_500): 1, (500_750, 4_499_500): 2, (501_250, 4_499_500): 3,
+                                 (503_600, 4_498_300): 7, (502_500, 4_499_500): np.nan}.items():  # fmt: skip
+            assert np.array_equal(next(source.sample([(x, y)])), [expected], equal_nan=True)
+    write_map(tmp_path / "b.tif", {"v": [1.0, 3.0, 7.0]}, tiles)
+    with rasterio.open(tmp_path / "b.tif") as source:
+        assert source.res == (250.0, 250.0)
+
+
+def test_a_map_of_classes(tmp_path: Path) -> None:
+    tiles = grid()
+    classes = np.arange(48) % 3 - (np.arange(48) == 7)
+    classes[4] = -1
+    write_class_map(tmp_path / "a.tif", classes, ["water", "wood & co", "town"], tiles)
+    with rasterio.open(tmp_path / "a.tif") as source:
+        assert source.dtypes == ("uint8",)
+        assert source.nodata == 255
+        read = source.read(1).ravel()
+        assert read[4] == 255
+        assert np.array_equal(np.delete(read, 4), np.delete(classes, 4))
+        assert source.tags(1)["class_2"] == "town"
+        assert source.colormap(1)[0] == (0, 114, 178, 255)
+    assert "<Category>wood &amp; co</Category>" in (tmp_path / "a.tif.aux.xml").read_text()
+    write_class_map(tmp_path / "b.tif", classes, ["water", "wood", "town"], tiles, cog=True, resolution=100)
+    with rasterio.open(tmp_path / "b.tif") as source:
+        assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert source.colormap(1)[1][:3] == (230, 159, 0)
+        assert set(np.unique(source.read(1))) <= {0, 1, 2, 255}
+    with pytest.raises(DataError, match="Classes are whole numbers from -1 to 1"):
+        write_class_map(tmp_path / "c.tif", classes, ["a", "b"], tiles)
+    with pytest.raises(DataError, match="Classes are whole numbers"):
+        write_class_map(tmp_path / "c.tif", classes.astype(float), ["a", "b", "c"], tiles)
+    with pytest.raises(ConfigError, match="1 to 255 classes, got 0"):
+        write_class_map(tmp_path / "c.tif", classes, [], tiles)
+
+
+def test_an_older_map_leaves_nothing_behind(tmp_path: Path) -> None:
+    for ending in ("", ".aux.xml", ".ovr"):
+        (tmp_path / f"a.tif{ending}").write_text("old")
+    write_map(tmp_path / "a.tif", {"v": np.zeros(48)}, grid())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_bad_maps_leave_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "a.tif"
+    with pytest.raises(
+        DataError, match=r"'v': a map needs one number for each of 48 tiles, got float64 \[3\]"
+    ):
+        write_map(out, {"v": np.zeros(3)}, grid())
+    with pytest.raises(DataError, match="nothing to map"):
+        write_map(out, {}, grid())
+    with pytest.raises(DataError, match="'v': a map needs one number .* got <U1"):
+        write_map(out, {"v": np.array(["a"] * 48)}, grid())
+    with pytest.raises(DataError, match=r"over 3\.4e38"):
+        write_map(out, {"v": np.full(48, 1e39)}, grid())
+    with pytest.raises(ConfigError, match="A band of a map needs a name"):
+        write_map(out, {" ": np.zeros(48)}, grid())
+    with pytest.raises(ConfigError, match=r"no band 'w' to describe; the map has: v"):
+        write_map(out, {"v": np.zeros(48)}, grid(), units={"w": "m"})
+    with pytest.raises(ConfigError, match="above 0, got -1"):
+        write_map(out, {"v": np.zeros(48)}, grid(), resolution=-1)
+    with pytest.raises(LimitError, match=r"over the limit of .* Give a coarser resolution"):
+        write_map(out, {"v": np.zeros(48)}, grid(), resolution=0.01)
+    nowhere = Tiles(("a",), np.array([[0.0, 0.0, 1.0, 1.0]]), "")
+    with pytest.raises(InputError, match="no coordinate system"):
+        write_map(out, {"v": [1.0]}, nowhere)
+    assert not list(tmp_path.iterdir())
+
+
+def test_random_windows_are_no_grid() -> None:
+    rng = np.random.default_rng(0)
+    windows = np.column_stack([rng.integers(0, 900, 40), rng.integers(0, 900, 40), np.full((40, 2), 64)])
+    from verticlip.domains.urban.geometry.grids import window_bounds
+
+    tiles = Tiles(tuple(map(str, range(40))), window_bounds(windows, TRANSFORM), UTM, windows=windows)
+    assert lattice_of(tiles) is None
+    assert lattice_of(tiles.take([])) is None
+
+
+def test_tags_of_a_table() -> None:
+    from verticlip.domains.urban.outputs.geoparquet import EmbeddingTable
+
+    meta = {"model_id": "/home/me/models/mine", "revision": "r", "version": "1", "scaling": {"divide": 255}}
+    table = EmbeddingTable.from_tiles(grid(), np.zeros((48, 2)), source="s.tif", meta=meta)
+    assert origin_tags(table) == {
+        "model_id": "mine", "revision": "r", "package_version": "1", "source": "s.tif", "scaling": '{"divide": 255}',
+    }  # fmt: skip
