@@ -246,7 +246,7 @@ class BlockOrderSampler(RandomSampler):
         *,
         size: int,
         count: int,
-        buffer: int = 128,
+        buffer: int = 64,
         shard: Shard | None = None,
     ) -> None:
         """Draw as :class:`RandomSampler`; ``buffer`` windows are shuffled together, across groups.

@@ -39,7 +39,7 @@ def add_classes(axes: Axes, values: NDArray[np.float64], classes: Sequence[str])
 
     known = values[np.isfinite(values)].astype(np.int64)
     counts = np.bincount(known, minlength=len(classes))
-    colors = class_colors(len(classes))
+    colors = class_colors(classes)
     entries: list[Any] = [
         Patch(
             facecolor=as_hex(colors[place]),

@@ -114,7 +114,7 @@ def write_class_map(
     bands = _checked({"class": found.astype(np.float32)}, tiles)
     grid = _grid(tiles, resolution, 1)
     about = {"values": "position of the class; 255 where there is no tile", **grid.describe(tiles)}
-    colors = class_colors(len(names))
+    colors = class_colors(names)
     with staged(path) as temporary:
         with _writer(temporary, grid, tiles.crs, cog=cog, count=1, dtype="uint8", nodata=255) as target:
             for row, rows in grid.strips(bands, mean=False):

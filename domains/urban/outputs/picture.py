@@ -269,7 +269,7 @@ def _draw_values(
     if classes is None:
         style: dict[str, Any] = {"cmap": VALUES, "norm": _norm(values[known])}
     else:
-        colors = ListedColormap([as_hex(color) for color in class_colors(len(classes))])
+        colors = ListedColormap([as_hex(color) for color in class_colors(classes)])
         style = {"cmap": colors, "norm": BoundaryNorm(np.arange(len(classes) + 1) - 0.5, colors.N)}
     lattice = lattice_of(places) if isinstance(places, Tiles) else None
     if lattice is not None:

@@ -146,12 +146,12 @@ def test_a_map_of_classes(tmp_path: Path) -> None:
         assert read[4] == 255
         assert np.array_equal(np.delete(read, 4), np.delete(classes, 4))
         assert source.tags(1)["class_2"] == "town"
-        assert source.colormap(1)[0] == (0, 114, 178, 255)
+        assert source.colormap(1)[0] == (11, 79, 158, 255), "water is blue"
     assert "<Category>wood &amp; co</Category>" in (tmp_path / "a.tif.aux.xml").read_text()
     write_class_map(tmp_path / "b.tif", classes, ["water", "wood", "town"], tiles, cog=True, resolution=100)
     with rasterio.open(tmp_path / "b.tif") as source:
         assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert source.colormap(1)[1][:3] == (230, 159, 0)
+        assert source.colormap(1)[1][:3] == (0, 87, 63)
         assert set(np.unique(source.read(1))) <= {0, 1, 2, 255}
     with pytest.raises(DataError, match="Classes are whole numbers from -1 to 1"):
         write_class_map(tmp_path / "c.tif", classes, ["a", "b"], tiles)

@@ -118,11 +118,24 @@ def test_values_over_a_scene(tmp_path: Path) -> None:
 def test_classes_have_their_colours(tmp_path: Path) -> None:
     classes = np.where(np.arange(48) < 24, 0, 2)
     save_map(tmp_path / "a.png", classes, grid(), classes=["water", "wood", "town $1"])
-    colors = [as_hex(color) for color in class_colors(3)]
+    colors = [as_hex(color) for color in class_colors(["water", "wood", "town $1"])]
     assert has_color(tmp_path / "a.png", colors[0], near=2)
     assert has_color(tmp_path / "a.png", colors[2], near=2)
     assert not has_color(tmp_path / "a.png", colors[1], near=2)
     assert len(set(class_colors(60))) == 60
+
+
+def test_land_use_has_its_usual_colours() -> None:
+    eurosat = ["annual crop", "forest", "herbaceous vegetation", "highway", "industrial", "pasture",
+               "permanent crop", "residential", "river", "sea or lake"]  # fmt: skip
+    colors = [as_hex(color).upper() for color in class_colors(eurosat)]
+    assert colors == ["#F0E442", "#00573F", "#009E73", "#4D4D4D", "#CC79A7", "#A6D854", "#E69F00", "#D55E00",
+                      "#56B4E9", "#0B4F9E"]  # fmt: skip
+    words = ["office", "parking lot", "residential buildings", "industrial buildings"]
+    assert [as_hex(color).upper() for color in class_colors(words)][1:] == ["#4D4D4D", "#D55E00", "#CC79A7"]
+    many = class_colors(["sea", "lake", "a", "b", *map(str, range(40))])
+    assert len(set(many)) == 44
+    assert class_colors(2) == [(0, 114, 178), (230, 159, 0)]
 
 
 def test_regions_with_holes_and_degrees(tmp_path: Path) -> None:
