@@ -142,7 +142,7 @@ def by_torchgeo(path: Path, count: int | None) -> None:
     else:
         sampler = samplers.RandomGeoSampler(scene, size=TILE, length=count)
     for batch in DataLoader(scene, BATCH, sampler=sampler, collate_fn=datasets.stack_samples):
-        batch["image"] / WHITE
+        _ = batch["image"] / WHITE
 
 
 def check(path: Path, windows: Sequence[Window]) -> dict[str, float]:
