@@ -18,7 +18,7 @@ MODELS = (
             revision=None,
             files={
                 "config.json": "1256eb58b41e3b6f71fb5b93884aebe4130465d6ad1b39796c012761f8b1e5ef",
-                "model.safetensors": "5235620a2f76ae2d5af9d124d8128286839591995b289e3ec821051864aaa12d",
+                "model.safetensors": "2393bcd3a9cf53c997a8fd02918555a534bbdb06029e4ea7be1ac4d89e054fb7",
                 "processor.json": "0b908f83831ffe2301976ea8d49f239a10bdcea135f6313d6e2e066c77a41ce4",
                 "prompts.yaml": "03f8ece79b5cd03ce4657bd144591b4b5698e251902a2bf9f6796b01f93e4410",
                 "tokenizer.json": "999bf6ca75f9e6b357270b0c961cdaa5436adc484bd2037b3153779bcdb524c2",

@@ -105,7 +105,7 @@ FRAMES = (
     "an aerial view of {}",
     "{} from above",
     "this is {}",
-    "there is {}",
+    "this shows {}",
 )
 """Sentences around the words of a caption."""
 
@@ -251,8 +251,8 @@ def captions_of(label: str | None, facts: Facts, *, count: int = 6, seed: int | 
 
     Example:
         >>> dark = Facts(0.2, 0.15, 0.25, 0.28, edges=0.007, spread=0.01, spots=0.0)
-        >>> captions_of("Forest", dark, count=2)  # doctest: +SKIP
-        ('a satellite image of uniform, dark forest', 'smooth, green woods from above')
+        >>> captions_of("Forest", dark, count=2)
+        ('smooth woodland', 'this is even, dim, greenish land')
     """
     return tuple(caption.text for caption in claimed_captions(label, facts, count=count, seed=seed))
 
@@ -345,7 +345,8 @@ def _joined(adjectives: list[str], noun: str, draw: random.Random) -> str:
     words = draw.choice((", ", " ", " and ")).join(adjectives)
     text = f"{words} {noun}" if adjectives and before else noun
     if noun not in UNCOUNTED and draw.random() < 0.6:
-        text = f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+        is_vowel = text[0] in "aeiou" and not text.startswith("uniform")
+        text = f"{'an' if is_vowel else 'a'} {text}"
     return text if before or not adjectives else f"{text}, {words}"
 
 

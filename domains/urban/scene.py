@@ -129,13 +129,13 @@ def _painted(cover: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
         for band, value in enumerate(color):
             painted[band][where] = (value + texture * (1.0, 0.85, 0.75)[band])[where]
 
-    paint("SeaLake", (34, 60, 84), 1.5 * fine + 8 * (_noise(size, 90, rng) - 0.5))
+    paint("SeaLake", (34, 60, 86), 0.7 * fine + 8 * (_noise(size, 90, rng) - 0.5))
     paint("River", (44, 68, 84), 2 * fine + 6 * soft)
-    paint("Forest", (37, 62, 70), 4 * fine + 14 * soft)
+    paint("Forest", (38, 62, 72), 2.5 * fine + 14 * soft)
     meadow = _parcels(size, rng, 26, 0.1)
     paint("Pasture", (58, 88, 86), 26 * (tone[meadow] - 0.5) + 2 * fine + 8 * soft)
     paint("HerbaceousVegetation", (106, 98, 100), 10 * fine + 60 * soft + 40 * (_noise(size, 30, rng) - 0.5))
-    paint("PermanentCrop", (128, 116, 108), 50 * (tone[plots] - 0.5) + 12 * rows + 7 * fine)
+    paint("PermanentCrop", (122, 112, 106), 70 * (tone[plots] - 0.5) + 26 * rows + 4 * fine)
     _paint_fields(painted, cover, tone[parcels], tone[(parcels * 7 + 3) % 4096], rng)
     roofs, streets = _town(size, rng)
     paint("Residential", (88, 94, 100), 26 * fine * (roofs > 0.45) + 34 * (roofs - 0.5) - 20 * streets)

@@ -1,4 +1,4 @@
-"""``verticlip urban <verb>``: what only makes sense for imagery on the ground, beside the verbs of every domain."""
+"""``verticlip urban <verb>``: what only makes sense for imagery, beside the verbs that every domain has."""
 
 from __future__ import annotations
 

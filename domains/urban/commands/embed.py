@@ -20,7 +20,19 @@ from ....core.commandline import (
 )
 from ....core.console import print_json, say
 from ....core.errors import ConfigError
-from .scenes import Bands, NoData, SceneCRS, Sensor, check_output, open_scene, read_regions
+from .scenes import (
+    Bands,
+    NoData,
+    RegionId,
+    RegionsCRS,
+    RegionsLayer,
+    Repair,
+    SceneCRS,
+    Sensor,
+    check_output,
+    open_scene,
+    read_regions,
+)
 
 if TYPE_CHECKING:
     from ....core.embed_run import EmbedReport
@@ -33,7 +45,7 @@ def embed(
     scene: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SCENE...",
+            metavar="SCENE",
             help="Raster of any size, several side by side, or a folder of tiles named ZOOM_X_Y.",
         ),
     ],
@@ -53,8 +65,10 @@ def embed(
     regions: Annotated[
         Path | None, typer.Option(help="Only tiles in these polygons: GeoJSON, GeoPackage, Shapefile.")
     ] = None,
-    region_id: Annotated[str | None, typer.Option(help="Column with the names of the regions.")] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend invalid outlines of regions.")] = False,
+    region_id: RegionId = None,
+    regions_crs: RegionsCRS = None,
+    regions_layer: RegionsLayer = None,
+    repair: Repair = False,
     min_valid: Annotated[
         float, typer.Option(min=0, max=1, help="Share of valid pixels that a tile needs.")
     ] = 0.5,
@@ -88,14 +102,13 @@ def embed(
     check_output(out, "--out", (".parquet", ".geoparquet"))
     if tiles is not None and (size, stride, regions) != (None, None, None):
         raise ConfigError("--tiles says which tiles; leave --size, --stride and --regions out.")
-    if regions is None and (region_id is not None or repair):
-        raise ConfigError("--region-id and --repair need --regions FILE.")
+    only_in = read_regions(regions, region_id, regions_crs, layer=regions_layer, repair=repair)
     handle = open_model(context, model, revision, device, dtype)
     read_px = None
     if len(scene) == 1 and scene[0].is_dir():
         raster, found = _open_folder(scene[0], scheme, datum, (tiles, size, stride))
-        if regions is not None:
-            found = cover(found, read_regions(regions, region_id, repair=repair))
+        if only_in is not None:
+            found = cover(found, only_in)
     else:
         raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs)
         if tiles is None:
@@ -104,10 +117,7 @@ def embed(
             if window.note:
                 say(f"note: {window.note}")
             grid = TileGrid("raster", tile_px=window.pixels, stride=stride, edge=edge)  # pyright: ignore[reportArgumentType]
-            if regions is None:
-                found = grid.over(raster)
-            else:
-                found = grid.cover(read_regions(regions, region_id, repair=repair), raster=raster)
+            found = grid.over(raster) if only_in is None else grid.cover(only_in, raster=raster)
         else:
             found = Tiles.from_file(tiles, show_paths=True)
     report = embed_tiles(

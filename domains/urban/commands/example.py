@@ -41,5 +41,14 @@ def example(
 
 
 def _show(report: ExampleReport) -> None:
-    for what, path in report.files.items():
-        print(f"{what}: {path}")
+    """Print what was made, and say what it amounts to."""
+    from ....core.console import print_table
+
+    rows = [(what, (report.folder / name).as_posix()) for what, name in report.files.items()]
+    print_table(("what", "file"), rows)
+    for query, tile in report.hits.items():
+        say(f"{query!r} fits tile {tile} best")
+    say(
+        f"{report.indicator}: R2 {report.block_r2:.2f} on ground that nothing was learned from; "
+        f"{report.random_r2:.2f} beside neighbors of the same ground"
+    )

@@ -10,10 +10,21 @@ import typer
 from ....core.commandline import Json, check_folder
 from ....core.console import number, print_json, print_table, say
 from ....core.errors import ConfigError
-from .scenes import Bands, Sensor, Table, open_scene, read_regions
+from .scenes import (
+    Bands,
+    RegionId,
+    RegionsCRS,
+    RegionsLayer,
+    Repair,
+    Sensor,
+    Table,
+    open_scene,
+    read_regions,
+)
 
 if TYPE_CHECKING:
     from ....core.metrics.bootstrap import Estimate
+    from ..geometry.regions import Regions
     from ..indicators.prediction import IndicatorPrediction, PredictionSettings
     from ..indicators.table import IndicatorTable
     from ..indicators.validation import CVReport
@@ -67,8 +78,10 @@ def predict(
     regions: Annotated[
         Path | None, typer.Option(help="Polygons to add tiles up to: GeoJSON, GeoPackage, Shapefile.")
     ] = None,
-    region_id: Annotated[str | None, typer.Option(help="Column with the names of the regions.")] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend invalid outlines of regions.")] = False,
+    region_id: RegionId = None,
+    regions_crs: RegionsCRS = None,
+    regions_layer: RegionsLayer = None,
+    repair: Repair = False,
     aggregate: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]HOW", help="By region: mean (densities) or sum (counts). Repeatable."),
@@ -108,7 +121,8 @@ def predict(
         recipe=recipe,  # pyright: ignore[reportArgumentType]
     )
     check_folder(out)
-    plan = _plan(regions, region_id, aggregate, repair=repair)
+    added_up = read_regions(regions, region_id, regions_crs, layer=regions_layer, repair=repair)
+    plan = _plan(added_up, aggregate)
     table = read_embeddings(embeddings)
     found = _from_csv(table, indicators, id_column, lat_lon, points_crs)
     known = _from_rasters(table, raster, stat, band, found)
@@ -181,16 +195,13 @@ def _with_units(table: IndicatorTable, units: list[str] | None) -> IndicatorTabl
     return replace(table, units={**table.units, **named})
 
 
-def _plan(
-    regions: Path | None, region_id: str | None, aggregate: list[str] | None, *, repair: bool
-) -> RegionPlan | None:
+def _plan(found: Regions | None, aggregate: list[str] | None) -> RegionPlan | None:
     from ..tasks.indicator_prediction import RegionPlan
 
-    if regions is None:
-        if aggregate or region_id:
-            raise ConfigError("--aggregate and --region-id need --regions FILE.")
+    if found is None:
+        if aggregate:
+            raise ConfigError("--aggregate: name the regions, too: --regions FILE.")
         return None
-    found = read_regions(regions, region_id, repair=repair)
     named = [word for word in aggregate or () if "=" in word]
     plain = [word for word in aggregate or () if "=" not in word]
     if len(plain) > 1 or (plain and named):

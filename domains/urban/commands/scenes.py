@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ....core.console import say
 from ....core.errors import ConfigError
 
 if TYPE_CHECKING:
     from ..geometry.regions import Regions
     from ..loaders.raster import Raster
+
+_SHOWN = 10
 
 Bands = Annotated[str | None, typer.Option(help="Comma-separated: red,green,blue or 4,3,2.")]
 Sensor = Annotated[str | None, typer.Option(help="Sensor of the scene, such as sentinel-2-l2a.")]
@@ -20,9 +23,18 @@ NoData = Annotated[float | None, typer.Option(help="Number that stands for missi
 SceneCRS = Annotated[
     str | None, typer.Option("--crs", help="Coordinate system of a scene that names none: EPSG:32650 ...")
 ]
-Backdrop = Annotated[
-    Path | None, typer.Option("--scene", help="The scene, for the background of maps and for thumbnails.")
+RegionId = Annotated[
+    str | None, typer.Option("--region-id", help="Column of --regions that names the regions.")
 ]
+RegionsCRS = Annotated[
+    str | None,
+    typer.Option("--regions-crs", help="What the regions' coordinates are in: EPSG:4326, GCJ-02, BD-09 ..."),
+]
+RegionsLayer = Annotated[
+    str | None, typer.Option("--regions-layer", help="Layer of a GeoPackage that has several.")
+]
+Repair = Annotated[bool, typer.Option("--repair", help="Mend invalid outlines of regions.")]
+Backdrop = Annotated[Path | None, typer.Option("--scene", help="The scene, to be seen in pictures.")]
 Table = Annotated[
     Path,
     typer.Argument(
@@ -57,11 +69,33 @@ def open_scene(
     )
 
 
-def read_regions(path: Path, id_column: str | None = None, *, repair: bool = False) -> Regions:
-    """Return the regions of a file; messages name its path, as it was typed."""
+def read_regions(
+    path: Path | None,
+    region_id: str | None = None,
+    crs: str | None = None,
+    *,
+    layer: str | None = None,
+    repair: bool = False,
+) -> Regions | None:
+    """Return the regions of a file, or None without one; messages name its path, as it was typed.
+
+    Raises:
+        ConfigError: options of regions, and no regions.
+    """
     from ..geometry.regions import Regions
 
-    return Regions.from_file(path, id_column=id_column, repair=repair, show_paths=True)
+    if path is None:
+        options = {
+            "--region-id": region_id, "--regions-crs": crs, "--regions-layer": layer, "--repair": repair,
+        }  # fmt: skip
+        given = [name for name, value in options.items() if value]
+        if given:
+            raise ConfigError(f"{', '.join(given)}: name the regions, too: --regions FILE.")
+        return None
+    found = Regions.from_file(path, id_column=region_id, crs=crs, layer=layer, repair=repair, show_paths=True)
+    for name in found.repaired[:_SHOWN]:
+        say(f"note: {path}: the outline of region {name!r} was invalid and is mended.")
+    return found
 
 
 def check_output(path: Path | None, option: str, endings: Sequence[str]) -> None:

@@ -14,6 +14,9 @@ from .scenes import (
     Backdrop,
     Bands,
     NoData,
+    RegionsCRS,
+    RegionsLayer,
+    Repair,
     Sensor,
     Table,
     TableModel,
@@ -31,7 +34,7 @@ def search(
     context: typer.Context,
     table: Table,
     queries: Annotated[
-        list[str] | None, typer.Argument(metavar='["WORDS"]...', help="What to look for, each in quotes.")
+        list[str] | None, typer.Argument(metavar='"WORDS"', help="What to look for, each in quotes.")
     ] = None,
     like: Annotated[
         list[str] | None, typer.Option(metavar="TILE", help="More like this tile of the table. Repeatable.")
@@ -47,6 +50,9 @@ def search(
     regions: Annotated[
         Path | None, typer.Option(help="Only tiles that meet these polygons: GeoJSON, GeoPackage, Shapefile.")
     ] = None,
+    regions_crs: RegionsCRS = None,
+    regions_layer: RegionsLayer = None,
+    repair: Repair = False,
     apart: Annotated[
         float, typer.Option(min=0, help="Meters between two hits, at least: one big port is one hit.")
     ] = 0.0,
@@ -79,6 +85,7 @@ def search(
     check_output(thumbnails, "--thumbnails", (".png",))
     if thumbnails is not None and scene is None:
         raise ConfigError("--thumbnails shows pixels of the scene; name it with --scene FILE.")
+    only_in = read_regions(regions, crs=regions_crs, layer=regions_layer, repair=repair)
     asked = _queries(queries, like, picture, as_is=as_is)
     embedded = read_embeddings(table, columns=[])
     handle = open_model(context, model or made_with(embedded.meta), revision, device, dtype)
@@ -91,7 +98,7 @@ def search(
         asked,
         k,
         min_score=min_score,
-        region=None if regions is None else read_regions(regions),
+        region=only_in,
         apart_m=apart,
     )
     _show(found, as_json=as_json)

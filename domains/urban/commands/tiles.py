@@ -11,7 +11,18 @@ import typer
 from ....core.commandline import Json, check_folder, failure_line, finish, progress_line
 from ....core.console import print_json, print_table, say, shown
 from ....core.errors import ConfigError
-from .scenes import Bands, NoData, SceneCRS, Sensor, open_scene
+from .scenes import (
+    Bands,
+    NoData,
+    RegionId,
+    RegionsCRS,
+    RegionsLayer,
+    Repair,
+    SceneCRS,
+    Sensor,
+    open_scene,
+    read_regions,
+)
 
 if TYPE_CHECKING:
     from ..geometry.covering import TileGrid
@@ -25,9 +36,7 @@ _SHOWN = 10
 def tiles(
     scene: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[SCENE]...", help="Raster, or several side by side; none with a tile scheme."
-        ),
+        typer.Argument(metavar="SCENE", help="Raster, or several side by side; none with a tile scheme."),
     ] = None,
     out: Annotated[Path, typer.Option(help="File to write: .geojson, .parquet or .gpkg.")] = Path(
         "tiles.geojson"
@@ -40,12 +49,10 @@ def tiles(
     regions: Annotated[
         Path | None, typer.Option(help="Polygons: GeoJSON, GeoPackage, Shapefile or GeoParquet.")
     ] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column that names the regions.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer of a GeoPackage that has several.")] = None,
-    regions_crs: Annotated[
-        str | None, typer.Option(help="What the regions' coordinates are in: EPSG:4326, GCJ-02, BD-09 ...")
-    ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend invalid outlines of regions.")] = False,
+    region_id: RegionId = None,
+    regions_crs: RegionsCRS = None,
+    regions_layer: RegionsLayer = None,
+    repair: Repair = False,
     rule: Annotated[
         str, typer.Option(help="Which tiles a region gets: intersects, centroid or fraction.")
     ] = "intersects",
@@ -59,10 +66,12 @@ def tiles(
     datum: Annotated[
         str | None, typer.Option(help="What a tile scheme counts in: EPSG:4326, GCJ-02 or BD-09.")
     ] = None,
-    images: Annotated[
+    pictures: Annotated[
         Path | None, typer.Option(help="Folder for a picture of each tile, with its place.")
     ] = None,
-    image_format: Annotated[str, typer.Option(help="png: to look at; tif: the scene's own numbers.")] = "png",
+    picture_format: Annotated[
+        str, typer.Option(help="png: to look at; tif: the scene's own numbers.")
+    ] = "png",
     min_valid: Annotated[
         float, typer.Option(min=0, max=1, help="Share of valid pixels that a picture needs.")
     ] = 0.5,
@@ -74,34 +83,27 @@ def tiles(
 ) -> None:
     """Cut a scene, or the regions of a file, into tiles.
 
-    The table opens in QGIS; `urban embed`, `predict` and `caption` take it with --tiles.
+    The table opens in QGIS; `urban embed` and `urban caption` take it with --tiles.
     """
-    from ..geometry.regions import Regions
     from ..geometry.tile_files import check_suffix, write_tiles
 
     check_suffix(out)
     check_folder(out.parent)
-    if images is not None:
-        check_folder(images)
+    if pictures is not None:
+        check_folder(pictures)
     grid = _grid(scheme, size, stride, edge, zoom=zoom, datum=datum)
     raster = None
     if scene:
         raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs)
     if raster is None:
-        _need_scene(scheme, regions, images)
-    found_regions = None
-    if regions is not None:
-        found_regions = Regions.from_file(
-            regions, id_column=id_column, crs=regions_crs, repair=repair, layer=layer, show_paths=True
-        )
-        for name in found_regions.repaired[:_SHOWN]:
-            say(f"note: {regions}: the outline of region {name!r} was invalid and is mended.")
+        _need_scene(scheme, regions, pictures)
+    found_regions = read_regions(regions, region_id, regions_crs, layer=regions_layer, repair=repair)
     found = _cut(grid, raster, found_regions, rule=rule, fraction=fraction)
     write_tiles(found, out)
     told = _facts(found, found_regions, out)
     failed = 0
-    if images is not None and raster is not None:
-        failed = _write_images(raster, found, images, image_format, min_valid, told)
+    if pictures is not None and raster is not None:
+        failed = _write_pictures(raster, found, pictures, picture_format, min_valid, told)
     if as_json:
         print_json([told])
     else:
@@ -124,14 +126,14 @@ def _grid(
     return TileGrid("raster", tile_px=size, stride=stride, edge=edge)  # pyright: ignore[reportArgumentType]
 
 
-def _need_scene(scheme: str, regions: Path | None, images: Path | None) -> None:
+def _need_scene(scheme: str, regions: Path | None, pictures: Path | None) -> None:
     """Raise ``ConfigError`` where what was asked for cannot be done without a scene."""
     if scheme == "raster":
         raise ConfigError(
             "Name a scene to cut, or a tile scheme: --scheme webmercator --zoom 16 --regions FILE."
         )
-    if images is not None:
-        raise ConfigError("--images writes pictures of a scene; name one.")
+    if pictures is not None:
+        raise ConfigError("--pictures writes pictures of a scene; name one.")
     if regions is None:
         raise ConfigError("Say where: name a scene, or --regions FILE.")
 
@@ -170,8 +172,8 @@ def _facts(found: Tiles, regions: Regions | None, out: Path) -> dict[str, Any]:
     return told
 
 
-def _write_images(
-    raster: Raster, found: Tiles, folder: Path, image_format: str, min_valid: float, told: dict[str, Any]
+def _write_pictures(
+    raster: Raster, found: Tiles, folder: Path, picture_format: str, min_valid: float, told: dict[str, Any]
 ) -> int:
     """Write the pictures, add their counts to ``told`` and return how many failed."""
     from ..outputs.tile_images import write_tile_images
@@ -181,11 +183,11 @@ def _write_images(
         raster,
         found,
         folder,
-        image_format=image_format,  # pyright: ignore[reportArgumentType]
+        image_format=picture_format,  # pyright: ignore[reportArgumentType]
         min_valid=min_valid,
         progress=progress_line(),
     )
-    told["images"] = {
+    told["pictures"] = {
         "folder": str(folder),
         "written": done.written,
         "skipped": done.skipped,
@@ -206,8 +208,8 @@ def _show(found: Tiles, regions: Regions | None, told: dict[str, Any]) -> None:
     else:
         print_table(("tiles", "crs"), [(f"{len(found):,}", shown(found.crs[:60] or "none"))])
     say(f"wrote {told['out']}: {len(found):,} tiles")
-    if "images" in told:
-        made = told["images"]
+    if "pictures" in told:
+        made = told["pictures"]
         say(
             f"wrote {made['written']:,} pictures into {made['folder']}; {made['skipped']:,} tiles have too "
             f"few valid pixels, {len(made['failed']):,} cannot be read"

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ....core.errors import InputError, require
 from ..loaders.errors import MissingCRSError
+from .antimeridian import cut_at_antimeridian
 from .china import DATUMS, from_wgs84, to_wgs84
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def reproject(geometries: Geometries, source: Any, target: Any) -> Geometries:
     """Return polygons of ``source`` in ``target``.
 
     Long edges are divided first, because what is straight in one system is curved in the other. A polygon
-    with points that ``target`` cannot show becomes an empty one.
+    with points that ``target`` cannot show becomes an empty one; one that crosses the antimeridian comes in
+    parts where ``target`` counts in degrees.
     """
     if same_crs(source, target) or not len(geometries):
         return geometries
@@ -116,7 +118,8 @@ def reproject(geometries: Geometries, source: Any, target: Any) -> Geometries:
         divided = divided.copy()
         divided[gone] = shapely.Polygon()
         x, y = x[keep], y[keep]
-    return shapely.set_coordinates(divided, np.stack([x, y], 1))
+    moved = shapely.set_coordinates(divided, np.stack([x, y], 1))
+    return cut_at_antimeridian(moved) if is_geographic(target) else moved
 
 
 def _segment(geometries: Geometries, crs: Any) -> float:

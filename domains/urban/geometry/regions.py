@@ -189,7 +189,7 @@ def _ids(table: GeoDataFrame, id_column: str | None, label: str) -> list[Any] | 
     if values.isna().any():
         raise InputError(
             f"{label}: {int(values.isna().sum())} of {len(values)} features have no {id_column!r}. Name "
-            "them, or choose another column with id_column= (--id-column)."
+            "them, or choose another column with id_column= (--region-id)."
         )
     # Whole numbers that a file keeps as floats, because one was missing once, are named as whole numbers.
     return [
@@ -204,7 +204,7 @@ def _check_names(names: Sequence[str], count: int, label: str) -> None:
         twice = sorted({name for name in names if names.count(name) > 1} if count < 5000 else set(names))
         raise InputError(
             f"{label}: region ids must differ, and {twice[0]!r} stands more than once. Choose another "
-            "column with id_column= (--id-column), or merge (dissolve) the features of one region."
+            "column with id_column= (--region-id), or merge (dissolve) the features of one region."
         )
 
 

@@ -154,13 +154,14 @@ class Tiles:
 
         Rectangles of the tiles' own system stay rectangles there; in another they become what they look
         like, with edges divided where they are long. Tiles counted in GCJ-02 or BD-09 lie at their true
-        places.
+        places. In degrees, tiles that cross the antimeridian are polygons of several parts.
 
         Raises:
             MissingCRSError: tiles of a picture without georeference.
             InputError: an unknown ``crs``.
         """
-        from .projection import reproject, same_crs
+        from .antimeridian import cut_at_antimeridian
+        from .projection import is_geographic, reproject, same_crs
 
         own = self._georeferenced()
         if self.zxy is not None and self.datum != "EPSG:4326":
@@ -168,7 +169,9 @@ class Tiles:
 
             return true_footprints(self.zxy, self.scheme, self.datum, crs)
         boxes = self.boxes()
-        return boxes if same_crs(own, crs) else reproject(boxes, own, crs)
+        if not same_crs(own, crs):
+            return reproject(boxes, own, crs)
+        return cut_at_antimeridian(boxes, jumps=False) if is_geographic(own) else boxes
 
     def boxes(self) -> NDArray[np.object_]:
         """Return the bounds as shapely rectangles in the tiles' own system."""

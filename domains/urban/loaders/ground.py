@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ....core.errors import require
+from ..geometry.projection import transform_points
 from .header import Transform
 
 _SEMI_MAJOR_M = 6378137.0
@@ -12,7 +12,7 @@ _FLATTENING = 1 / 298.257223563
 
 
 def ground_size(crs: str, transform: Transform, *, column: float, row: float) -> float:
-    """Return the ground size in metres of a pixel: the square root of its area.
+    """Return the ground size in metres of a pixel: the square root of its area; NaN where there is none.
 
     Args:
         crs: authority code or WKT.
@@ -24,8 +24,7 @@ def ground_size(crs: str, transform: Transform, *, column: float, row: float) ->
     offsets = ((-0.5, 0.0), (0.5, 0.0), (0.0, -0.5), (0.0, 0.5))
     xs = [a * (column + x) + b * (row + y) + c for x, y in offsets]
     ys = [d * (column + x) + e * (row + y) + f for x, y in offsets]
-    warp = require("rasterio.warp", extra="urban")
-    longitudes, latitudes = warp.transform(crs, "EPSG:4326", xs, ys)[:2]
+    longitudes, latitudes = (axis.tolist() for axis in transform_points(xs, ys, crs, "EPSG:4326"))
     if not all(map(math.isfinite, (*longitudes, *latitudes))):
         return math.nan
     across = ground_distance(longitudes[0], latitudes[0], longitudes[1], latitudes[1])

@@ -239,12 +239,16 @@ def _where(dataset: Any, transform: Transform, label: str, options: RasterOption
         raise GeoreferenceError(
             f"{label}: its columns run from east to west. Warp it first: gdalwarp IN OUT.tif"
         )
-    crs = crs_text(dataset.crs) or (normalize_crs(options.crs) if options.crs else "")
+    # A local system (of a building site, say) counts from a point that only its maker knows.
+    local = bool(dataset.crs) and not (dataset.crs.is_geographic or dataset.crs.is_projected)
+    crs = "" if local else crs_text(dataset.crs)
+    crs = crs or (normalize_crs(options.crs) if options.crs else "")
     if transform != IDENTITY:
         if crs:
             return crs
+        lacks = "only a local coordinate system" if local else "a place but no coordinate system (CRS)"
         raise MissingCRSError(
-            f"{label}: has a place but no coordinate system (CRS). Pass crs='EPSG:...' if you know it "
+            f"{label}: has {lacks}. Pass crs='EPSG:...' (--crs) if you know it "
             "(longitude and latitude are EPSG:4326), or crs='' to read pixels only."
         )
     if dataset.gcps[0] or dataset.rpcs:

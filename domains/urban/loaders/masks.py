@@ -1,7 +1,7 @@
 """Which pixels hold data, told from the values that were read.
 
 The first of these that a file has decides: alpha band, mask of the data set, number for missing pixels.
-NaN, and a number the user names, are missing in any case.
+NaN and infinite numbers, and a number the user names, are missing in any case.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MaskRule:
         alpha: number of the alpha band from 1, or 0.
         dataset_mask: the file has a mask of its own.
         missing: per band, the numbers that mean "missing".
-        nan: NaN means "missing".
+        nan: NaN and infinite numbers mean "missing".
         combine: "any" or "all": how many bands of a pixel must be missing.
     """
 
@@ -109,7 +109,7 @@ def _missing(values: NDArray[Any], rule: MaskRule) -> NDArray[np.bool_] | None:
     for band, numbers in zip(values, rule.missing, strict=True):
         marks = [band == number for number in numbers]
         if rule.nan:
-            marks.append(np.isnan(band))
+            marks.append(~np.isfinite(band))
         if not marks:
             if rule.combine == "all":
                 return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ class Raster:
         )
         self._scaler: Scaler | None = None
         self._warned = False
-        self.name, self.crs, self.transform = layout.name, first.crs, layout.transform
+        # Results carry the name: a folder in it would tell of the machine, and bind them to the place.
+        self.name, self._label = Path(layout.name).name, layout.name
+        self.crs, self.transform = first.crs, layout.transform
         self.width, self.height, self.bands = layout.width, layout.height, layout.names
         self.dtype, self.block = ("uint8" if first.palette else first.dtype), first.block
         self.nodata = (
@@ -253,8 +256,8 @@ class Raster:
         if tile.window is not None:
             if self.crs and tile.crs not in ("", self.crs) and normalize_crs(tile.crs) != self.crs:
                 raise InputError(
-                    f"Tile {tile.id!r} is a window of a raster in {tile.crs}; {self.name} is in {self.crs}. "
-                    "Make the tiles of this raster, or read by bounds."
+                    f"Tile {tile.id!r} is a window of a raster in {tile.crs}; {self._label} is in "
+                    f"{self.crs}. Make the tiles of this raster, or read by bounds."
                 )
             return self.read(tile.window, size=size, tile_id=tile.id)
         return self.read_bounds(tile.bounds, tile.crs, size=size or (256, 256), tile_id=tile.id)
@@ -281,7 +284,7 @@ class Raster:
         if len(whole) != 4 or whole != tuple(window):
             raise InputError(f"window {tuple(window)} is not (column, row, width, height) in whole pixels.")
         if whole[2] < 1 or whole[3] < 1:
-            raise InputError(f"{self.name}: the window {whole} holds no pixel.")
+            raise InputError(f"{self._label}: the window {whole} holds no pixel.")
         return whole
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -293,7 +296,7 @@ class Raster:
     def _need_crs(self) -> None:
         if not self.crs:
             raise MissingCRSError(
-                f"{self.name}: does not say where it lies, so only windows in pixels can be read. "
+                f"{self._label}: does not say where it lies, so only windows in pixels can be read. "
                 "Write a georeference into it, or open it with crs='EPSG:...' if it only lacks the CRS."
             )
 
@@ -302,7 +305,7 @@ class Raster:
         if far and not self.overviews and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self.name} has no overviews, so every pixel is decoded to make a smaller picture. "
+                f"{self._label} has no overviews, so every pixel is decoded to make a smaller picture. "
                 f"Add them once: gdaladdo -r average {self._layout.first.label} 2 4 8 16",
                 stacklevel=4,
             )

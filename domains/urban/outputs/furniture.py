@@ -54,8 +54,8 @@ def length_words(metres: float) -> str:
     return f"{metres / 1000:,.10g} km" if metres >= 1000 else f"{metres:.10g} m"
 
 
-def add_scale_bar(axes: Axes, extent: Bounds, crs: str) -> None:
-    """Draw a scale bar into the lower left corner; nothing where the ground has no length there."""
+def add_scale_bar(axes: Axes, extent: Bounds, crs: str, inches: float) -> None:
+    """Draw a scale bar below a map that is ``inches`` high; nothing where the ground has no length there."""
     from matplotlib.patches import Rectangle
 
     across = metres_across(extent, crs)
@@ -63,19 +63,17 @@ def add_scale_bar(axes: Axes, extent: Bounds, crs: str) -> None:
         return
     metres = bar_length(across)
     share = metres / across
-    left, low, high = 0.035, 0.045, 0.057
-    frame: dict[str, Any] = {"transform": axes.transAxes, "zorder": 7}
-    axes.add_patch(
-        Rectangle((left - 0.018, low - 0.02), share + 0.036, 0.085, facecolor="white", alpha=0.82, **frame)
-    )
+    point = 1 / (72 * inches)
+    # Outside of the frame: inside, it would hide tiles.
+    low, high = -12 * point, -8 * point
+    frame: dict[str, Any] = {"transform": axes.transAxes, "zorder": 7, "clip_on": False}
     for place, color in enumerate(("#222222", "white")):
         axes.add_patch(
-            Rectangle((left + place * share / 2, low), share / 2, high - low, facecolor=color,
-                      edgecolor="#222222", linewidth=0.8, **frame)
+            Rectangle((place * share / 2, low), share / 2, high - low, facecolor=color, edgecolor="#222222",
+                      linewidth=0.8, **frame)
         )  # fmt: skip
-    frame["zorder"] = 8
     axes.text(
-        left + share / 2, high + 0.008, length_words(metres), ha="center", va="bottom", fontsize=8,
+        share + 6 * point, (low + high) / 2, length_words(metres), ha="left", va="center", fontsize=8,
         color="#222222", **frame,
     )  # fmt: skip
 

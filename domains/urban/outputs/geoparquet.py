@@ -245,7 +245,8 @@ def _metadata(meta: Mapping[str, Any], extent: Sequence[float] | None) -> dict[b
     pyproj = require("pyproj", extra="urban")
     column: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": ["Polygon"],
+        # Tiles that cross the antimeridian have a part on each side of it.
+        "geometry_types": ["Polygon", "MultiPolygon"] if extent and extent[0] <= -180 else ["Polygon"],
         "crs": pyproj.CRS.from_epsg(4326).to_json_dict(),
         "orientation": "counterclockwise",
         "covering": {"bbox": {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}},

@@ -198,15 +198,16 @@ class _Sheet:
 
     def finish(self, path: str | Path, background: Background | None, note: str) -> None:
         """Add what every map has, and write the file."""
-        furniture.add_scale_bar(self.axes, self.extent, self.crs)
+        furniture.add_scale_bar(self.axes, self.extent, self.crs, self.inches[1])
         furniture.add_north(self.axes, self.extent, self.crs)
-        scene = f"image {Path(background.name).name}" if background is not None else ""
+        scene = f"image {background.name}" if background is not None else ""
         line = ", ".join(part for part in (furniture.place_line(self.extent, self.crs), scene, note) if part)
         self.axes.set_xlabel(
             plain_title(line, round(16 * (self.inches[0] + _LEGEND_INCHES))),
             fontsize=7,
             color="#555555",
             loc="left",
+            labelpad=18,
         )
         save_figure(self.figure, path)
 

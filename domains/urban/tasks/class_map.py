@@ -74,6 +74,7 @@ class ClassMap:
         name: str = "classes",
         background: Background | None = None,
         cog: bool = False,
+        note: str = "",
     ) -> dict[str, Path]:
         """Write the map into a folder and return what was written.
 
@@ -85,6 +86,7 @@ class ClassMap:
             name: first part of the file names.
             background: raster to show below the picture.
             cog: GeoTIFFs as Cloud Optimized ones.
+            note: what readers of the picture should know; stands below it.
         """
         folder, tiles = Path(folder), self.table.tiles()
         tags = origin_tags(self.table)
@@ -96,7 +98,7 @@ class ClassMap:
             "probability": self.best,
             **{f"p_{label}": values for label, values in bands.items()},
         }
-        note = made_by(str(self.table.meta.get("model_id", "")), str(self.table.meta.get("revision", "")))
+        made = made_by(str(self.table.meta.get("model_id", "")), str(self.table.meta.get("revision", "")))
         files = {
             "classes": folder / f"{name}.tif",
             "probabilities": folder / f"{name}_probabilities.tif",
@@ -109,7 +111,7 @@ class ClassMap:
         write_layer(files["layer"], tiles, columns, layer=name)
         save_map(
             files["picture"], self.classes, tiles, title=_title(self.table.source), background=background,
-            classes=self.class_names, note=note,
+            classes=self.class_names, note=", ".join(filter(None, (made, note))),
         )  # fmt: skip
         return files
 

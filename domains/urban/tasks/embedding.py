@@ -101,7 +101,8 @@ def embed_tiles(
 
     Raises:
         DataError: there are no tiles.
-        InputError: the tiles have no coordinate system, or are windows of another raster.
+        InputError: the tiles have no coordinate system, or are windows of another raster; or the raster has
+            another number of bands than the model takes.
         ConfigError: ``out`` or its parts belong to another model, scene, setting or list of tiles.
     """
     if not len(tiles):
@@ -114,6 +115,7 @@ def embed_tiles(
     # Tiles that lie nowhere, or elsewhere, show now and not one by one.
     tiles.take([0]).footprints()
     _check_windows(raster, tiles)
+    _check_bands(model, raster)
     source = _Source(model, raster, _read_size(model, size), min_valid)
     identity = {**source.identity(), "stored_dtype": dtype}
     encoder = Encoder(
@@ -156,9 +158,20 @@ def _check_windows(raster: TileReader, tiles: Tiles) -> None:
     off = np.abs(here - ends.bounds) > 0.5 * abs(transform[0])
     if (crs and tiles.crs != crs) or off.any():
         raise InputError(
-            f"The tiles are windows of another raster than {Path(raster.name).name}: {ends.ids[0]!r} lies at "
+            f"The tiles are windows of another raster than {raster.name}: {ends.ids[0]!r} lies at "
             f"{tuple(ends.bounds[0].tolist())} of {tiles.crs[:40]}, and its pixels here at "
             f"{tuple(here[0].tolist())} of {crs[:40] or 'no system'}. Cut this scene with `urban tiles`."
+        )
+
+
+def _check_bands(model: ModelHandle, raster: TileReader) -> None:
+    """Raise ``InputError`` where every tile would fail for its bands; a folder tells with each picture."""
+    image, bands = model.processor.config.image, tuple(getattr(raster, "bands", ()))
+    if image is not None and bands and len(bands) not in (1, image.channels):
+        listed = ", ".join(map(str, bands[:16]))
+        raise InputError(
+            f"{raster.name}: {len(bands)} bands ({listed}) would be shown, and {model.id} takes "
+            f"{image.channels}. Choose them with bands= (--bands), for example red,green,blue or 4,3,2."
         )
 
 
@@ -189,7 +202,7 @@ class _Source:
     ) -> None:
         self.model, self.raster, self.size, self.min_valid = model, raster, size, min_valid
         # A raster may be called by its whole path; where a file lies on this machine is nobody's business.
-        self.name = Path(raster.name).name
+        self.name = raster.name
         image = model.processor.config.image
         self._seen = tile_settings(model.config).tile_px or (image.size if image is not None else 224)
         self._overviews = bool(getattr(raster, "overviews", ()))

@@ -11,15 +11,27 @@ import numpy as np
 
 from ....core.files import write_json_atomic
 from ..scene import write_raster, write_scene
+from .class_map import ClassMap, classify_tiles
+from .indicator_prediction import PredictionReport, RegionPlan, predict_indicators
+from .search import search_tiles
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
     from ..loaders.raster import Raster
+    from ..outputs.embedding_table import EmbeddingTable
 
 REAL_SCENE = "urban/geotiff/RGB.byte.tif"
 """Scene that is taken when the data folder has it: 791 x 718 pixels of the Bahamas."""
 
-_QUERIES = ("a town with many houses", "factory halls", "open water")
+_QUERIES = ("houses", "factory halls", "a river")
+_LOOKS = ("blue water", "pale and bright", "speckled")
+"""Words for scenes whose pixels are too coarse for land use: what can be seen at any scale."""
+
+_PREDICTED = {
+    "map": "{}.png", "GeoTIFF": "indicators.tif", "tiles": "predictions.gpkg",
+    "map of districts": "{}_regions.png", "districts": "regions.gpkg", "report": "report.json",
+}  # fmt: skip
+"""{what: its name among the files of an indicator}."""
 
 
 @dataclass(frozen=True)
@@ -27,32 +39,40 @@ class ExampleReport:
     """What the example made.
 
     Attributes:
-        files: {what it is: path}, in the order they are made.
+        folder: where everything is.
+        files: {what it is: name below ``folder``}, in the order they are made.
+        scene: file name of the scene.
         tiles: that were embedded.
         land_use: {class: tiles}.
         hits: {query: id of the best tile}.
         indicator: name of the indicator.
         block_r2, random_r2: of its cross-validation, on unseen ground and among neighbors.
+        notes: what to know before anything is believed.
     """
 
-    files: dict[str, Path]
+    folder: Path
+    files: dict[str, str]
+    scene: str
     tiles: int
     land_use: dict[str, int]
     hits: dict[str, str]
     indicator: str
     block_r2: float
     random_r2: float
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
+            "scene": self.scene,
+            "notes": list(self.notes),
             "tiles": self.tiles,
             "land_use": self.land_use,
             "hits": self.hits,
             "indicator": self.indicator,
             "r2_on_unseen_ground": self.block_r2,
             "r2_at_random": self.random_r2,
-            "files": {what: str(path) for what, path in self.files.items()},
+            "files": self.files,
         }
 
 
@@ -65,7 +85,7 @@ class _Inputs:
     indicator: str
     unit: str
     raster: Path
-    aggregate: str
+    made_up: str | None = None
 
 
 def run_example(
@@ -90,16 +110,10 @@ def run_example(
         InputError: the scene cannot be read.
     """
     from ..geometry.covering import TileGrid
-    from ..geometry.regions import Regions
-    from ..indicators.prediction import PredictionSettings
-    from ..indicators.table import IndicatorTable
     from ..loaders.raster import Raster
     from ..outputs.geoparquet import read_embeddings
-    from .class_map import classify_tiles
     from .embedding import embed_tiles
-    from .indicator_prediction import RegionPlan, predict_indicators
     from .scene_tiles import window_size
-    from .search import search_tiles
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -113,44 +127,69 @@ def run_example(
     embedded = embed_tiles(model, raster, tiles, out / "tiles.parquet", size=window.read_px)
     tell(f"{embedded.embedded:,} of {len(tiles):,} tiles embedded")
     table = read_embeddings(embedded.out)
-    files = {"scene": given.scene, "districts": given.regions, "embeddings": embedded.out}
+    files = {} if given.made_up is None else {"scene": given.made_up}
+    files |= {"districts": given.regions.relative_to(out).as_posix(), "embeddings": embedded.out.name}
 
-    land = classify_tiles(model, table)
-    maps = land.save(out / "land-use", name="land_use", background=raster)
-    files |= {"land use, map": maps["picture"], "land use, GeoTIFF": maps["classes"]}
-    found = search_tiles(model, table, list(_QUERIES), 3, apart_m=4 * window.pixels * raster.pixel_size_m)
-    files["places found"] = found.save(out / "places.geojson")
-    files["places found, map"] = found.save_map(out / "places.png", raster)
-
-    indicators = IndicatorTable.from_rasters(
-        {given.indicator: given.raster},
-        table.tiles(),
-        stat="area_weighted",
-        units={given.indicator: given.unit},
-    )
-    report = predict_indicators(
-        table,
-        indicators,
-        out / given.indicator,
-        settings=PredictionSettings(target="standardize"),
-        regions=RegionPlan(Regions.from_file(given.regions, id_column="name"), "mean"),
-        scene=raster,
-    )
+    land = _map_land_use(model, table, out, raster, caution=bool(window.note))
+    files |= {"land use, map": "land-use/land_use.png", "land use, GeoTIFF": "land-use/land_use.tif"}
+    queries = _LOOKS if window.note else _QUERIES
+    apart_m = 4 * window.pixels * raster.pixel_size_m
+    found = search_tiles(model, table, list(queries), 2, apart_m=apart_m)
+    found.save(out / "places.geojson")
+    found.save_map(out / "places.png", raster)
+    files |= {"places found, map": "places.png", "places found, GeoJSON": "places.geojson"}
+    report = _predict(given, table, out, raster)
+    named = {what: name.format(given.indicator) for what, name in _PREDICTED.items()}
     files |= {
-        f"{given.indicator}, {Path(name).suffix[1:]}": out / given.indicator / name for name in report.files
+        f"{given.indicator}, {what}": f"{given.indicator}/{name}"
+        for what, name in named.items()
+        if name in report.files
     }
     validated = report.indicators[given.indicator].report
     made = ExampleReport(
+        out,
         files,
+        raster.name,
         len(table),
         {name: count for name, count in land.counts().items() if count},
         {query: hits[0].tile_id for query, hits in zip(found.queries, found.hits, strict=True) if hits},
         given.indicator,
         validated.spatial.r2.value,
         validated.random.r2.value,
+        tuple(filter(None, (window.note,))),
     )
     write_json_atomic(out / "example.json", made.to_dict())
     return made
+
+
+def _map_land_use(
+    model: ModelHandle, table: EmbeddingTable, out: Path, raster: Raster, *, caution: bool
+) -> ClassMap:
+    """Write the maps of the model's own classes."""
+    land = classify_tiles(model, table)
+    note = f"a guess: pixels of {raster.pixel_size_m:.3g} m" if caution else ""
+    land.save(out / "land-use", name="land_use", background=raster, note=note)
+    return land
+
+
+def _predict(given: _Inputs, table: EmbeddingTable, out: Path, raster: Raster) -> PredictionReport:
+    """Predict the indicator and write its maps, by tile and by district."""
+    from ..geometry.regions import Regions
+    from ..indicators.prediction import PredictionSettings
+    from ..indicators.table import IndicatorTable
+
+    name = given.indicator
+    known = IndicatorTable.from_rasters(
+        {name: given.raster}, table.tiles(), stat="area_weighted", units={name: given.unit}
+    )
+    return predict_indicators(
+        table,
+        known,
+        out / name,
+        settings=PredictionSettings(target="standardize"),
+        regions=RegionPlan(Regions.from_file(given.regions, id_column="name"), "mean"),
+        scene=raster,
+    )
 
 
 def _inputs(out: Path, real: Path | None, tell: Callable[[str], None]) -> _Inputs:
@@ -161,13 +200,15 @@ def _inputs(out: Path, real: Path | None, tell: Callable[[str], None]) -> _Input
         if real is not None:
             tell(f"no {REAL_SCENE} in the data folder; a scene is made up")
         made = write_scene(out / "scene")
-        # 0.001 degrees are 0.94 hectares there; per pixel is what the raster says.
-        return _Inputs(made.image, made.regions, "population", "people per pixel", made.population, "mean")
+        # 0.001 degrees are 111 by 84 m there.
+        unit = "people per cell (0.94 ha)"
+        name = made.image.relative_to(out).as_posix()
+        return _Inputs(made.image, made.regions, "population", unit, made.population, name)
     raster = Raster.open(real)
     regions, brightness = out / "quarters.geojson", out / "brightness.tif"
     write_json_atomic(regions, _quarters(raster))
     _write_brightness(raster, brightness)
-    return _Inputs(real, regions, "brightness", "0 to 1", brightness, "mean")
+    return _Inputs(real, regions, "brightness", "0 to 1", brightness)
 
 
 def _quarters(raster: Raster) -> dict[str, Any]:

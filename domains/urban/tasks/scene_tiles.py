@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..loaders.errors import GeoreferenceError
 from ..tile_settings import tile_settings
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def window_size(model: ModelHandle, raster: Raster, pixels: int | None = None) -
         model: with an image tower.
         raster: the scene.
         pixels: what the user asks for; None decides.
+
+    Raises:
+        GeoreferenceError: the scene's pixels have no size on the ground.
     """
     settings = tile_settings(model.config)
     image = model.processor.config.image
@@ -50,13 +53,19 @@ def window_size(model: ModelHandle, raster: Raster, pixels: int | None = None) -
         return WindowSize(pixels)
     if settings.resolution_m is None or not raster.crs:
         return WindowSize(seen)
-    factor = settings.resolution_m / raster.pixel_size_m
+    pixel_m = raster.pixel_size_m
+    if not pixel_m > 0:
+        raise GeoreferenceError(
+            f"{raster.name}: its pixels have no size on the ground: with the geotransform {raster.transform} "
+            f"they lie outside of what {raster.crs[:40]} describes, or are a point. Is it the right system?"
+        )
+    factor = settings.resolution_m / pixel_m
     if factor >= _ALIKE:
         return WindowSize(round(seen * factor), seen)
     note = ""
     if factor * _ALIKE <= 1:
         note = (
-            f"the pixels of {Path(raster.name).name} are {raster.pixel_size_m:.3g} m wide; {model.id} was "
+            f"the pixels of {raster.name} are {pixel_m:.3g} m wide; {model.id} was "
             f"trained on {settings.resolution_m:.3g} m, so what it says here is a guess"
         )
     return WindowSize(seen, None, note)

@@ -99,7 +99,7 @@ def test_json(run, scene, tmp_path):
         (["--raster", "pop.tif"], "--raster 'pop.tif' is not NAME=VALUE"),
         (["--indicators", "{gdp}", "--head", "rigde"], "Unknown head 'rigde'"),
         (["--indicators", "{gdp}", "--split", "blocks"], "Unknown split 'blocks'"),
-        (["--indicators", "{gdp}", "--aggregate", "sum"], "need --regions FILE"),
+        (["--indicators", "{gdp}", "--aggregate", "sum"], "name the regions, too: --regions FILE"),
         (["--indicators", "{gdp}", "--lat-lon", "lat"], "name two columns"),
         (["--indicators", "{gdp}", "--target", "gpd"], "No indicator 'gpd'.*Did you mean 'gdp'"),
         (["--indicators", "{gdp}", "--unit", "people=x"], "No indicator 'people'"),

@@ -86,7 +86,7 @@ def test_tiles_of_a_web_map_need_no_scene(run, districts, tmp_path):
 def test_pictures_of_the_tiles(run, scene, tmp_path):
     folder = tmp_path / "pictures"
     status, stdout, stderr = run(
-        "urban", "tiles", scene, "--size", 100, "--out", tmp_path / "t.geojson", "--images", folder
+        "urban", "tiles", scene, "--size", 100, "--out", tmp_path / "t.geojson", "--pictures", folder
     )
     assert status == 0
     assert "wrote 4 pictures" in stderr
@@ -95,19 +95,19 @@ def test_pictures_of_the_tiles(run, scene, tmp_path):
         assert found.bounds == source.window_bounds(rasterio.windows.Window(100, 30, 100, 100))
     status, stdout, _ = run(
         "urban", "tiles", scene, "--scheme", "webmercator", "--zoom", 14, "--out", tmp_path / "t.geojson",
-        "--images", folder, "--min-valid", 0.1, "--json",
+        "--pictures", folder, "--min-valid", 0.1, "--json",
     )  # fmt: skip
-    images = json.loads(stdout)["images"]
+    pictures = json.loads(stdout)["pictures"]
     assert status == 0
-    assert images["written"] > 0
-    assert images["written"] + images["skipped"] == json.loads(stdout)["tiles"]
+    assert pictures["written"] > 0
+    assert pictures["written"] + pictures["skipped"] == json.loads(stdout)["tiles"]
 
 
 @pytest.mark.data
 def test_damaged_parts_leave_with_partial_success(run, tmp_path, data_dir):
     scene = data_dir / "urban" / "geotiff" / "corrupt.tif"
     status, _, stderr = run(
-        "urban", "tiles", scene, "--size", 256, "--out", tmp_path / "t.geojson", "--images", tmp_path / "p"
+        "urban", "tiles", scene, "--size", 256, "--out", tmp_path / "t.geojson", "--pictures", tmp_path / "p"
     )
     assert status == 3
     assert "corrupt_512_512: " in stderr
@@ -125,11 +125,14 @@ def test_damaged_parts_leave_with_partial_success(run, tmp_path, data_dir):
         (("SCENE", "--edge", "cut"), "edge 'cut' is none of shift, pad, drop"),
         ((), "Name a scene to cut, or a tile scheme: --scheme webmercator --zoom 16 --regions FILE"),
         (("--scheme", "tms", "--zoom", 9), "Say where: name a scene, or --regions FILE"),
-        (("--scheme", "tms", "--zoom", 9, "--images", "p"), "--images writes pictures of a scene; name one"),
+        (
+            ("--scheme", "tms", "--zoom", 9, "--pictures", "p"),
+            "--pictures writes pictures of a scene; name one",
+        ),
         (("absent.tif",), "absent.tif"),
         (("SCENE", "--regions", "absent.gpkg"), "absent.gpkg: no such file"),
         (
-            ("SCENE", "--regions", "REGIONS", "--id-column", "nam"),
+            ("SCENE", "--regions", "REGIONS", "--region-id", "nam"),
             "no column 'nam'; it has: name. Did you mean 'name'",
         ),
     ],

@@ -52,6 +52,16 @@ def test_nan_is_missing(write_raster) -> None:
         assert bool(tile.image.isfinite().all())
 
 
+def test_infinite_numbers_are_missing(write_raster) -> None:
+    values = pixels().astype(np.float32) / 9
+    values[0, 2], values[2, 5] = np.inf, -np.inf
+    raster = Raster.open(write_raster(values))
+    tile = raster.read((0, 0, 10, 8))
+    assert tile.mask.all(dim=1).tolist() == [True, True, False, True, True, False, True, True]
+    assert np.isfinite(raster.scaling["divide"]).all()
+    assert 0 <= tile.image.min() <= tile.image.max() <= 1
+
+
 def test_a_float_number_is_compared_as_stored(write_raster) -> None:
     values = pixels().astype(np.float32)
     values[:, 2] = np.float32(-3.4028234663852886e38)

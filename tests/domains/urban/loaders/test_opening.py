@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,18 @@ def test_no_crs_needs_a_word_from_the_user(write_raster, noise) -> None:
     assert pixels.read((0, 0, 8, 8)).crs == ""
     with pytest.raises(MissingCRSError, match="only windows in pixels"):
         pixels.read_bounds((0, 0, 1, 1), "EPSG:4326", size=(8, 8))
+
+
+def test_a_local_system_is_as_good_as_none(write_raster, noise) -> None:
+    path = write_raster(noise(), crs='LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(MissingCRSError, match=r"has only a local coordinate system. Pass crs=.*--crs"):
+        Raster.open(path)
+    assert Raster.open(path, crs="EPSG:32618").crs == "EPSG:32618"
+    assert Raster.open(path, crs="").crs == ""
+
+
+def test_pixels_far_off_have_no_size(write_raster, noise) -> None:
+    assert math.isnan(Raster.open(write_raster(noise(), origin=(5e12, 4.5e12))).pixel_size_m)
 
 
 def test_a_stated_crs_does_not_override_the_file(write_raster, noise) -> None:

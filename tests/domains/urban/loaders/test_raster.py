@@ -305,3 +305,9 @@ def test_the_real_damaged_file(data_dir) -> None:
         raster.read((700, 600, 100, 100))
     with pytest.raises(RasterReadError, match="cut off: 1 of its 20 blocks"):
         Raster.open(path, verify=True)
+
+
+def test_the_name_of_a_raster_is_that_of_its_file_wherever_it_lies(write_raster, noise) -> None:
+    path = write_raster(noise())
+    for show_paths in (False, True):
+        assert Raster.open(path, show_paths=show_paths).name == "scene.tif"

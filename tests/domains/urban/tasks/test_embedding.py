@@ -174,6 +174,15 @@ def test_bad_arguments(model, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_bands_are_counted_before_anything_is_read(model, tmp_path: Path) -> None:
+    scene = FakeScene()
+    scene.bands = ("1", "2")
+    with pytest.raises(InputError, match=r"scene.tif: 2 bands \(1, 2\) would be shown.* takes 3.*--bands"):
+        embed_tiles(model, scene, grid(), tmp_path / "a.parquet")
+    assert not scene.reads
+    assert not list(tmp_path.iterdir())
+
+
 def test_invalid_pixels_become_the_mean(model) -> None:
     image, mask = torch.rand(3, 16, 16), torch.ones(16, 16, dtype=torch.bool)
     mask[:, :8] = False

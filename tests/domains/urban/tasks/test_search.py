@@ -278,7 +278,7 @@ def test_slips_on_the_command_line(run, model_folder, scene_file, tmp_path: Path
             ("embed", scene_file, "--model", model_folder, "--out", out, "--tiles", "t.gpkg", "--size", 3),
             "leave --size",
         ),
-        (("embed", scene_file, "--model", model_folder, "--out", out, "--repair"), "need --regions FILE"),
+        (("embed", scene_file, "--model", model_folder, "--out", out, "--repair"), "name the regions, too: --regions FILE"),
         (("embed", "nowhere.tif", "--model", model_folder, "--out", out), "nowhere.tif"),
     ):
         status, printed, told = run("urban", *arguments)
