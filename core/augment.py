@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .config import AugmentConfig
+from .jpeg import jpeg_like
 
 _LEVELS = 256
 
@@ -51,6 +52,14 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
         images = images + level * torch.randn(images.shape, generator=generator)
     if config.erase:
         images = _erase(images, config.erase, draw)
+    if config.jpeg:
+        low, high = config.jpeg_quality
+        quality = draw.uniform(low, high).round()
+        rows = draw.chosen(config.jpeg).flatten().nonzero()[:, 0]
+        if len(rows):
+            images = images.clamp(0.0, 1.0).index_copy(
+                0, rows, jpeg_like(images[rows].clamp(0.0, 1.0), quality.flatten()[rows])
+            )
     return images.clamp(0.0, 1.0).expand(-1, channels, -1, -1)
 
 

@@ -187,8 +187,17 @@ class AugmentConfig(Config):
     low_resolution: Probability = 0.0
     noise: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Largest standard deviation of the noise that three images in ten get."""
+    jpeg: Probability = 0.0
+    """The loss of a JPEG file, as the last thing that happens to an image."""
+    jpeg_quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] = (40, 95)
     erase: Probability = 0.0
     """One rectangle of up to 30 % of each side."""
+
+    @model_validator(mode="after")
+    def _ranges_run_upwards(self) -> AugmentConfig:
+        if self.jpeg_quality[0] > self.jpeg_quality[1]:
+            raise ValueError(f"jpeg_quality runs from low to high, got {list(self.jpeg_quality)}")
+        return self
 
 
 class ImageProcessing(Config):

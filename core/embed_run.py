@@ -175,11 +175,15 @@ class EmbedRun:
         missing = [index for index in range(self.parts) if not self.part(index).is_file()]
         try:
             self.write_parts(missing, workers or os.cpu_count() or 1, progress)
+            self.merge()
         except (ConfigError, ImportError):
             # A slip in the options: what has no part yet must not stand in the way of the run that is meant.
             self.abandon_if_empty()
             raise
-        self.merge()
+        except FileNotFoundError:
+            # Another process with the same run may have finished it first, and removed the parts of both.
+            if not self.claim_finished():
+                raise
         return self.report(resumed=self.parts - len(missing))
 
     def part(self, index: int) -> Path:

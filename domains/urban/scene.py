@@ -71,9 +71,7 @@ def write_scene(folder: str | Path, *, size: int = 1024, seed: int = 0) -> Scene
     cover = land_cover(size, rng)
     image = _painted(cover, rng)
     transform = (PIXEL_M, 0.0, _ORIGIN[0], 0.0, -PIXEL_M, _ORIGIN[1])
-    scene = Scene(
-        *(folder / name for name in ("scene.tif", "regions.geojson", "population.tif", "cover.tif"))
-    )
+    scene = scene_in(folder)
     write_raster(scene.image, image, transform, _CRS, overviews=True)
     write_raster(scene.cover, cover[None], transform, _CRS)
     people = sum(
@@ -83,6 +81,12 @@ def write_scene(folder: str | Path, *, size: int = 1024, seed: int = 0) -> Scene
     _write_people(scene.population, np.asarray(people) * (0.5 + _noise(size, 60, rng)))
     _write_regions(scene.regions, size)
     return scene
+
+
+def scene_in(folder: str | Path) -> Scene:
+    """Return where the files of a scene in ``folder`` lie, or would lie."""
+    names = ("scene.tif", "regions.geojson", "population.tif", "cover.tif")
+    return Scene(*(Path(folder) / name for name in names))
 
 
 def land_cover(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -135,7 +139,7 @@ def _painted(cover: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     meadow = _parcels(size, rng, 26, 0.1)
     paint("Pasture", (58, 88, 86), 26 * (tone[meadow] - 0.5) + 2 * fine + 8 * soft)
     paint("HerbaceousVegetation", (106, 98, 100), 10 * fine + 60 * soft + 40 * (_noise(size, 30, rng) - 0.5))
-    paint("PermanentCrop", (122, 112, 106), 70 * (tone[plots] - 0.5) + 26 * rows + 4 * fine)
+    paint("PermanentCrop", (122, 112, 106), 90 * (tone[plots] - 0.5) + 10 * rows + 5 * fine)
     _paint_fields(painted, cover, tone[parcels], tone[(parcels * 7 + 3) % 4096], rng)
     roofs, streets = _town(size, rng)
     paint("Residential", (88, 94, 100), 26 * fine * (roofs > 0.45) + 34 * (roofs - 0.5) - 20 * streets)

@@ -101,3 +101,15 @@ def test_identity_below_run_is_compared(tmp_path: Path) -> None:
         run(tmp_path / "a.parquet", model="n").complete()
     with pytest.raises(ConfigError, match="has numbers '12'; this run has '13'"):
         run(tmp_path / "a.parquet", count=13).complete()
+
+
+def test_another_process_may_finish_the_same_run(tmp_path: Path) -> None:
+    def finished_meanwhile(done: int, total: int) -> None:
+        if done < total:
+            run(tmp_path / "a.parquet").complete()
+
+    report = run(tmp_path / "a.parquet").complete(1, finished_meanwhile)
+    assert (report.embedded, report.failed, report.skipped) == (9, 1, 2)
+    run(tmp_path / "b.parquet").complete()
+    assert not (tmp_path / "a.parquet.parts").exists()
+    assert parquet.read_table(tmp_path / "a.parquet").equals(parquet.read_table(tmp_path / "b.parquet"))

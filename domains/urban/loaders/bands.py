@@ -103,10 +103,13 @@ def _usual(
                 f"Say it, for example bands={example}."
             ) from error
         return BandSelection(indexes, sensor.display, alpha)
-    colors = {header.colors[index - 1]: index for index in reversed(data)}
-    if all(color in colors for color in ("red", "green", "blue")):
-        indexes = (colors["red"], colors["green"], colors["blue"])
-        return BandSelection(indexes, ("red", "green", "blue"), alpha)
+    # Names were written by someone; three bands of 8 bits are marked red, green, blue by the format itself.
+    described = {plain_name(header.descriptions[index - 1]): index for index in reversed(data)}
+    marked = {header.colors[index - 1]: index for index in reversed(data)}
+    for colors in (described, marked):
+        if all(color in colors for color in _COLORS[:3]):
+            indexes = (colors["red"], colors["green"], colors["blue"])
+            return BandSelection(indexes, ("red", "green", "blue"), alpha)
     return BandSelection(tuple(data), tuple(names[index - 1] for index in data), alpha)
 
 

@@ -28,8 +28,8 @@ class RasterOptions:
     """How a raster is opened and read.
 
     Attributes:
-        bands: which bands, in this order. None: the sensor's display bands, else those marked red, green and
-            blue, else all but an alpha band.
+        bands: which bands, in this order. None: the sensor's display bands, else those called or marked red,
+            green and blue, else all but an alpha band.
         sensor: a name of :data:`.sensors.SENSORS`.
         scaling: see :mod:`.scaling`.
         nodata: number of missing pixels, in addition to what the file says. A number for all bands.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....core.files import write_json_atomic
-from ..scene import write_raster, write_scene
+from ..scene import Scene, scene_in, write_raster, write_scene
 from .class_map import ClassMap, classify_tiles
 from .indicator_prediction import PredictionReport, RegionPlan, predict_indicators
 from .search import search_tiles
@@ -93,6 +93,7 @@ def run_example(
     out: str | Path,
     *,
     data: str | Path | None = None,
+    scene_px: int = 1024,
     tell: Callable[[str], None] = lambda text: None,
 ) -> ExampleReport:
     """Embed a scene, map its land use, search it by words and predict an indicator by district.
@@ -103,6 +104,7 @@ def run_example(
         data: folder whose :data:`REAL_SCENE` is the scene when it is there. Its districts are quarters of the
             scene and its indicator is how bright the picture is. Otherwise a town is made up, with six
             districts and people.
+        scene_px: pixels of a side of a made-up scene.
         tell: called with a line about each step.
 
     Raises:
@@ -117,7 +119,7 @@ def run_example(
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    given = _inputs(out, None if data is None else Path(data) / REAL_SCENE, tell)
+    given = _inputs(out, None if data is None else Path(data) / REAL_SCENE, scene_px, tell)
     raster = Raster.open(given.scene)
     window = window_size(model, raster)
     if window.note:
@@ -192,14 +194,14 @@ def _predict(given: _Inputs, table: EmbeddingTable, out: Path, raster: Raster) -
     )
 
 
-def _inputs(out: Path, real: Path | None, tell: Callable[[str], None]) -> _Inputs:
+def _inputs(out: Path, real: Path | None, scene_px: int, tell: Callable[[str], None]) -> _Inputs:
     """Return the files the example works on, made where they are not there."""
     from ..loaders.raster import Raster
 
     if real is None or not real.is_file():
         if real is not None:
             tell(f"no {REAL_SCENE} in the data folder; a scene is made up")
-        made = write_scene(out / "scene")
+        made = _town(out / "scene", scene_px)
         # 0.001 degrees are 111 by 84 m there.
         unit = "people per cell (0.94 ha)"
         name = made.image.relative_to(out).as_posix()
@@ -209,6 +211,17 @@ def _inputs(out: Path, real: Path | None, tell: Callable[[str], None]) -> _Input
     write_json_atomic(regions, _quarters(raster))
     _write_brightness(raster, brightness)
     return _Inputs(real, regions, "brightness", "0 to 1", brightness)
+
+
+def _town(folder: Path, side: int) -> Scene:
+    """Return the made-up scene of a folder, written where it is not there; a new one would be another."""
+    from ..loaders.raster import Raster
+
+    made = scene_in(folder)
+    there = all(path.is_file() for path in (made.image, made.regions, made.population, made.cover))
+    if there and Raster.open(made.image).width == side:
+        return made
+    return write_scene(folder, size=side)
 
 
 def _quarters(raster: Raster) -> dict[str, Any]:

@@ -102,6 +102,14 @@ def test_colors_are_found_in_any_order(numbered) -> None:
     assert first_numbers(path, bands=["blue"])[0] == [1]
 
 
+def test_names_win_over_the_marks_a_format_gives_by_itself(numbered) -> None:
+    three = numbered(3, dtype="uint8", names=("Blue", "Green", "Red"))
+    assert first_numbers(three) == ([3, 2, 1], ("red", "green", "blue"))
+    four = numbered(4, dtype="uint8", names=("blue", "green", "red", "nir"))
+    assert first_numbers(four) == ([3, 2, 1], ("red", "green", "blue"))
+    assert first_numbers(numbered(3, dtype="uint8"))[0] == [1, 2, 3]
+
+
 def test_an_alpha_band_is_no_data_until_asked_for(numbered) -> None:
     path = numbered(4, dtype="uint8", colors=("red", "green", "blue", "alpha"))
     assert first_numbers(path) == ([1, 2, 3], ("red", "green", "blue"))
