@@ -27,6 +27,7 @@ from .runner import Workload, require_at_least
 
 TILE, BLOCK, BANDS, BATCH = 224, 512, (1, 2, 3), 32
 WHITE = 10_000.0
+MISSING = 0
 SMALL_CACHE_MB = 128
 """What one of five workers has of the default; an image of full size does not fit."""
 MEMORY_CACHE_MB, MEMORY_MARGIN_MB = 128, 64
@@ -116,6 +117,35 @@ def by_rasterio(path: Path, windows: Sequence[Window]) -> None:
             torch.from_numpy(file.read(list(BANDS), window=window).astype(np.float32) / np.float32(WHITE))
 
 
+def stretched(path: Path) -> tuple[Raster, dict[str, Any]]:
+    """Return the image as it opens where only its missing value is said, and its scaling, decided once."""
+    raster = Raster.open(path, bands=BANDS, nodata=MISSING)
+    return raster, dict(raster.scaling)
+
+
+def ours_stretched(path: Path, windows: Sequence[Window], scaling: dict[str, Any]) -> None:
+    """Read windows with what is missing marked, percentiles of the bands as 0 and 1, cut to that range."""
+    raster = Raster.open(path, bands=BANDS, nodata=MISSING, scaling=scaling)
+    for window in windows:
+        raster.read(window)
+    raster.close()
+
+
+def stretched_by_rasterio(path: Path, windows: Sequence[Window], scaling: dict[str, Any]) -> list[Any]:
+    """Return the last window as (float32 [C, H, W], bool [H, W]), after the same work by hand on each."""
+    rasterio: Any = require("rasterio", extra="urban")
+    low, width = (np.array(scaling[key], np.float32)[:, None, None] for key in ("subtract", "divide"))
+    found: list[Any] = []
+    with rasterio.open(path) as file:
+        for window in windows:
+            values = file.read(list(BANDS), window=rasterio.windows.Window(*window))
+            valid = (values != MISSING).any(axis=0)
+            image = ((values - low) / width).clip(0, 1)
+            image[:, ~valid] = 0
+            found = [torch.from_numpy(image), torch.from_numpy(valid)]
+    return found
+
+
 def ours_in_batches(path: Path, make_sampler: Callable[[Raster], TileSampler]) -> None:
     """Read batches of a sampler in this process."""
     raster = open_scene(path)
@@ -159,6 +189,17 @@ def check(path: Path, windows: Sequence[Window]) -> dict[str, float]:
     return dict(require_at_least({"share_equal": float(np.mean(same))}, share_equal=1.0))
 
 
+def check_stretched(
+    path: Path, windows: Sequence[Window], raster: Raster, scaling: dict[str, Any]
+) -> dict[str, float]:
+    """Return the share of tiles that are what the same work by hand gives."""
+    same = []
+    for window in windows:
+        mine, (image, valid) = raster.read(window), stretched_by_rasterio(path, [window], scaling)
+        same.append(torch.allclose(mine.image, image, rtol=0, atol=1e-6) and torch.equal(mine.mask, valid))
+    return dict(require_at_least({"share_equal": float(np.mean(same))}, share_equal=1.0))
+
+
 def workloads(quick: bool = False) -> Iterator[Workload]:
     """Yield random, grid and block-ordered tiles of one image."""
     require("rasterio", extra="urban")
@@ -174,6 +215,16 @@ def workloads(quick: bool = False) -> Iterator[Workload]:
             "rasterio, open file",
             0.85,
             partial(check, path, drawn[:32]),
+        )
+        raster, scaling = stretched(path)
+        yield Workload(
+            f"{count} random tiles of {size}, as it opens",
+            partial(cached, partial(ours_stretched, path, drawn, scaling)),
+            partial(cached, partial(stretched_by_rasterio, path, drawn, scaling)),
+            "rasterio, the same by hand",
+            0.85,
+            partial(check_stretched, path, drawn[:32], raster, scaling),
+            note="a missing value and percentiles of the bands; the percentiles are taken once, before",
         )
         yield Workload(
             f"{len(grid)} tiles in a grid of {size}",

@@ -1,21 +1,13 @@
-"""One resumable run of a bulk embedder: its parts, what they belong to, and the file they end in.
+"""Embedding many inputs into one Parquet file: the parts of a resumable run and how each comes to be.
 
-While a run is under way everything lies in ``OUT.parts``::
-
-    run.json                    which model, processor, settings and inputs these parts belong to
-    part-000000.parquet         rows of inputs 0 .. part_size - 1, minus the failed ones
-    part-000000.failed.jsonl    the failed ones, with the reason
-
-A part is written to a temporary name and renamed, so it is whole or absent; which inputs share a
-part and a batch depends on the list alone. A run that was killed and started again therefore ends
-in the same bytes as one that was not.
+See ``parts_run.py`` for the files. Which inputs share a batch depends on the list alone, so that a run that
+was killed and started again ends in the same bytes as one that was not.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,22 +18,21 @@ import numpy as np
 
 from .answer_each import blames_input, read_ahead, reason_of
 from .errors import ConfigError, InputError
-from .files import atomic_path, read_json, write_json_atomic, write_text_atomic
+from .files import atomic_path
+from .parts_run import LeftOut, PartsRun, failed_input
 
 if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
     from torch import Tensor
 
+__all__ = ["METADATA_KEY", "EmbedReport", "EmbedRun", "Encoder", "Inputs", "Layout", "LeftOut"]
+
 METADATA_KEY = b"verticlip"
 """Key of the file metadata that says what made a file."""
 
 Item = TypeVar("Item", covariant=True)
 R = TypeVar("R")
-
-
-class LeftOut(InputError):
-    """An input that a rule of the caller leaves out; it is listed with its reason, but nothing is broken."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +116,8 @@ class EmbedReport:
     skipped: int = 0
 
 
-class EmbedRun:
-    """The files of one run and how each comes to be.
+class EmbedRun(PartsRun):
+    """The parts of one run and the table they are joined to.
 
     Args:
         encoder: reads and encodes.
@@ -153,13 +144,16 @@ class EmbedRun:
     ) -> None:
         if batch_size < 1 or part_size < 1:
             raise ConfigError(f"batch_size and part_size are at least 1; got {batch_size} and {part_size}.")
-        self.encoder, self.items, self.out, self.layout = encoder, items, out, layout
-        self.batch_size, self.part_size = batch_size, part_size
-        self.folder = out.with_name(out.name + ".parts")
-        self.failures = out.with_name(out.name + ".failed.jsonl")
-        self.parts = -(-len(items) // part_size)
         settings = {"batch_size": str(batch_size), "part_size": str(part_size)}
-        self.identity = {**encoder.identity, **settings, **inputs}
+        super().__init__(
+            out,
+            count=len(items),
+            part_size=part_size,
+            identity={**encoder.identity, **settings, **inputs},
+            suffix=".parquet",
+        )
+        self.encoder, self.items, self.layout, self.batch_size = encoder, items, layout, batch_size
+        self._pool: ThreadPoolExecutor | None = None
 
     def complete(
         self, workers: int | None = None, progress: Callable[[int, int], None] | None = None
@@ -169,95 +163,31 @@ class EmbedRun:
         Raises:
             ConfigError: ``out`` or its parts belong to another model, setting or list.
         """
-        if self.claim_finished():
-            return self.report(resumed=self.parts)
-        self.claim_parts()
-        missing = [index for index in range(self.parts) if not self.part(index).is_file()]
-        try:
-            self.write_parts(missing, workers or os.cpu_count() or 1, progress)
-            self.merge()
-        except (ConfigError, ImportError):
-            # A slip in the options: what has no part yet must not stand in the way of the run that is meant.
-            self.abandon_if_empty()
-            raise
-        except FileNotFoundError:
-            # Another process with the same run may have finished it first, and removed the parts of both.
-            if not self.claim_finished():
-                raise
-        return self.report(resumed=self.parts - len(missing))
+        with ThreadPoolExecutor(
+            workers or os.cpu_count() or 1, thread_name_prefix="verticlip-read"
+        ) as self._pool:
+            return self.report(resumed=self.finish(progress))
 
-    def part(self, index: int) -> Path:
-        """Return where a finished part lies."""
-        return self.folder / f"part-{index:06d}.parquet"
-
-    def _part_failures(self, index: int) -> Path:
-        return self.folder / f"part-{index:06d}.failed.jsonl"
-
-    def claim_finished(self) -> bool:
-        """Return whether ``out`` already is this run's result; refuse to touch any other file."""
-        if not self.out.exists():
-            return False
+    def stored(self) -> Mapping[str, str]:
+        """Return what the existing ``out`` belongs to; empty where it is no result of such a run."""
         import pyarrow
         from pyarrow import parquet
 
         try:
             stored = json.loads((parquet.read_schema(self.out).metadata or {}).get(METADATA_KEY, b"{}"))
         except (pyarrow.ArrowInvalid, OSError, ValueError):
-            stored = {}
-        if not stored:
-            raise ConfigError(f"{self.out} exists and is no result of this program. Choose another --out.")
-        self._refuse_other(
-            stored.get("run", stored),
-            f"{self.out} exists and",
-            f"Delete it or choose another --out than {self.out.name}.",
-        )
-        # A kill between the rename of the result and the removal of its parts leaves both.
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return True
+            return {}
+        return stored.get("run", stored)
 
-    def claim_parts(self) -> None:
-        """Make the parts folder this run's, or find that it already is."""
-        record = self.folder / "run.json"
-        if record.is_file():
-            self._refuse_other(
-                read_json(record),
-                f"{self.folder} holds an unfinished run that",
-                f"Delete {self.folder} to start again.",
-            )
-        elif self.folder.exists() and any(self.folder.glob("[!.]*")):
-            raise ConfigError(
-                f"{self.folder} is in the way and holds no run. Move it or choose another --out."
-            )
-        else:
-            write_json_atomic(record, self.identity)
-
-    def _refuse_other(self, stored: Mapping[str, str], what: str, remedy: str) -> None:
-        for key, value in self.identity.items():
-            if stored.get(key) != value:
-                raise ConfigError(f"{what} has {key} {stored.get(key)!r}; this run has {value!r}. {remedy}")
-
-    def write_parts(
-        self, indices: Sequence[int], workers: int, progress: Callable[[int, int], None] | None
-    ) -> None:
-        """Embed the parts that are missing, one after the other."""
-        with ThreadPoolExecutor(workers, thread_name_prefix="verticlip-read") as pool:
-            for index in indices:
-                self.write_part(index, pool, ahead=4 * self.batch_size)
-                if progress is not None:
-                    progress(min((index + 1) * self.part_size, len(self.items)), len(self.items))
-
-    def abandon_if_empty(self) -> None:
-        """Remove the parts folder when no part is finished."""
-        if not any(self.part(index).is_file() for index in range(self.parts)):
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def write_part(self, index: int, pool: ThreadPoolExecutor, *, ahead: int) -> None:
+    def write_part(self, index: int) -> None:
         """Embed one part. Its Parquet file is renamed into place last and marks the part as done."""
+        if self._pool is None:
+            raise RuntimeError("Parts are written by complete(), which starts the threads that read.")
         rows = _Rows(self.encoder)
         start = index * self.part_size
         chunk = self.items[start : start + self.part_size]
         inputs = [one for _, one in chunk]
-        read = read_ahead(pool, self.encoder.read, inputs, ahead, self.encoder.alone)
+        read = read_ahead(self._pool, self.encoder.read, inputs, 4 * self.batch_size, self.encoder.alone)
         for offset, ((identifier, _), (_, is_large, pending)) in enumerate(zip(chunk, read, strict=True)):
             if is_large:
                 rows.flush()
@@ -271,9 +201,7 @@ class EmbedRun:
             if is_large or rows.waiting == self.batch_size:
                 rows.flush()
         rows.flush()
-        # ASCII, because a name that is not UTF-8 can only be written as an escape.
-        lines = "".join(json.dumps(failure) + "\n" for failure in rows.failures)
-        write_text_atomic(self._part_failures(index), lines)
+        self.write_failures(index, rows.failures)
         self._write_table(self.part(index), rows)
 
     def _write_table(self, path: Path, rows: _Rows) -> None:
@@ -288,11 +216,11 @@ class EmbedRun:
             parquet.write_table(table, temporary, compression=self.layout.compression)
 
     def merge(self) -> None:
-        """Join the parts in order, a row group in memory at a time, and remove them."""
+        """Join the parts in order, a row group in memory at a time."""
         from pyarrow import parquet
 
         # Written inside the parts folder: what a kill leaves behind goes when the folder goes.
-        merged, failed = self.folder / "merged.parquet", self.folder / "merged.failed.jsonl"
+        merged = self.folder / "merged.parquet"
         parts = [self.part(index) for index in range(self.parts)]
         schema = self.layout.schema().with_metadata(self.layout.metadata(self.identity, parts))
         codec = self.layout.compression
@@ -302,14 +230,8 @@ class EmbedRun:
         ):
             for table in _row_groups(parts, self.layout.row_group):
                 writer.write_table(table, row_group_size=max(1, len(table)))
-        lines = "".join(self._part_failures(index).read_text("utf-8") for index in range(self.parts))
-        if lines:
-            write_text_atomic(failed, lines)
-            os.replace(failed, self.failures)
-        else:
-            self.failures.unlink(missing_ok=True)
+        self.join_failures()
         os.replace(merged, self.out)
-        shutil.rmtree(self.folder)
 
     def report(self, *, resumed: int) -> EmbedReport:
         """Return what the finished file and the list of failures say."""
@@ -346,9 +268,7 @@ class _Rows:
         self._batch.append((position, identifier, prepared))
 
     def fail(self, identifier: str, reason: str, *, skipped: bool = False) -> None:
-        # The id leads to the input; its path may name a person and stays with whoever made the list.
-        failure: dict[str, Any] = {"id": identifier, "reason": reason}
-        self.failures.append({**failure, "skipped": True} if skipped else failure)
+        self.failures.append(failed_input(identifier, reason, skipped=skipped))
 
     def flush(self) -> None:
         """Embed what is waiting."""

@@ -104,12 +104,12 @@ def save_montage(
         columns=columns,
         rows=rows,
     )
-    colours = _colour_range(value_range, [values for values in maps if values is not None])
+    colors = _color_range(value_range, [values for values in maps if values is not None])
     shown = None
     places = np.atleast_1d(axes).flatten()
     for place, panel, image, values in zip(places, panels, images, maps, strict=False):
         step = max(1, max(image.shape[:2]) // int(_DRAWN_PER_INCH * panel_inches))
-        shown = _draw_panel(place, panel, (image, values), step, colours) or shown
+        shown = _draw_panel(place, panel, (image, values), step, colors) or shown
     for place in places:
         place.set_axis_off()
     if title:
@@ -133,8 +133,8 @@ def _layers(panels: Sequence[Panel]) -> tuple[list[np.ndarray], list[np.ndarray 
     images = [np.asarray(panel.image, dtype=np.float32) for panel in panels]
     maps = [None if panel.values is None else np.asarray(panel.values, np.float32) for panel in panels]
     for image, values in zip(images, maps, strict=True):
-        grey_or_colour = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
-        if not grey_or_colour or (values is not None and values.shape != image.shape[:2]):
+        gray_or_color = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+        if not gray_or_color or (values is not None and values.shape != image.shape[:2]):
             raise InputError(
                 f"A picture is [H, W] or [H, W, 3] and its map [H, W]; got {image.shape} and "
                 f"{None if values is None else values.shape}."
@@ -156,7 +156,7 @@ def _draw_panel(
     panel: Panel,
     layers: tuple[np.ndarray, np.ndarray | None],
     step: int,
-    colours: tuple[float, float],
+    colors: tuple[float, float],
 ) -> AxesImage | None:
     """Draw one picture, made smaller by whole steps; return the coloured layer, if any."""
     from matplotlib.patches import Rectangle
@@ -171,7 +171,7 @@ def _draw_panel(
     axes.imshow(blocks.mean(axis=(1, 3)).clip(0, 1), cmap="gray", vmin=0, vmax=1, **frame)
     shown = None
     if values is not None and np.isfinite(values).any():
-        low, high = colours
+        low, high = colors
         values = values[step // 2 : height : step, step // 2 : width : step]
         diverging = low < 0 < high
         span = max(abs(low), abs(high)) if diverging else high - low
@@ -215,7 +215,7 @@ def _draw_lines(axes: Axes, values: np.ndarray, step: int) -> None:
             text.set_path_effects(rim)
 
 
-def _colour_range(value_range: tuple[float, float], maps: Sequence[np.ndarray]) -> tuple[float, float]:
+def _color_range(value_range: tuple[float, float], maps: Sequence[np.ndarray]) -> tuple[float, float]:
     """Return the values of the first and the last colour; around 0 where there are both signs."""
     low, high = value_range
     if not low < high:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart with every common form of colour blindness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK = "#333333"
+_FURTHER_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans", "Malgun Gothic",
+    "Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Hebrew",
+)  # fmt: skip
+_MISSING_LETTER = "missing from font"
 
 
 def save_confusion_matrix(
@@ -159,9 +166,39 @@ def new_figure(width: float, height: float, *, columns: int = 1, rows: int = 1) 
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure of :func:`new_figure` as PNG; equal figures give equal bytes."""
-    with atomic_path(path) as temporary:
+    """Write a figure of :func:`new_figure` as PNG; equal figures give equal bytes.
+
+    Warns:
+        UserWarning: no installed font has some of the letters; they are drawn as boxes.
+    """
+    _add_fonts(figure)
+    with atomic_path(path) as temporary, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
         # Without metadata equal inputs give equal bytes.
         figure.savefig(
             temporary, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None}
         )
+    missing = [entry for entry in seen if _MISSING_LETTER in str(entry.message)]
+    for entry in seen:
+        if entry not in missing:
+            warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
+    if missing:
+        warnings.warn(
+            f"{Path(path).name}: no installed font has some of the letters, so they are boxes. Install one "
+            "that does, for example Noto Sans CJK.",
+            stacklevel=2,
+        )
+
+
+def _add_fonts(figure: Figure) -> None:
+    """Let text in other scripts fall back on fonts that are installed; matplotlib's own has no Chinese."""
+    from matplotlib.font_manager import fontManager
+    from matplotlib.text import Text
+
+    texts: list[Any] = [text for text in figure.findobj(Text) if not text.get_text().isascii()]  # pyright: ignore[reportAttributeAccessIssue]
+    if not texts:
+        return
+    installed = {font.name for font in fontManager.ttflist}
+    further = [name for name in _FURTHER_FONTS if name in installed]
+    for text in texts:
+        text.set_fontfamily([*text.get_fontfamily(), *further])

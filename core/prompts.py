@@ -327,9 +327,9 @@ def select_templates(scores: Tensor, threshold: float) -> Tensor:
         scores: float [P]. threshold: one-sided, in median absolute deviations (not rescaled).
     """
     ordered = scores.double()
-    centre = torch.quantile(ordered, 0.5)
-    deviation = torch.quantile((ordered - centre).abs(), 0.5)
-    return (ordered - centre > threshold * deviation).nonzero()[:, 0]
+    center = torch.quantile(ordered, 0.5)
+    deviation = torch.quantile((ordered - center).abs(), 0.5)
+    return (ordered - center > threshold * deviation).nonzero()[:, 0]
 
 
 def prompt_set(name: str | Path, *, limits: Limits = DEFAULT) -> PromptSet:

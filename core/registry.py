@@ -149,6 +149,7 @@ class Room:
         commands: ``"module:typer app"`` of the domain's own commands, or "".
         prompts: prompt sets by short name; see :func:`verticlip.core.prompts.prompt_set`.
         evaluations: ``sets`` and ``retrieval``, modules that measure a model.
+        card_words: what model cards of the domain say of its samples; see ``hub/card.py``.
     """
 
     name: str
@@ -168,6 +169,7 @@ class Room:
     commands: str = ""
     prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
     evaluations: Mapping[str, str] = field(default_factory=dict)
+    card_words: Mapping[str, str] = field(default_factory=dict)
 
     def function(self, kind: str, word: str) -> Callable[..., Any]:
         """Import and return the function that the room declares under ``kind`` for ``word``.
@@ -233,6 +235,7 @@ def room(name: str) -> Room:
         commands=getattr(module, "COMMANDS", ""),
         prompts={spec.name: spec for spec in getattr(module, "PROMPTS", ())},
         evaluations=getattr(module, "EVALUATIONS", {}),
+        card_words=getattr(module, "CARD_WORDS", {}),
     )
 
 

@@ -9,6 +9,7 @@ from ..core.config import ModelConfig, ProcessorConfig, parse_config, read_confi
 from ..core.errors import ConfigError
 from ..core.files import CONFIG_FILE, PROCESSOR_FILE, read_json, write_text_atomic
 from ..core.recipe import Recipe
+from ..core.registry import ROOMS, room
 from ..core.task_data import ScoreWords
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -104,20 +105,7 @@ _WORDS = {
         ),
     },
 }
-"""How a card speaks of samples, by the modality of the model."""
-
-_WORDS_OF_DOMAIN = {
-    "urban": {
-        "file": "tile.tif",
-        "validation": (
-            "Validation is the sources' own validation part where there is one; otherwise groups of "
-            "near-identical images\n(64-bit difference hash) were kept on one side of a random split. "
-            "Patches that are cut from the same satellite scenes\nand lie beside each other can be on both "
-            "sides, so expect less in other countries, seasons and weather, and from\nother sensors."
-        ),
-    },
-}
-"""What cards of a domain say instead."""
+"""How a card speaks of samples, by the modality of the model; a domain may have words of its own."""
 
 
 def _words(config: ModelConfig) -> dict[str, str]:
@@ -125,7 +113,7 @@ def _words(config: ModelConfig) -> dict[str, str]:
     found = [name for name in config.towers if name in _WORDS]
     # A part without towers (a vocoder) is of its domain.
     words = _WORDS[found[0] if found else "audio" if config.domain == "audio" else "image"]
-    return words | _WORDS_OF_DOMAIN.get(config.domain or "", {})
+    return words | (room(config.domain).card_words if config.domain in ROOMS else {})
 
 
 def _reads(processor: ProcessorConfig) -> str:

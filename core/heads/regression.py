@@ -107,17 +107,17 @@ class RegressionHead:
         features = as_embeddings(embeddings).cpu().numpy().astype(np.float64)
         values = _transformed(_target_table(targets, len(features), len(target_names)), transform)
         mean, spread = standardization(features)
-        centre, width = np.zeros(values.shape[1]), np.ones(values.shape[1])
+        center, width = np.zeros(values.shape[1]), np.ones(values.shape[1])
         if transform != "none":
-            centre, width = values.mean(axis=0), values.std(axis=0)
+            center, width = values.mean(axis=0), values.std(axis=0)
             if (width == 0).any():
                 constant = target_names[int(np.flatnonzero(width == 0)[0])]
                 raise InputError(f"Target {constant!r} is constant over the training rows; drop it.")
         tried: list[tuple[float, RegressionHead]] = []
         for penalty in sorted(candidates(alpha, validation, ALPHA_GRID, "alpha"), reverse=True):
-            model = Ridge(alpha=penalty).fit((features - mean) / spread, (values - centre) / width)
+            model = Ridge(alpha=penalty).fit((features - mean) / spread, (values - center) / width)
             slope = np.atleast_2d(model.coef_) * width[:, None] / spread
-            offset = np.atleast_1d(model.intercept_) * width + centre - slope @ mean
+            offset = np.atleast_1d(model.intercept_) * width + center - slope @ mean
             head = cls(
                 torch.from_numpy(slope),
                 torch.from_numpy(offset),

@@ -59,8 +59,8 @@ def regression_report(
     if np.ptp(actual) == 0:
         raise InputError(f"All {len(actual)} targets equal {actual[0]:g}; R2 needs targets that vary.")
     # Centring first keeps the difference of squares below accurate for targets far from zero.
-    centred = actual - actual.mean()
-    columns = np.stack([(predicted - actual) ** 2, np.abs(predicted - actual), centred**2, centred], axis=1)
+    centered = actual - actual.mean()
+    columns = np.stack([(predicted - actual) ** 2, np.abs(predicted - actual), centered**2, centered], axis=1)
 
     def statistic(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         squared, absolute, spread, offset = (weights @ columns / weights.sum(axis=1, keepdims=True)).T

@@ -74,3 +74,14 @@ COMMANDS = "commands:app"
 
 EVALUATIONS = {"sets": "tasks.evaluation_sets", "retrieval": "tasks.retrieval"}
 """{what is measured: "module"}; see ``verticlip evaluate``."""
+
+CARD_WORDS = {
+    "file": "tile.tif",
+    "validation": (
+        "Validation is the sources' own validation part where there is one; otherwise groups of "
+        "near-identical images\n(64-bit difference hash) were kept on one side of a random split. "
+        "Patches that are cut from the same satellite scenes\nand lie beside each other can be on both "
+        "sides, so expect less in other countries, seasons and weather, and from\nother sensors."
+    ),
+}
+"""{word: what a model card says}; see ``hub/card.py``."""

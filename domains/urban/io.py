@@ -45,6 +45,8 @@ _HOMES = {
     "read_embeddings": "outputs.geoparquet",
     "save_map": "outputs.picture",
     "tile_loader": "geometry.dataset",
+    "valid_tiles": "geometry.dataset",
+    "without_tiles": "geometry.covering",
     "write_caption_file": "captions.layouts",
     "write_class_map": "outputs.maps",
     "write_embeddings": "outputs.geoparquet",

@@ -51,6 +51,18 @@ def test_tiles_are_those_of_rasterio_and_another_scaling_is_noticed(scene, monke
         rasters.check(scene, windows)
 
 
+def test_tiles_as_the_scene_opens_are_those_made_by_hand(scene) -> None:
+    windows = rasters.draw_windows(SIDE, 4)
+    raster, scaling = rasters.stretched(scene)
+    assert (scaling["mode"], scaling["clip"]) == ("stretch", True)
+    assert rasters.check_stretched(scene, windows, raster, scaling) == {"share_equal": 1.0}
+    rasters.ours_stretched(scene, windows, scaling)
+    image, _ = rasters.stretched_by_rasterio(scene, windows, scaling)
+    assert (float(image.min()), float(image.max())) == (0.0, 1.0)
+    with pytest.raises(VerticlipError, match="share_equal is 0"):
+        rasters.check_stretched(scene, windows, raster, {**scaling, "subtract": [0.0] * 3})
+
+
 @pytest.mark.parametrize("sampler", [RandomSampler, BlockOrderSampler])
 def test_batches_of_samplers_are_read(scene, sampler) -> None:
     rasters.cached(partial(rasters.ours_in_batches, scene, partial(sampler, size=224, count=6)), 24)

@@ -101,3 +101,25 @@ def test_a_title_of_stray_bytes_can_be_drawn(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9") + "\n$x$"
     assert plain_title(name, 60) == r"caf\udce9\n\$x\$"
     save_confusion_matrix([[1, 0], [0, 1]], ["a", "b"], tmp_path / "a.png", title=plain_title(name, 60))
+
+
+def test_letters_that_no_font_has_are_told_in_one_line(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("verticlip.core.plots._FURTHER_FONTS", ())
+    with pytest.warns(UserWarning, match="boxes") as seen:
+        save_confusion_matrix(np.eye(2, dtype=int), ["海淀", "朝阳"], tmp_path / "matrix.png")
+    assert len(seen) == 1
+    assert "matrix.png: no installed font has some of the letters" in str(seen[0].message)
+
+
+def test_further_fonts_are_taken_where_they_are_installed(tmp_path: Path, monkeypatch) -> None:
+    from matplotlib.font_manager import fontManager
+    from verticlip.core.plots import _add_fonts, new_figure
+
+    other = next(font.name for font in fontManager.ttflist if font.name != "DejaVu Sans")
+    monkeypatch.setattr("verticlip.core.plots._FURTHER_FONTS", ("Not Installed", other))
+    figure, axes = new_figure(2, 2)
+    axes.set_title("海淀")
+    axes.set_xlabel("plain")
+    _add_fonts(figure)
+    assert axes.title.get_fontfamily()[-1] == other
+    assert other not in axes.xaxis.label.get_fontfamily()

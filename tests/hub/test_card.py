@@ -59,3 +59,19 @@ def test_cards_of_packaged_models_show_their_stored_metrics():
         if isinstance(spec.weights, registry.WeightsRef) and spec.weights.packaged:
             folder = registry.room(spec.domain).folder / spec.weights.packaged
             assert (folder / "README.md").read_text() == render_card(folder)
+
+
+def test_a_domain_says_in_its_own_words_what_its_samples_are(trained, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from verticlip.core import registry
+    from verticlip.hub import card
+
+    folder = shutil.copytree(trained, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "domain": "urban"}))
+    assert 'classify(["tile.tif"]' in render_card(folder)
+    assert "cut from the same satellite scenes" in render_card(folder)
+    other = replace(registry.room("urban"), card_words={"file": "plan.tif"})
+    monkeypatch.setattr(card, "room", {"urban": other}.__getitem__)
+    assert 'classify(["plan.tif"]' in render_card(folder)

@@ -95,6 +95,18 @@ class CorpusStatistics:
             "duplicate_captions": self.duplicates,
         }
 
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> CorpusStatistics:
+        """Return the statistics that :meth:`to_dict` gave."""
+        per_tile, words = raw["captions_per_tile"], raw["words"]
+        return cls(
+            tiles=raw["tiles"],
+            captions=raw["captions"],
+            per_tile=(per_tile["mean"], per_tile["min"], per_tile["max"]),
+            words=(words["mean"], words["max"]),
+            duplicates=raw["duplicate_captions"],
+        )
+
 
 def read_caption_file(path: str | Path, *, limits: Limits = DEFAULT) -> TileCaptions:
     """Return the captions of a JSON file by picture.

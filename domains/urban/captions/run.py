@@ -1,31 +1,25 @@
-"""One resumable run of a captioner: its parts, what they belong to, and the file they end in.
+"""One resumable run of a captioner over pictures, and the caption file it ends in.
 
-While a run is under way everything lies in ``OUT.parts``::
-
-    run.json            which captioner, settings and pictures these parts belong to
-    part-000000.json    what was written of pictures 0 .. part_size - 1, and which of them failed
-
-A part is renamed into place, so it is whole or absent; which pictures share a part and a batch, and what each
-batch draws, depends on the list and the seed alone. A run that was killed and started again therefore ends in
-the same captions as one that was not.
+See ``core/parts_run.py`` for the files of a run. Which pictures share a batch, and what each batch draws,
+depends on the list and the seed alone. A run that was killed and started again therefore ends in the same
+captions as one that was not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....core.answer_each import answer_each
 from ....core.answers import Failure
-from ....core.embed_run import LeftOut
 from ....core.errors import ConfigError, DataError
-from ....core.files import read_json, write_json_atomic
+from ....core.files import read_json, write_json_atomic, write_text_atomic
 from ....core.limits import DEFAULT
+from ....core.parts_run import LeftOut, PartsRun, failed_input
 from .captioner import Captioner
 from .filtering import CaptionFilter, FilterReport
 from .layouts import CorpusStatistics, corpus_statistics, split_paragraph, write_caption_file
@@ -83,8 +77,9 @@ class CaptionReport:
     Attributes:
         out: the captions, flat layout. report: the JSON file of :meth:`to_dict`.
         pictures: how many were asked for. captioned: those with captions before any filter.
-        failures: those without, and why. skipped: how many of them a rule left out, such as tiles without
-            data; the others could not be used.
+        failed: pictures that could not be used. skipped: those that a rule left out, such as tiles without
+            data.
+        failures: JSON lines with id and reason of both, the latter marked ``"skipped": true``; or None.
         statistics: of the captions in ``out``.
         filtered: what the filter did, or None. unfiltered: the captions before it, or None.
         resumed: parts that an earlier, interrupted run had finished.
@@ -94,18 +89,14 @@ class CaptionReport:
     report: Path
     pictures: int
     captioned: int
-    failures: tuple[Failure, ...]
+    failed: int
     skipped: int
+    failures: Path | None
     statistics: CorpusStatistics
     filtered: FilterReport | None = None
     unfiltered: Path | None = None
     resumed: int = 0
     run: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def failed(self) -> int:
-        """Pictures that could not be used."""
-        return len(self.failures) - self.skipped
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; files by their names."""
@@ -116,7 +107,7 @@ class CaptionReport:
             "captioned": self.captioned,
             "skipped": self.skipped,
             "failed": self.failed,
-            "failures": [failure.to_dict() for failure in self.failures],
+            "failures": None if self.failures is None else self.failures.name,
             "corpus": self.statistics.to_dict(),
             "filter": None if self.filtered is None else self.filtered.to_dict(),
             "run": dict(self.run),
@@ -139,8 +130,8 @@ class Pictures:
     identity: Mapping[str, str] = field(default_factory=dict)
 
 
-class CaptionRun:
-    """The files of one run and how each comes to be.
+class CaptionRun(PartsRun):
+    """The parts of one run and the captions they are joined to.
 
     Args:
         pictures: what to describe.
@@ -168,85 +159,61 @@ class CaptionRun:
             raise DataError(f"Two pictures are called {twice!r}; captions stand under the name.")
         self._pictures, self._captioner, self._options = pictures, captioner, options
         self._filter = caption_filter
-        self._out = out
         self._report_file = out.with_name(f"{out.stem}.report.json")
         self._unfiltered = out.with_name(f"{out.stem}.unfiltered.json")
-        self._folder = out.with_name(f"{out.name}.parts")
-        self._parts = -(-len(names) // options.part_size)
-        listed = hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()[:16]
-        self._identity = {
+        identity = {
             **captioner.identity,
             **pictures.identity,
             "seed": str(options.seed),
             "batch_size": str(options.batch_size),
             "part_size": str(options.part_size),
-            "pictures": listed,
+            "pictures": hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()[:16],
         }
         rules = (
             "none" if caption_filter is None else caption_filter.rules.model_dump_json(exclude_defaults=True)
         )
-        self._result = {**self._identity, "sentences": str(options.sentences), "filter": rules}
+        super().__init__(
+            out,
+            count=len(names),
+            part_size=options.part_size,
+            identity=identity,
+            result={**identity, "sentences": str(options.sentences), "filter": rules},
+            suffix=".jsonl",
+        )
 
     def complete(self, progress: Callable[[int, int], None] | None = None) -> CaptionReport:
-        """Do what is missing and return what was done.
+        """Do what is missing and return what was done; a finished run is only reported.
 
         Raises:
             ConfigError: ``out`` or its parts belong to another captioner, setting or list.
             DataError: no picture could be described.
         """
-        # A finished run is made again of its parts only where they are left over from a kill.
-        if self._is_finished() and not self._folder.is_dir():
-            return self._stored()
-        self._claim()
-        missing = [index for index in range(self._parts) if not self._part(index).is_file()]
-        try:
-            for index in missing:
-                write_json_atomic(self._part(index), self._described(index))
-                if progress is not None:
-                    done = min((index + 1) * self._options.part_size, len(self._pictures.names))
-                    progress(done, len(self._pictures.names))
-        except (ConfigError, ImportError):
-            # A slip in the options: what has no part yet must not stand in the way of the run that is meant.
-            if len(missing) == self._parts and not self._part(missing[0]).is_file():
-                shutil.rmtree(self._folder, ignore_errors=True)
-            raise
-        return self._joined(resumed=self._parts - len(missing))
+        resumed = self.finish(progress)
+        raw = read_json(self._report_file, limits=_CEILING)
+        return CaptionReport(
+            out=self.out,
+            report=self._report_file,
+            pictures=raw["pictures"],
+            captioned=raw["captioned"],
+            failed=raw["failed"],
+            skipped=raw["skipped"],
+            failures=None if raw["failures"] is None else self.failures,
+            statistics=CorpusStatistics.from_dict(raw["corpus"]),
+            filtered=None if raw["filter"] is None else FilterReport.from_dict(raw["filter"]),
+            unfiltered=None if raw["unfiltered"] is None else self._unfiltered,
+            resumed=resumed,
+            run=raw["run"],
+        )
 
-    def _part(self, index: int) -> Path:
-        return self._folder / f"part-{index:06d}.json"
+    def stored(self) -> Mapping[str, str]:
+        """Return what the existing ``out`` belongs to; empty where it is no result of such a run."""
+        report = read_json(self._report_file, limits=_CEILING) if self._report_file.is_file() else {}
+        return (report.get("run") or {}) if isinstance(report, dict) else {}
 
-    def _is_finished(self) -> bool:
-        """Return whether ``out`` is this run's result; refuse to touch any other file."""
-        if not self._out.exists():
-            return False
-        stored = read_json(self._report_file, limits=_CEILING) if self._report_file.is_file() else {}
-        run = stored.get("run") if isinstance(stored, dict) else None
-        if not run:
-            raise ConfigError(f"{self._out} exists and is no result of this program. Choose another --out.")
-        _refuse_other(run, self._result, f"{self._out} exists and", "Delete it or choose another --out.")
-        return True
-
-    def _claim(self) -> None:
-        """Make the parts folder this run's, or find that it already is."""
-        record = self._folder / "run.json"
-        if record.is_file():
-            _refuse_other(
-                read_json(record),
-                self._identity,
-                f"{self._folder} holds an unfinished run that",
-                f"Delete {self._folder} to start again.",
-            )
-        elif self._folder.exists() and any(self._folder.glob("[!.]*")):
-            raise ConfigError(
-                f"{self._folder} is in the way and holds no run. Move it or choose another --out."
-            )
-        else:
-            write_json_atomic(record, self._identity)
-
-    def _described(self, index: int) -> dict[str, Any]:
-        """Return the content of one part: (name, text) of each picture, and failures."""
-        start = index * self._options.part_size
-        stop = min(start + self._options.part_size, len(self._pictures.names))
+    def write_part(self, index: int) -> None:
+        """Describe the pictures of one part: a line with name and text for each."""
+        start = index * self.part_size
+        stop = min(start + self.part_size, self.count)
         skipped: set[int] = set()
 
         def prepare(position: int, _: int) -> tuple[int, Tensor]:
@@ -264,17 +231,18 @@ class CaptionRun:
             name=lambda position, _: self._pictures.names[position],
             workers=self._options.workers,
         )
-        texts: list[list[str]] = []
+        lines: list[str] = []
         failures: list[dict[str, Any]] = []
         for position, (_, answer) in enumerate(found, start):
             name = self._pictures.names[position]
             if isinstance(answer, Failure):
-                failures.append({"id": name, "error": answer.error, "skipped": position in skipped})
+                failures.append(failed_input(name, answer.error, skipped=position in skipped))
             elif answer.strip(" ."):
-                texts.append([name, answer])
+                lines.append(json.dumps([name, answer]) + "\n")
             else:
-                failures.append({"id": name, "error": "the captioner wrote nothing", "skipped": False})
-        return {"texts": texts, "failures": failures}
+                failures.append(failed_input(name, "the captioner wrote nothing"))
+        self.write_failures(index, failures)
+        write_text_atomic(self.part(index), "".join(lines))
 
     def _write(self, batch: list[tuple[int, Tensor]]) -> list[str]:
         names = [self._pictures.names[position] for position, _ in batch]
@@ -283,69 +251,41 @@ class CaptionRun:
         seed = int.from_bytes(digest[:4], "big")
         return self._captioner.caption([picture for _, picture in batch], names=names, seed=seed)
 
-    def _joined(self, *, resumed: int) -> CaptionReport:
-        """Write the results of all parts and remove them; the captions come last and mark the end."""
-        parts = [read_json(self._part(index), limits=_CEILING) for index in range(self._parts)]
+    def merge(self) -> None:
+        """Write captions, failures and the report; the captions come last and mark the end."""
         split = split_paragraph if self._options.sentences else lambda text: [" ".join(text.split())]
-        captions = {name: tuple(dict.fromkeys(split(text))) for part in parts for name, text in part["texts"]}
-        failed = [failure for part in parts for failure in part["failures"]]
-        failures = tuple(Failure(one["id"], one["error"]) for one in failed)
+        texts = self._lines(self.part)
+        captions = {name: tuple(dict.fromkeys(split(text))) for name, text in texts}
         if not captions:
+            first = next(self._lines(self.part_failures))
             raise DataError(
-                f"None of {len(failures)} pictures could be described, first {failures[0].id}: "
-                f"{failures[0].error}"
+                f"None of {self.count} pictures could be described, first {first['id']}: {first['reason']}"
             )
+        skipped = sum(bool(failure.get("skipped")) for failure in self._lines(self.part_failures))
+        failed = self.count - len(captions) - skipped
         kept, filtered = captions, None
         if self._filter is not None:
             kept, filtered = self._filter(captions)
             write_caption_file(self._unfiltered, captions)
         report = CaptionReport(
-            out=self._out,
+            out=self.out,
             report=self._report_file,
-            pictures=len(self._pictures.names),
+            pictures=self.count,
             captioned=len(captions),
-            failures=failures,
-            skipped=sum(one["skipped"] for one in failed),
+            failed=failed,
+            skipped=skipped,
+            failures=self.failures if failed or skipped else None,
             statistics=corpus_statistics(kept),
             filtered=filtered,
             unfiltered=None if filtered is None else self._unfiltered,
-            resumed=resumed,
-            run=self._result,
+            run=self.result,
         )
+        self.join_failures()
         write_json_atomic(self._report_file, report.to_dict())
-        write_caption_file(self._out, kept)
-        shutil.rmtree(self._folder)
-        return report
+        write_caption_file(self.out, kept)
 
-    def _stored(self) -> CaptionReport:
-        """Return the report of a finished run."""
-        raw = read_json(self._report_file, limits=_CEILING)
-        corpus, filtered = raw["corpus"], raw["filter"]
-        per_tile, words = corpus["captions_per_tile"], corpus["words"]
-        return CaptionReport(
-            out=self._out,
-            report=self._report_file,
-            pictures=raw["pictures"],
-            captioned=raw["captioned"],
-            failures=tuple(Failure(one["id"], one["error"]) for one in raw["failures"]),
-            skipped=raw["skipped"],
-            statistics=CorpusStatistics(
-                corpus["tiles"],
-                corpus["captions"],
-                (per_tile["mean"], per_tile["min"], per_tile["max"]),
-                (words["mean"], words["max"]),
-                corpus["duplicate_captions"],
-            ),
-            filtered=None if filtered is None else FilterReport.from_dict(filtered),
-            unfiltered=None if raw["unfiltered"] is None else self._unfiltered,
-            resumed=self._parts,
-            run=raw["run"],
-        )
-
-
-def _refuse_other(stored: Mapping[str, str], wanted: Mapping[str, str], what: str, remedy: str) -> None:
-    for key in dict.fromkeys((*wanted, *stored)):
-        if stored.get(key) != wanted.get(key):
-            raise ConfigError(
-                f"{what} has {key} {stored.get(key)!r}; this run has {wanted.get(key)!r}. {remedy}"
-            )
+    def _lines(self, of: Callable[[int], Path]) -> Iterator[Any]:
+        """Yield the JSON value of every line of a file per part, one part in memory at a time."""
+        for index in range(self.parts):
+            for line in of(index).read_text("utf-8").splitlines():
+                yield json.loads(line)

@@ -14,7 +14,6 @@ from ....core.commandline import (
     Json,
     Revision,
     check_file,
-    failure_line,
     finish,
     open_model,
     progress_line,
@@ -22,7 +21,7 @@ from ....core.commandline import (
 from ....core.console import print_json, print_table, say, shown
 from ....core.errors import ConfigError, nearest
 from ....core.registry import ROOMS, model_spec, models
-from .scenes import Bands, NoData, SceneCRS, Sensor, open_scene
+from .scenes import Bands, NoData, SceneCRS, Sensor, open_scene, scene_window
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 FACTS = "facts"
 """Captioner that needs no model."""
-_SHOWN_FAILURES = 10
 _TILE_PX = 256
 """Side of a tile where no model says how much ground it knows."""
 
@@ -226,18 +224,17 @@ class _Scene:
         """Return the tiles of the file, or those of a grid over the scene, and the side to read them at."""
         from ..geometry.covering import TileGrid
         from ..geometry.tiles import Tiles
-        from ..tasks.scene_tiles import window_size
-
         if self.tiles is not None:
             if self.size is not None or self.stride is not None:
                 raise ConfigError("--tiles says which tiles; leave --size and --stride out.")
-            return Tiles.from_file(self.tiles, show_paths=True), None
+            found = Tiles.from_file(self.tiles, show_paths=True)
+            if model is not None:
+                scene_window(model, raster, tiles=found)
+            return found, None
         size, read_px = self.size or _TILE_PX, None
         if model is not None:
-            window = window_size(model, raster, self.size)
+            window = scene_window(model, raster, self.size)
             size, read_px = window.pixels, window.read_px
-            if window.note:
-                say(f"note: {window.note}")
         return TileGrid("raster", tile_px=size, stride=self.stride).over(raster), read_px
 
 
@@ -326,11 +323,8 @@ def _filter_file(
 
 def _tell(found: CaptionReport, *, report: bool, as_json: bool) -> None:
     """Print what a run did."""
-    broken = found.failures[:_SHOWN_FAILURES]
-    for failure in broken:
-        say(failure_line(failure))
-    if len(found.failures) > len(broken):
-        say(f"... and {len(found.failures) - len(broken)} more; all of them stand in {found.report}")
+    if found.failures:
+        say(f"{found.failed:,} failed, {found.skipped:,} left out; reasons in {found.failures}")
     _show(found.to_dict(), report=report, as_json=as_json)
     say(f"wrote {found.out}")
 

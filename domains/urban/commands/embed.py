@@ -19,7 +19,6 @@ from ....core.commandline import (
     progress_line,
 )
 from ....core.console import print_json, say
-from ....core.errors import ConfigError
 from .scenes import (
     Bands,
     NoData,
@@ -32,6 +31,8 @@ from .scenes import (
     check_output,
     open_scene,
     read_regions,
+    refuse,
+    scene_window,
 )
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ def embed(
     ] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Pixels between tiles; default: size.")] = None,
     edge: Annotated[
-        str, typer.Option(help="Where tiles do not fit: shift the last inside, pad, or drop it.")
-    ] = "shift",
+        str | None,
+        typer.Option(help="Where tiles do not fit: shift the last inside (default), pad, or drop it."),
+    ] = None,
     regions: Annotated[
         Path | None, typer.Option(help="Only tiles in these polygons: GeoJSON, GeoPackage, Shapefile.")
     ] = None,
@@ -77,8 +79,9 @@ def embed(
     nodata: NoData = None,
     crs: SceneCRS = None,
     scheme: Annotated[
-        str, typer.Option(help="What x and y of a folder's names count: webmercator, tms or baidu.")
-    ] = "webmercator",
+        str | None,
+        typer.Option(help="What x and y of a folder's names count: webmercator (default), tms or baidu."),
+    ] = None,
     datum: Annotated[
         str | None, typer.Option(help="What that scheme is in: EPSG:4326, GCJ-02 or BD-09.")
     ] = None,
@@ -97,29 +100,34 @@ def embed(
     from ..geometry.covering import TileGrid, cover
     from ..geometry.tiles import Tiles
     from ..tasks.embedding import embed_tiles
-    from ..tasks.scene_tiles import window_size
 
     check_output(out, "--out", (".parquet", ".geoparquet"))
-    if tiles is not None and (size, stride, regions) != (None, None, None):
-        raise ConfigError("--tiles says which tiles; leave --size, --stride and --regions out.")
+    folder = len(scene) == 1 and scene[0].is_dir()
+    cut = {"--size": size, "--stride": stride, "--edge": edge}
+    if folder:
+        read = {"--bands": bands, "--sensor": sensor, "--nodata": nodata, "--crs": crs}
+        refuse({"--tiles": tiles, **cut, **read}, f"the pictures of {scene[0]} are the tiles, as they are")
+    else:
+        refuse({"--scheme": scheme, "--datum": datum}, "for a folder of tiles, and SCENE is a raster")
+    if tiles is not None:
+        refuse({**cut, "--regions": regions}, "--tiles says which tiles")
     only_in = read_regions(regions, region_id, regions_crs, layer=regions_layer, repair=repair)
     handle = open_model(context, model, revision, device, dtype)
     read_px = None
-    if len(scene) == 1 and scene[0].is_dir():
-        raster, found = _open_folder(scene[0], scheme, datum, (tiles, size, stride))
+    if folder:
+        raster, found = _open_folder(scene[0], scheme or "webmercator", datum)
         if only_in is not None:
             found = cover(found, only_in)
     else:
         raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs)
         if tiles is None:
-            window = window_size(handle, raster, size)
+            window = scene_window(handle, raster, size)
             read_px = window.read_px
-            if window.note:
-                say(f"note: {window.note}")
-            grid = TileGrid("raster", tile_px=window.pixels, stride=stride, edge=edge)  # pyright: ignore[reportArgumentType]
+            grid = TileGrid("raster", tile_px=window.pixels, stride=stride, edge=edge or "shift")  # pyright: ignore[reportArgumentType]
             found = grid.over(raster) if only_in is None else grid.cover(only_in, raster=raster)
         else:
             found = Tiles.from_file(tiles, show_paths=True)
+            scene_window(handle, raster, tiles=found)
     report = embed_tiles(
         handle,
         raster,
@@ -135,16 +143,10 @@ def embed(
     _tell(report, len(found), as_json=as_json)
 
 
-def _open_folder(
-    folder: Path, scheme: str, datum: str | None, wrong: tuple[Path | None, int | None, int | None]
-) -> tuple[TileReader, Tiles]:
+def _open_folder(folder: Path, scheme: str, datum: str | None) -> tuple[TileReader, Tiles]:
     """Return the pictures of a folder and the tiles they are."""
     from ..geometry.sources import FolderTiles
 
-    if wrong != (None, None, None):
-        raise ConfigError(
-            f"{folder}: the pictures of a folder are the tiles; leave --tiles, --size and --stride out."
-        )
     found = FolderTiles(folder, scheme=scheme, crs=datum, show_paths=True)
     return found, found.tiles
 

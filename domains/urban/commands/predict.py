@@ -62,7 +62,7 @@ def predict(
         list[str] | None, typer.Option(metavar="NAME=UNIT", help="Unit of an indicator. Repeatable.")
     ] = None,
     head: Annotated[
-        str, typer.Option(help="ridge, knn, mlp (the paper's) or mean (the baseline).")
+        str, typer.Option(help="ridge, knn, mlp (two layers) or mean (the baseline).")
     ] = "ridge",
     transform: Annotated[str, typer.Option(help="Of the target: log1p, log, standardize or none.")] = "log1p",
     split: Annotated[str, typer.Option(help="What counts: block, region or random.")] = "block",
@@ -74,7 +74,9 @@ def predict(
     buffer_m: Annotated[
         float, typer.Option(min=0, help="Meters around tested tiles in which nothing trains.")
     ] = 0.0,
-    recipe: Annotated[str, typer.Option(help="default, or urbanclip: the paper's preparation.")] = "default",
+    recipe: Annotated[
+        str, typer.Option(help="default, or urbanclip: the paper's preparation and its training of mlp.")
+    ] = "default",
     regions: Annotated[
         Path | None, typer.Option(help="Polygons to add tiles up to: GeoJSON, GeoPackage, Shapefile.")
     ] = None,
@@ -125,10 +127,11 @@ def predict(
     plan = _plan(added_up, aggregate)
     table = read_embeddings(embeddings)
     found = _from_csv(table, indicators, id_column, lat_lon, points_crs)
-    known = _from_rasters(table, raster, stat, band, found)
+    units = _pairs(unit or [], "--unit", "population=persons")
+    known = _from_rasters(table, raster, stats=stat, bands=band, units=units, found=found)
     report = predict_indicators(
         table,
-        _with_units(known, unit),
+        _with_units(known, units),
         out,
         targets=target,
         settings=settings,
@@ -154,6 +157,8 @@ def _from_csv(
     if pair is not None and len(pair) != 2:
         raise ConfigError(f"--lat-lon {lat_lon!r}: name two columns, for example --lat-lon lat,lon.")
     if path is None:
+        if id_column is not None or pair is not None:
+            raise ConfigError("--id-column and --lat-lon are of a CSV; name it: --indicators TABLE.csv.")
         return IndicatorTable(table.ids, {})
     return IndicatorTable.from_csv(
         path, tiles=table.tiles(), id_column=id_column, lat_lon=pair, crs=crs, show_paths=True
@@ -163,8 +168,10 @@ def _from_csv(
 def _from_rasters(
     table: EmbeddingTable,
     rasters: list[str] | None,
+    *,
     stats: list[str] | None,
     bands: list[str] | None,
+    units: dict[str, str],
     found: IndicatorTable,
 ) -> IndicatorTable:
     """Return the indicators found so far and those of rasters."""
@@ -174,6 +181,8 @@ def _from_rasters(
     words = _words(stats, "--stat", "area_weighted", files)
     numbers = _words(bands, "--band", "", files)
     if not files:
+        if stats or bands:
+            raise ConfigError("--stat and --band are of rasters; name one: --raster population=pop.tif.")
         return found
     chosen = {name: int(word) if word.isdigit() else word for name, word in numbers.items() if word}
     sampled = IndicatorTable.from_rasters(
@@ -181,18 +190,18 @@ def _from_rasters(
         table.tiles(),
         stat=words,  # pyright: ignore[reportArgumentType]
         bands=chosen,
+        units={name: unit for name, unit in units.items() if name in files},
         show_paths=True,
     )
     return found.merged_with(sampled)
 
 
-def _with_units(table: IndicatorTable, units: list[str] | None) -> IndicatorTable:
+def _with_units(table: IndicatorTable, units: dict[str, str]) -> IndicatorTable:
     from dataclasses import replace
 
-    named = _pairs(units or [], "--unit", "population=persons")
-    for name in named:
+    for name in units:
         table.column(name)
-    return replace(table, units={**table.units, **named})
+    return replace(table, units={**table.units, **units})
 
 
 def _plan(found: Regions | None, aggregate: list[str] | None) -> RegionPlan | None:

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ....core.console import say
+from ....core.console import say, shown
 from ....core.errors import ConfigError
+from ....core.registry import models
 
 if TYPE_CHECKING:
+    from ....core.handle import ModelHandle
     from ..geometry.regions import Regions
+    from ..geometry.tiles import Tiles
     from ..loaders.raster import Raster
+    from ..tasks.scene_tiles import WindowSize
 
 _SHOWN = 10
 
@@ -43,7 +47,7 @@ Table = Annotated[
 ]
 TableModel = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Model that embedded the tiles; default: the one the file names."),
+    typer.Option("--model", "-m", help="Model that embedded the tiles; default: the file's, if it is ours."),
 ]
 
 
@@ -67,6 +71,34 @@ def open_scene(
         crs=crs,
         show_paths=True,
     )
+
+
+def scene_window(
+    model: ModelHandle, raster: Raster, size: int | None = None, *, tiles: Tiles | None = None
+) -> WindowSize:
+    """Return how a scene is cut for a model, and say what the user should know about that.
+
+    Args:
+        model: with an image tower. raster: the scene.
+        size: pixels of a tile's side; None decides.
+        tiles: that are given already.
+    """
+    from ..tasks.scene_tiles import scaling_note, window_size
+
+    if tiles is not None and tiles.windows is not None and len(tiles):
+        size = int(tiles.windows[len(tiles) // 2, 2:].min())
+    window = window_size(model, raster, size)
+    for note in (window.note, scaling_note(model, raster)):
+        if note:
+            say(f"note: {note}")
+    return window
+
+
+def refuse(options: Mapping[str, object], why: str) -> None:
+    """Raise ``ConfigError`` for options that were given and that nothing would look at."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: {why}. Leave {'it' if len(given) == 1 else 'them'} out.")
 
 
 def read_regions(
@@ -110,12 +142,17 @@ def check_output(path: Path | None, option: str, endings: Sequence[str]) -> None
 
 
 def made_with(meta: Mapping[str, Any]) -> str:
-    """Return the model that a table names.
+    """Return the model that a table names, where it is one of this program.
 
     Raises:
-        ConfigError: it names none.
+        ConfigError: it is another one. A file of unknown origin must not choose what is downloaded and run.
     """
     name = str(meta.get("model_id", ""))
     if not name:
         raise ConfigError("The table does not say which model made it. Name it with --model.")
+    if name not in models():
+        raise ConfigError(
+            f"The table was made with {shown(name[:80])!r}, which is no model of this program. If you trust "
+            "it, name it: --model with its folder, or org/name and --revision."
+        )
     return name

@@ -41,7 +41,12 @@ def tiles(
     out: Annotated[Path, typer.Option(help="File to write: .geojson, .parquet or .gpkg.")] = Path(
         "tiles.geojson"
     ),
-    size: Annotated[int, typer.Option(min=1, help="Pixels of a tile's side.")] = 64,
+    size: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Pixels of a tile's side; urban embed by itself takes what its model needs."
+        ),
+    ] = 64,
     stride: Annotated[int | None, typer.Option(min=1, help="Pixels between tiles; default: size.")] = None,
     edge: Annotated[
         str, typer.Option(help="Where tiles do not fit: shift the last inside, pad, or drop it.")

@@ -37,7 +37,7 @@ _COEFFICIENTS = np.array([
 ])  # fmt: skip
 
 
-def metres_to_degrees(x: ArrayLike, y: ArrayLike) -> tuple[Numbers, Numbers]:
+def meters_to_degrees(x: ArrayLike, y: ArrayLike) -> tuple[Numbers, Numbers]:
     """Return BD-09 longitude and latitude of BD-09 mercator units ("metres" at the equator)."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     # The first band, from the pole, whose lower edge is not above the point.
@@ -48,8 +48,8 @@ def metres_to_degrees(x: ArrayLike, y: ArrayLike) -> tuple[Numbers, Numbers]:
     return np.where(x < 0, -lon, lon), np.where(y < 0, -lat, lat)
 
 
-def degrees_to_metres(lon: ArrayLike, lat: ArrayLike) -> tuple[Numbers, Numbers]:
-    """Return BD-09 mercator units of BD-09 degrees, by Newton steps on :func:`metres_to_degrees`.
+def degrees_to_meters(lon: ArrayLike, lat: ArrayLike) -> tuple[Numbers, Numbers]:
+    """Return BD-09 mercator units of BD-09 degrees, by Newton steps on :func:`meters_to_degrees`.
 
     Raises:
         InputError: a latitude beyond 85 degrees, where the scheme ends.
@@ -76,7 +76,7 @@ def degrees_to_metres(lon: ArrayLike, lat: ArrayLike) -> tuple[Numbers, Numbers]
 
 def tile_of(lon: ArrayLike, lat: ArrayLike, zoom: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return x and y (to the north) of the tile that holds each point, given in BD-09 degrees."""
-    x, y = degrees_to_metres(lon, lat)
+    x, y = degrees_to_meters(lon, lat)
     side = tile_side(zoom)
     return np.floor(x / side).astype(np.int64), np.floor(y / side).astype(np.int64)
 
@@ -92,11 +92,7 @@ def tile_corner(x: ArrayLike, y: ArrayLike, zoom: int) -> tuple[Numbers, Numbers
         (116.44569, 40.093159)
     """
     side = tile_side(zoom)
-    return metres_to_degrees(np.asarray(x, np.float64) * side, np.asarray(y, np.float64) * side)
-
-
-baidu_tile_corner = tile_corner
-"""The same under the name that says which scheme it is."""
+    return meters_to_degrees(np.asarray(x, np.float64) * side, np.asarray(y, np.float64) * side)
 
 
 def tile_side(zoom: int) -> float:

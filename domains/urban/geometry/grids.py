@@ -40,7 +40,7 @@ def raster_grid(
         name: first part of the ids, "name_row_column" with the pixel of the tile's upper left corner.
 
     Returns:
-        Tiles with ``windows``, and with ``grid`` unless a shifted tile breaks the regular spacing.
+        Tiles with ``windows``.
 
     Raises:
         ConfigError: size, stride or edge that make no grid.
@@ -61,8 +61,8 @@ def raster_grid(
     check_upright(transform)
     count = _per_axis(height, rows, row_stride, edge) * _per_axis(width, columns, column_stride, edge)
     check_count(count, "Take a larger size or stride, or name regions.")
-    tops, even_rows = _offsets(height, rows, row_stride, edge)
-    lefts, even_columns = _offsets(width, columns, column_stride, edge)
+    tops = _offsets(height, rows, row_stride, edge)
+    lefts = _offsets(width, columns, column_stride, edge)
     if not count:
         raise InputError(
             f"No tile of {columns} x {rows} pixels fits on a raster of {width} x {height}. Take a smaller "
@@ -71,14 +71,12 @@ def raster_grid(
     top, left = (axis.ravel() for axis in np.meshgrid(tops, lefts, indexing="ij"))
     windows = np.stack([left, top, np.full(count, columns), np.full(count, rows)], 1).astype(np.int64)
     prefix = f"{name}_" if name else ""
-    grid = (0, 0, column_stride, row_stride, len(lefts), len(tops)) if even_rows and even_columns else None
     return Tiles(
         ids=tuple(f"{prefix}{row}_{column}" for row, column in zip(top.tolist(), left.tolist(), strict=True)),
         bounds=window_bounds(windows, transform),
         crs=crs,
         windows=windows,
         scheme="raster",
-        grid=grid,
     )
 
 
@@ -128,10 +126,9 @@ def _per_axis(length: int, size: int, stride: int, edge: Edge) -> int:
     return max(0, -(-(length - size) // stride)) + 1
 
 
-def _offsets(length: int, size: int, stride: int, edge: Edge) -> tuple[NDArray[np.int64], bool]:
-    """Return the first pixel of each tile along one axis, and whether they are evenly spaced."""
+def _offsets(length: int, size: int, stride: int, edge: Edge) -> NDArray[np.int64]:
+    """Return the first pixel of each tile along one axis."""
     offsets = np.arange(_per_axis(length, size, stride, edge), dtype=np.int64) * stride
-    if edge != "shift" or len(offsets) < 2 or offsets[-1] + size <= length:
-        return offsets, True
-    offsets[-1] = length - size
-    return offsets, False
+    if edge == "shift" and len(offsets) > 1:
+        offsets[-1] = min(offsets[-1], length - size)
+    return offsets

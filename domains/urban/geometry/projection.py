@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ Geometries = NDArray[np.object_]
 """Shapely polygons."""
 
 WGS84, WEB_MERCATOR = "EPSG:4326", "EPSG:3857"
-_SEGMENT_DEGREES, _SEGMENT_METRES = 0.02, 2000.0
+_SEGMENT_DEGREES, _SEGMENT_METERS = 0.02, 2000.0
 """Longest edge left straight when polygons move: about 0.1 m off the curved one at middle latitudes."""
 _MOST_VERTICES = 2_000_000
 
@@ -32,7 +33,16 @@ def crs_name(crs: Any) -> str:
     """
     if is_shifted(crs):
         return str(crs)
-    parsed = parse_crs(crs)
+    return _name_of(crs) if isinstance(crs, str) else _named(parse_crs(crs))
+
+
+@functools.lru_cache(maxsize=256)
+def _name_of(crs: str) -> str:
+    # Looked up in a data base, and asked for by every file of a mosaic.
+    return _named(parse_crs(crs))
+
+
+def _named(parsed: CRS) -> str:
     code = parsed.to_authority(min_confidence=100)
     return ":".join(code) if code else parsed.to_wkt()
 
@@ -68,6 +78,13 @@ def same_crs(one: Any, other: Any) -> bool:
         return True
     if is_shifted(one) or is_shifted(other):
         return False
+    if isinstance(one, str) and isinstance(other, str):
+        return _same(one, other)
+    return parse_crs(one).equals(parse_crs(other), ignore_axis_order=True)
+
+
+@functools.lru_cache(maxsize=256)
+def _same(one: str, other: str) -> bool:
     return parse_crs(one).equals(parse_crs(other), ignore_axis_order=True)
 
 
@@ -125,12 +142,12 @@ def reproject(geometries: Geometries, source: Any, target: Any) -> Geometries:
 def _segment(geometries: Geometries, crs: Any) -> float:
     """Return the longest edge to leave whole, in units of ``crs``; longer where there would be too many."""
     shapely = require("shapely", extra="urban")
-    length = _SEGMENT_DEGREES if is_geographic(crs) else _SEGMENT_METRES / metres_per_unit(crs)
+    length = _SEGMENT_DEGREES if is_geographic(crs) else _SEGMENT_METERS / meters_per_unit(crs)
     perimeter = float(np.nansum(shapely.length(geometries)))
     return max(length, perimeter / _MOST_VERTICES)
 
 
-def metres_per_unit(crs: Any) -> float:
+def meters_per_unit(crs: Any) -> float:
     """Return metres per unit of a projected coordinate system (0.3048 for feet)."""
     axes = parse_crs(crs).axis_info
     return float(axes[0].unit_conversion_factor) if axes else 1.0

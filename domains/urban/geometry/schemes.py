@@ -97,7 +97,7 @@ def _degrees(
         return baidu.tile_corner(x, y + up, zoom)
     side = 2 * webmercator.HALF_M / (1 << zoom)
     north_rows = (1 << zoom) - 1 - y if scheme == "tms" else y
-    return webmercator.metres_to_lonlat(
+    return webmercator.meters_to_lonlat(
         -webmercator.HALF_M + x * side, webmercator.HALF_M - (north_rows + 1 - up) * side
     )
 

@@ -33,7 +33,7 @@ class FolderTiles:
 
     Names such as ``16_12659_4738_s.jpg`` and paths such as ``16/53957/24832.png`` say zoom, x and y of a tile
     scheme. A folder without any such name gives tiles without a place, named by their paths: they can be
-    embedded, searched and described, but not mapped.
+    described, and embedded as files, but not mapped.
 
     Example::
 

@@ -2,7 +2,7 @@
 
 One row per tile with its outline and these columns: ``tile_id``; ``x_min``, ``y_min``, ``x_max``, ``y_max``
 in units of ``crs``; ``crs``; ``scheme`` and ``datum``; where there are any ``window_column``,
-``window_row``, ``window_width``, ``window_height`` in pixels and ``grid``; ``z``, ``x``, ``y``; ``regions``
+``window_row``, ``window_width``, ``window_height`` in pixels; ``z``, ``x``, ``y``; ``regions``
 as a JSON list of ids, and ``coverage``.
 """
 
@@ -83,7 +83,6 @@ def read_tiles(path: str | os.PathLike[str], *, show_paths: bool = False) -> Til
     bounds = _numbers(table, _BOUNDS, label)
     if not (np.isfinite(bounds).all() and (bounds[:, :2] < bounds[:, 2:]).all()):
         raise InputError(f"{label}: x_min and y_min must be below x_max and y_max in every row.")
-    grid = _same(table, "grid", label) if "grid" in table.columns else ""
     return Tiles(
         ids=tuple(map(str, table["tile_id"].tolist())),
         bounds=bounds,
@@ -93,7 +92,6 @@ def read_tiles(path: str | os.PathLike[str], *, show_paths: bool = False) -> Til
         regions=_regions(table, label),
         coverage=_numbers(table, ("coverage",), label)[:, 0] if "coverage" in table.columns else None,
         scheme=scheme,
-        grid=_grid(grid, label) if grid else None,
         datum=datum,
     )
 
@@ -121,8 +119,6 @@ def _columns(tiles: Tiles) -> dict[str, Any]:
     columns |= {"crs": tiles.crs, "scheme": tiles.scheme, "datum": tiles.datum}
     if tiles.windows is not None:
         columns |= {name: tiles.windows[:, index] for index, name in enumerate(_WINDOW)}
-    if tiles.grid is not None:
-        columns["grid"] = ",".join(map(str, tiles.grid))
     if tiles.zxy is not None:
         columns |= {name: tiles.zxy[:, index] for index, name in enumerate(_ZXY)}
     if tiles.regions is not None:
@@ -172,11 +168,3 @@ def _regions(table: GeoDataFrame, label: str) -> tuple[tuple[str, ...], ...] | N
     if not all(isinstance(row, list) and all(isinstance(name, str) for name in row) for row in rows):
         raise InputError(f'{label}: regions must be a list of ids such as ["north"] in every row.')
     return tuple(tuple(row) for row in rows if row is not None)
-
-
-def _grid(text: str, label: str) -> tuple[int, int, int, int, int, int]:
-    try:
-        first_column, first_row, stride_x, stride_y, columns, rows = map(int, text.split(","))
-    except ValueError:
-        raise InputError(f"{label}: grid {text[:40]!r} is not six whole numbers.") from None
-    return first_column, first_row, stride_x, stride_y, columns, rows

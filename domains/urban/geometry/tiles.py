@@ -54,9 +54,6 @@ class Tiles:
         regions: N tuples of region ids, or None.
         coverage: float64 [N], or None for 1 everywhere.
         scheme: ``raster``, ``webmercator``, ``tms``, ``baidu`` or ``grid``.
-        grid: (column of the first tile's left edge, row of its upper edge, stride in columns, stride in rows,
-            columns of tiles, rows of tiles) of a regular grid of windows, or None. The tiles may be some of
-            the grid's: a tile's place in it follows from its window.
         datum: what a tile scheme's x and y are counted in: "EPSG:4326", "GCJ-02" or "BD-09". Bounds and
             footprints are always true positions, whatever the datum.
 
@@ -72,7 +69,6 @@ class Tiles:
     regions: tuple[tuple[str, ...], ...] | None = None
     coverage: NDArray[np.float64] | None = None
     scheme: str = "raster"
-    grid: tuple[int, int, int, int, int, int] | None = None
     datum: str = "EPSG:4326"
 
     def __post_init__(self) -> None:
@@ -249,6 +245,5 @@ def _concat(parts: Sequence[Tiles]) -> Tiles:
         regions=regions,
         coverage=coverage,
         scheme=first.scheme if same else "grid",
-        grid=first.grid if all(part.grid == first.grid for part in parts) else None,
         datum=first.datum if same else "EPSG:4326",
     )

@@ -107,5 +107,5 @@ def _layer(path: Path, layer: str | None, label: str) -> str:
         return str(layer)
     listed = ", ".join(map(repr, spatial)) or "none"
     if layer is None:
-        raise InputError(f"{label}: which layer? It has {listed}. Say layer=...")
+        raise InputError(f"{label}: which layer? It has {listed}. Say layer=... (--regions-layer).")
     raise InputError(f"{label}: there is no layer {layer!r}; it has {listed}.{nearest(layer, spatial)}")

@@ -19,17 +19,10 @@ LIMIT_DEGREES = 85.0511287798066
 """Latitude of the upper and lower edge."""
 MAX_ZOOM = 30
 
-Metres = NDArray[np.float64]
+Meters = NDArray[np.float64]
 
 
-def lonlat_to_metres(lon: ArrayLike, lat: ArrayLike) -> tuple[Metres, Metres]:
-    """Return EPSG:3857 metres of degrees; latitudes beyond the square are moved to its edge."""
-    lon = np.asarray(lon, dtype=np.float64)
-    phi = np.radians(np.clip(np.asarray(lat, dtype=np.float64), -LIMIT_DEGREES, LIMIT_DEGREES))
-    return np.radians(lon) * RADIUS_M, np.arctanh(np.sin(phi)) * RADIUS_M
-
-
-def metres_to_lonlat(x: ArrayLike, y: ArrayLike) -> tuple[Metres, Metres]:
+def meters_to_lonlat(x: ArrayLike, y: ArrayLike) -> tuple[Meters, Meters]:
     """Return degrees of EPSG:3857 metres."""
     lon = np.degrees(np.asarray(x, dtype=np.float64) / RADIUS_M)
     return lon, np.degrees(np.arctan(np.sinh(np.asarray(y, dtype=np.float64) / RADIUS_M)))
@@ -69,21 +62,6 @@ def quadkey(x: int, y: int, zoom: int) -> str:
     if not (0 <= x < n and 0 <= y < n):
         raise InputError(f"There is no tile x={x}, y={y} at zoom {zoom}: both go from 0 to {n - 1}.")
     return "".join(str((x >> bit & 1) + 2 * (y >> bit & 1)) for bit in range(zoom - 1, -1, -1))
-
-
-def from_quadkey(key: str) -> tuple[int, int, int]:
-    """Return (x, y, zoom) of a quadkey."""
-    if len(key) > MAX_ZOOM or set(key) - set("0123"):
-        raise InputError(f"{key[:40]!r} is not a quadkey: up to {MAX_ZOOM} digits from 0 to 3.")
-    x = y = 0
-    for digit in map(int, key):
-        x, y = x << 1 | digit & 1, y << 1 | digit >> 1
-    return x, y, len(key)
-
-
-def resolution_m(zoom: int, *, lat: float = 0.0, tile_px: int = 256) -> float:
-    """Return metres of ground per pixel of a tile at a latitude."""
-    return 2.0 * HALF_M / (tile_px * _side(zoom)) * float(np.cos(np.radians(lat)))
 
 
 def _side(zoom: int) -> int:

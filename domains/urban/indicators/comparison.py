@@ -96,22 +96,25 @@ def validate(
     scheme: Scheme = "block" if settings.groups is None else "region"
     if scheme == "block" and settings.block_m is None and found is not None:
         settings = replace(settings, block_m=suggest_block_m(found, centers, folds))
-    spatial_plan = plan_folds(actual, centers, scheme, folds, settings)
-    plans = plan_folds(actual, centers, "random", folds, settings), spatial_plan
+    spatial_plan = plan_folds(actual, centers, scheme=scheme, folds=folds, settings=settings)
+    plans = plan_folds(actual, centers, scheme="random", folds=folds, settings=settings), spatial_plan
     units = spatial_plan.units
 
     def both(run: Callable[[Folds], CVReport]) -> tuple[CVReport, CVReport]:
         return run(plans[0]), run(plans[1])
 
-    random, spatial = both(lambda plan: run_folds(features, numbers, plan, head, settings, units=units))
+    options: dict[str, Any] = {"settings": settings, "units": units}
+    random, spatial = both(lambda plan: run_folds(features, numbers, plan=plan, head=head, **options))
     baselines = {
-        "mean": both(lambda plan: run_folds(features, numbers, plan, "mean", settings, units=units)),
-        "position": both(lambda plan: run_position_baseline(numbers, plan, settings, units=units)),
+        "mean": both(lambda plan: run_folds(features, numbers, plan=plan, head="mean", **options)),
+        "position": both(lambda plan: run_position_baseline(numbers, plan=plan, **options)),
     }
     if colors is not None:
         table, plain = np.asarray(colors, dtype=np.float32), replace(settings, normalize=False)
         baselines["mean_color"] = both(
-            lambda plan: run_folds(table, numbers, plan, "ridge", plain, units=units)
+            lambda plan: run_folds(
+                table, numbers, plan=plan, head="ridge", settings=plain, units=units
+            )
         )
     gap = r2_difference(
         random.predicted,
@@ -131,6 +134,11 @@ def _warnings(
     baselines: Mapping[str, tuple[CVReport, CVReport]],
 ) -> tuple[str, ...]:
     warnings = []
+    if spatial.folds.overlaps is not None and len(spatial.folds.overlaps):
+        warnings.append(
+            "Tiles overlap: no tile trained where a tile with the same ground was tested. The random split "
+            "cannot keep them apart and is too kind."
+        )
     side = spatial.folds.block_m
     if found is not None and side is not None and side < found.range_m * 0.999:
         least = "at least " if found.beyond else ""

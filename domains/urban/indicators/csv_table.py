@@ -17,6 +17,8 @@ from .released import NAME_COLUMN, is_pairs, released_tiles
 
 _ID_NAMES = ("tile_id", "tile", "id", NAME_COLUMN)
 _LAT_NAMES, _LON_NAMES = ("lat", "latitude"), ("lon", "lng", "long", "longitude")
+_PAIRS = (("x", "y"), ("easting", "northing"), ("row", "column"))
+_ZOOMS = ("z", "zoom")
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ def read_indicators(
     if tiles is None:
         if place.names is None:
             raise InputError(
-                f"{table.name} names no tiles; joining it by latitude and longitude needs the tiles. "
-                f"Pass tiles=."
+                f"{table.name} names no tiles; joining it by latitude and longitude needs them. Pass tiles=."
             )
         once = _once(table, place.names)
         return CsvIndicators(
@@ -89,8 +90,7 @@ def read_indicators(
         several = int((np.bincount(join.tiles) > 1).sum())
         notes.append(
             f"{several} tiles hold more than one point; they got the mean of these (counts that belong "
-            f"together "
-            "have to be added up before)"
+            "together have to be added up before)"
         )
     return CsvIndicators(
         tiles.ids,
@@ -125,8 +125,7 @@ def _find_place(table: CsvFile, id_column: str | None, lat_lon: tuple[str, str] 
         )
     raise InputError(
         f"{table.name}: no column says which tile a row is. Known names are {', '.join(_ID_NAMES)}, or "
-        f"latitude and "
-        f"longitude; the file has: {', '.join(table.header)}. Pass id_column= or lat_lon=."
+        f"latitude and longitude; the file has: {', '.join(table.header)}. Pass id_column= or lat_lon=."
     )
 
 
@@ -142,7 +141,11 @@ def _numbers(
         # An unnamed column is the row number that data frames write; positions and words are no amounts.
         chosen = [header for header in table.header if header and header not in places]
         words = [header for header in chosen if table.is_text(header)]
-        chosen = [header for header in chosen if header not in words]
+        named = _positions(table.header)
+        positions = [header for header in chosen if header not in words and header in named]
+        chosen = [header for header in chosen if header not in {*words, *positions}]
+        if positions:
+            notes.append(f"{table.name}: columns of positions are no indicators ({some(positions)})")
         ignored = [header for header in words if not is_pairs(table.column(header))]
         if ignored:
             notes.append(f"{table.name}: columns without numbers were left out ({some(ignored)})")
@@ -160,6 +163,19 @@ def _numbers(
     if commas:
         notes.append(f"{table.name}: commas were read as decimal points in {some(commas)}")
     return columns, units, notes
+
+
+def _positions(header: Sequence[str]) -> set[str]:
+    """Return the columns that say where a row lies: none of them is an indicator unless it is asked for.
+
+    Letters such as ``x`` say so in company only: beside ``y``, and ``z`` beside both.
+    """
+    lower = {name: split_unit(name)[0].lower() for name in header}
+    found = {*_ID_NAMES, *_LAT_NAMES, *_LON_NAMES}
+    for pair in _PAIRS:
+        if set(pair) <= set(lower.values()):
+            found |= {*pair, *(_ZOOMS if pair == ("x", "y") else ())}
+    return {name for name, word in lower.items() if word in found}
 
 
 def _join(table: CsvFile, place: _Place, tiles: Tiles, crs: str) -> Join:
@@ -218,7 +234,7 @@ def _agreed(
         if other != row and not np.isclose(values[row], values[other], rtol=1e-9, equal_nan=True):
             raise InputError(
                 f"{table.name}: the tile {name!r} stands in lines {table.lines[other]} and "
-                f"{table.lines[row]} with "
-                f"different values of {column!r} ({values[other]:g} and {values[row]:g}). Keep one of them."
+                f"{table.lines[row]} with different values of {column!r} ({values[other]:g} and "
+                f"{values[row]:g}). Keep one of them."
             )
     return values

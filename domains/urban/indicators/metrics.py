@@ -118,8 +118,8 @@ def r2_difference(
         first, second, actual: float64 [N], of the same rows.
         groups, seed, resamples: as in :func:`unit_reports`.
     """
-    centred = actual - actual.mean()
-    columns = np.stack([(first - actual) ** 2, (second - actual) ** 2, centred**2, centred], axis=1)
+    centered = actual - actual.mean()
+    columns = np.stack([(first - actual) ** 2, (second - actual) ** 2, centered**2, centered], axis=1)
 
     def statistic(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         one, other, spread, offset = (weights @ columns / weights.sum(axis=1, keepdims=True)).T

@@ -1,4 +1,4 @@
-"""The paper's regressor: two layers on the unit embedding of a tile."""
+"""Two layers on the unit embedding of a tile: UrbanCLIP's network, trained as the settings say."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .regressors import Features, HeadName, Part, Scores
 class MLPSettings(Config):
     """How the two layers are trained.
 
-    The defaults are ours; :data:`URBANCLIP_MLP` is the reference's setting. Both keep the weights of the
-    epoch with the least squared error on tiles that did not train.
+    The defaults are ours; :data:`URBANCLIP_MLP` is the reference's setting. Both choose the epoch with the
+    least squared error on tiles that did not train.
 
     Attributes:
         hidden: width between the layers.
@@ -32,6 +32,8 @@ class MLPSettings(Config):
         patience: epochs without a better error after which training ends; None never ends early.
         standardize_inputs: train on features of mean 0 and deviation 1; the scaling is folded into the first
             layer afterwards, so what is stored reads unit embeddings either way.
+        refit: train once more, for the chosen number of epochs, on all tiles; False keeps the weights of the
+            training that chose it, as the reference does.
     """
 
     hidden: int = Field(default=256, ge=1)
@@ -42,9 +44,10 @@ class MLPSettings(Config):
     epochs: int = Field(default=100, ge=1)
     patience: int | None = Field(default=15, ge=1)
     standardize_inputs: bool = True
+    refit: bool = True
 
 
-URBANCLIP_MLP = MLPSettings(lr=3e-4, batch_size=2, patience=None, standardize_inputs=False)
+URBANCLIP_MLP = MLPSettings(lr=3e-4, batch_size=2, patience=None, standardize_inputs=False, refit=False)
 """Linear 256, ReLU, dropout 0.01, Linear 1; AdamW 3e-4 with decay 0.01; batches of 2; 100 epochs."""
 
 
@@ -90,7 +93,7 @@ class MLPRegressor:
 
     Args:
         network: in evaluation mode.
-        epochs: passes after which its weights were taken.
+        epochs: passes that made its weights.
     """
 
     name: ClassVar[HeadName] = "mlp"
@@ -101,29 +104,28 @@ class MLPRegressor:
 
     @classmethod
     def fit(
-        cls, features: Features, scores: Scores, inner: Sequence[Part], settings: MLPSettings, seed: int = 0
+        cls,
+        features: Features,
+        scores: Scores,
+        *,
+        inner: Sequence[Part],
+        settings: MLPSettings,
+        seed: int = 0,
     ) -> MLPRegressor:
-        """Return the regressor trained on the first inner part and chosen by its judging rows.
+        """Return the regressor whose number of epochs the first inner part chose by its judging rows.
 
         Args:
             features: float32 [N, D]. scores: float64 [N].
-            inner: parts of the N rows; only the first is used, one training is enough.
+            inner: parts of the N rows; only the first is used, one training is enough to choose.
             settings: see there.
             seed: of the first weights, the order of batches and dropout.
         """
         fit, judge = inner[0]
-        mean, spread = np.zeros(features.shape[1]), np.ones(features.shape[1])
-        if settings.standardize_inputs:
-            mean, spread = standardization(features[fit].astype(np.float64))
-        inputs = torch.from_numpy(((features - mean) / spread).astype(np.float32))
-        targets = torch.from_numpy(np.asarray(scores, dtype=np.float32))
-        # Layers and dropout draw from torch's own generator: it is put back as it was.
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
-            network = IndicatorMLP(features.shape[1], settings.hidden, settings.dropout)
-            parts = (inputs[fit], targets[fit]), (inputs[judge], targets[judge])
-            epochs = _train(network, parts[0], parts[1], settings)
-        _fold_scaling(network, mean, spread)
+        network, epochs = _trained(features, scores, fit=fit, judge=judge, settings=settings, seed=seed)
+        if settings.refit:
+            settings = settings.model_copy(update={"epochs": epochs, "patience": None})
+            rows = np.arange(len(features))
+            network, _ = _trained(features, scores, fit=rows, judge=None, settings=settings, seed=seed)
         return cls(network, epochs)
 
     @torch.inference_mode()
@@ -153,8 +155,41 @@ class MLPRegressor:
         return {"epochs": self.epochs}
 
 
+def _trained(
+    features: Features,
+    scores: Scores,
+    *,
+    fit: NDArray[np.int64],
+    judge: NDArray[np.int64] | None,
+    settings: MLPSettings,
+    seed: int,
+) -> tuple[IndicatorMLP, int]:
+    """Return a network trained on the rows of ``fit``, and the epochs that made its weights.
+
+    With rows to judge by, these are the weights of the best epoch; else those of the last.
+    """
+    mean, spread = np.zeros(features.shape[1]), np.ones(features.shape[1])
+    if settings.standardize_inputs:
+        mean, spread = standardization(features[fit].astype(np.float64))
+    inputs = torch.from_numpy(((features - mean) / spread).astype(np.float32))
+    targets = torch.from_numpy(np.asarray(scores, dtype=np.float32))
+    # Layers and dropout draw from torch's generator of the CPU. It is put back as it was, and the generators
+    # of other devices, which torch.manual_seed would seed as well, stay as they are.
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(seed)
+        network = IndicatorMLP(features.shape[1], settings.hidden, settings.dropout)
+        held_back = None if judge is None else (inputs[judge], targets[judge])
+        epochs = _train(network, (inputs[fit], targets[fit]), judge=held_back, settings=settings)
+    _fold_scaling(network, mean, spread)
+    return network, epochs
+
+
 def _train(
-    network: IndicatorMLP, train: tuple[Tensor, Tensor], judge: tuple[Tensor, Tensor], settings: MLPSettings
+    network: IndicatorMLP,
+    train: tuple[Tensor, Tensor],
+    *,
+    judge: tuple[Tensor, Tensor] | None,
+    settings: MLPSettings,
 ) -> int:
     """Train, leave the best weights in the network and return how many epochs made them."""
     optimizer = make_optimizer(network, settings.lr, settings.weight_decay)
@@ -164,6 +199,8 @@ def _train(
         for rows in _batches(len(train[1]), settings.batch_size):
             training_step(network, optimizer, train[0][rows], train[1][rows])
         network.eval()
+        if judge is None:
+            continue
         with torch.no_grad():
             error = float(F.mse_loss(network(judge[0]), judge[1]))
         if error < least:
@@ -173,7 +210,7 @@ def _train(
             break
     if kept:
         network.load_state_dict(kept)
-    return best
+    return best if judge is not None else settings.epochs
 
 
 def _batches(rows: int, size: int) -> Iterator[Tensor]:

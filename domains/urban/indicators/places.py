@@ -23,6 +23,8 @@ amounts: a tile with a third of its ground in the region gives a third of its nu
 
 _OVERLAP = 1.01
 _MOST_CELLS = 20_000_000
+_MOST_REMEMBERED = 20_000
+"""Labelled embeddings that others are compared with; the work grows with tiles times these."""
 
 
 def local_meters(tiles: Tiles) -> NDArray[np.float64]:
@@ -37,7 +39,10 @@ def local_meters(tiles: Tiles) -> NDArray[np.float64]:
 
 
 def _local(projection: str, degrees: NDArray[np.float64]) -> str:
-    lon, lat = np.median(degrees, axis=0).tolist()
+    # Around the middle of the circle: half of the tiles may lie beyond the antimeridian.
+    middle = np.rad2deg(np.angle(np.exp(1j * np.deg2rad(degrees[:, 0])).mean()))
+    lon = float(middle + np.median((degrees[:, 0] - middle + 180) % 360 - 180))
+    lat = float(np.median(degrees[:, 1]))
     return f"+proj={projection} +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m"
 
 
@@ -117,11 +122,28 @@ class SharedGround:
             )
 
     def region_of_tiles(self) -> NDArray[np.int64]:
-        """Return int64 [N], the region that shares most ground with each tile, -1 where none does."""
+        """Return int64 [N], the region that shares most ground with each tile, -1 where none does.
+
+        Of regions that share as much, the first.
+        """
         found = np.full(len(self.tile_areas), -1)
-        order = np.argsort(self.area, kind="stable")
+        # Equal halves differ in their last digits.
+        share = np.round(self.area / self.tile_areas[self.tile], 6)
+        order = np.lexsort((-self.region, share))
         found[self.tile[order]] = self.region[order]
         return found
+
+
+def overlapping(tiles: Tiles) -> NDArray[np.int64]:
+    """Return int64 [P, 2], all pairs of tiles that have ground in common; edges do not count."""
+    if tiles.datum != "EPSG:4326" or not len(tiles):
+        # Bounds of tiles in a shifted datum are a hair larger than the tiles, which do not overlap.
+        return np.empty((0, 2), dtype=np.int64)
+    shapely = require("shapely", extra="urban")
+    hair = 1e-6 * (tiles.bounds[:, 2:] - tiles.bounds[:, :2])
+    boxes = shapely.box(*np.concatenate([tiles.bounds[:, :2] + hair, tiles.bounds[:, 2:] - hair], axis=1).T)
+    one, other = shapely.STRtree(boxes).query(boxes)
+    return np.stack([one, other], axis=1)[one < other]
 
 
 def own_shares(tiles: Tiles) -> NDArray[np.float64]:
@@ -159,9 +181,8 @@ def _scattered(tiles: Tiles) -> NDArray[np.float64]:
     boxes = tiles.boxes()
     if float(shapely.area(boxes).sum()) > _OVERLAP * float(shapely.area(shapely.union_all(boxes))):
         raise InputError(
-            f"{len(tiles)} tiles overlap without any order, so their ground cannot be divided among "
-            f"them. Embed tiles "
-            "on a grid to add them up to regions."
+            f"{len(tiles)} tiles overlap without any order, so their ground cannot be divided among them. "
+            "Embed tiles on a grid to add them up to regions."
         )
     return np.ones(len(tiles))
 
@@ -207,11 +228,14 @@ def novelty(
     percentile of that among the labelled tiles. Above 1, a prediction is a guess about something new.
 
     Args:
-        vectors: float32 [N, D]. labelled: rows that were learned from, more than ``neighbors``.
+        vectors: float32 [N, D]. labelled: rows that were learned from, more than ``neighbors``; of very many
+            a sample is compared with.
     """
     from .regressors import unit_rows
 
     unit = unit_rows(vectors)
+    if len(labelled) > _MOST_REMEMBERED:
+        labelled = np.random.default_rng(0).choice(labelled, _MOST_REMEMBERED, replace=False)
     memory = unit[labelled]
     neighbors = min(neighbors, len(labelled) - 1)
     distance = np.empty(len(unit))

@@ -17,8 +17,8 @@ from .places import novelty
 from .preparation import SHUFFLE_SEED
 from .regression import Binding, IndicatorRegressor
 from .regressors import HeadName
-from .splits import SCHEMES, Scheme
-from .transforms import TargetKind, from_log
+from .splits import SCHEMES, Scheme, pairs_among
+from .transforms import TargetKind, TargetTransform, from_log
 from .validation import CVReport, ValidationSettings, inner_parts
 
 Recipe = Literal["default", "urbanclip"]
@@ -40,7 +40,7 @@ class PredictionSettings:
         split: by which the numbers that count are made: ``block``, ``region`` or ``random``. Random and
             spatial numbers are both reported either way.
         folds, block_m, buffer_m, seed, resamples: see :class:`ValidationSettings`.
-        level: share of tiles whose truth lies in the intervals, 0 to 1.
+        level: share of cross-validated tiles whose truth lies in the intervals, 0 to 1.
         recipe: see :data:`RECIPES`.
         mlp: settings of the MLP.
     """
@@ -75,12 +75,15 @@ class PredictionSettings:
             for name, value in (("head", "mlp"), ("target", "log"), ("mlp", self.mlp or URBANCLIP_MLP)):
                 object.__setattr__(self, name, value)
 
-    def validation(self, groups: Sequence[Any] | NDArray[Any] | None) -> ValidationSettings:
+    def validation(
+        self, groups: Sequence[Any] | NDArray[Any] | None, overlaps: NDArray[np.int64] | None = None
+    ) -> ValidationSettings:
         """Return the settings of the cross-validation; ``groups`` are used under ``split="region"`` only."""
         return ValidationSettings(
             self.target,
             self.block_m,
             self.buffer_m,
+            overlaps,
             groups if self.split == "region" else None,
             mlp=self.mlp,
             seed=self.seed,
@@ -95,9 +98,10 @@ class Labels:
     Attributes:
         name, unit: of the indicator.
         values: float64 [N], NaN where it is not known.
-        groups: region of every tile, or None.
+        groups: region of every tile, -1 for none; or None.
         colors: float32 [N, C], mean color of every tile, or None.
         binding: whose embeddings these are.
+        overlaps: int64 [P, 2], pairs of tiles with ground in common, or None where none has.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Labels:
     groups: NDArray[np.int64] | None = None
     colors: NDArray[np.float32] | None = None
     binding: Binding | None = None
+    overlaps: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,8 @@ class IndicatorPrediction:
         report: random and spatial validation.
         regressor: fitted on every labelled tile.
         values: float64 [N], predictions in the unit of the indicator; NaN without an embedding.
-        low, high: float64 [N], interval that holds the truth of ``level`` of the tiles, by the errors of the
-            cross-validation after the logarithm.
+        low, high: float64 [N], the prediction less and plus the error after the logarithm that ``level`` of
+            the cross-validated tiles stayed below. Empirical: nothing guarantees it for other tiles.
         far: bool [N], True where the embedding is unlike those that were learned from.
         total_ratio: sum of the cross-validated predictions over the sum of the truth. Predictions of a
             logarithm are medians, and medians of skewed amounts add up to less than the amounts.
@@ -169,21 +174,16 @@ def predict_indicator(
 
     Raises:
         ConfigError: a split by region without regions.
-        InputError: too few labelled tiles, or labels that the target cannot hold.
+        InputError: too few labelled tiles, too few for the level of the intervals, or labels that the target
+            cannot hold.
     """
     seen = np.isfinite(vectors).all(axis=1)
-    rows = np.flatnonzero(np.isfinite(labels.values) & seen)
-    if len(rows) < LEAST_LABELLED:
-        raise InputError(
-            f"{labels.name}: {len(rows)} tiles have both an embedding and a value; at least "
-            f"{LEAST_LABELLED} are "
-            "needed to fit and to check a model. Label more tiles, or use smaller ones."
-        )
-    if settings.split == "region" and labels.groups is None:
-        raise ConfigError("A split by region needs regions. Give them, or split by block.")
+    rows = _learned_rows(seen, labels, settings)
     known, features, centers = labels.values[rows], vectors[rows], centers_m[rows]
-    _check_target(labels.name, known, settings.target)
-    validation = settings.validation(None if labels.groups is None else labels.groups[rows])
+    TargetTransform.fit(known, settings.target, name=labels.name)
+    validation = settings.validation(
+        None if labels.groups is None else labels.groups[rows], pairs_among(labels.overlaps, rows)
+    )
     report = validate(
         features,
         known,
@@ -217,14 +217,40 @@ def predict_indicator(
     )
 
 
+def _learned_rows(
+    seen: NDArray[np.bool_], labels: Labels, settings: PredictionSettings
+) -> NDArray[np.int64]:
+    """Return the tiles that are learned from and tested: seen, labelled and, under a split by region, in one."""
+    labelled = np.isfinite(labels.values) & seen
+    where = ""
+    if settings.split == "region":
+        if labels.groups is None:
+            raise ConfigError("A split by region needs regions. Give them, or split by block.")
+        # What lies outside of every region is no region, and has no fold.
+        labelled &= labels.groups >= 0
+        where = " and lie in a region"
+    rows = np.flatnonzero(labelled)
+    if len(rows) < LEAST_LABELLED:
+        raise InputError(
+            f"{labels.name}: {len(rows)} tiles have both an embedding and a value{where}; at least "
+            f"{LEAST_LABELLED} are needed to fit and to check a model. Label more tiles, or use smaller ones."
+        )
+    if np.ceil(settings.level * (len(rows) + 1)) > len(rows):
+        raise InputError(
+            f"{labels.name}: {len(rows)} labelled tiles are too few for intervals of {settings.level:g}; "
+            f"{len(rows) / (len(rows) + 1):.3g} is the most they can tell."
+        )
+    return rows
+
+
 def interval_half_width(report: CVReport, level: float) -> float:
     """Return the error after the logarithm that ``level`` of the cross-validated tiles stay below.
 
-    Reference: Barber et al. 2021, "Predictive inference with the jackknife+" (the CV form, symmetric).
+    An empirical quantile: the tiles were predicted by the models of the folds, the map is by one that was
+    fitted on all of them, and places without labels may differ.
     """
     errors = np.sort(np.abs(report.predicted - report.actual))
-    rank = min(len(errors), int(np.ceil(level * (len(errors) + 1))))
-    return float(errors[rank - 1])
+    return float(errors[int(np.ceil(level * (len(errors) + 1))) - 1])
 
 
 def reference_split(
@@ -233,8 +259,7 @@ def reference_split(
     """Return the reports on the last fifth of the reference's shuffle, trained on the rest.
 
     Of the training rows, the first four fifths train and the others choose the epoch. Neighbours of test
-    tiles
-    train: the number says how the paper's protocol would judge, not how unlabelled places will fare.
+    tiles train: the number says how the paper's protocol would judge, not how unlabelled places will fare.
     """
     # The reference's shuffle is this one; see ``preparation.py``.
     order = np.random.RandomState(SHUFFLE_SEED).permutation(len(values))
@@ -255,9 +280,3 @@ def drop_zeros(columns: dict[str, NDArray[np.float64]]) -> tuple[dict[str, NDArr
     for values in columns.values():
         zeros |= values == 0
     return {name: np.where(zeros, np.nan, values) for name, values in columns.items()}, int(zeros.sum())
-
-
-def _check_target(name: str, known: NDArray[np.float64], kind: TargetKind) -> None:
-    from .transforms import TargetTransform
-
-    TargetTransform.fit(known, kind, name=name)

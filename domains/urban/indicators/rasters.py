@@ -21,8 +21,7 @@ Stat = Literal["area_weighted", "mean", "sum", "point"]
 """``area_weighted``: mean of the pixels under the tile, each with the share that the tile covers: densities,
 rates, heights. ``sum``: pixels times shares, added up: people, tons, money. ``mean``: plain mean of pixels
 whose center lies in the tile, or the one under its center where none does. ``point``: the pixel under the
-center of
-the tile."""
+center of the tile."""
 
 STATS: tuple[Stat, ...] = get_args(Stat)
 
@@ -73,14 +72,13 @@ def zonal_statistics(
         raise ConfigError(f"min_valid must lie between 0 and 1, got {min_valid}.")
     if len(raster.bands) != 1:
         raise InputError(
-            f"{raster.name} has {len(raster.bands)} bands ({', '.join(raster.bands[:6])}); an indicator "
-            f"is one. "
-            "Say which: bands={'population': 1}, or --band population=1."
+            f"{raster.name} has {len(raster.bands)} bands ({', '.join(raster.bands[:6])}); an indicator is "
+            "one. Say which: bands={'population': 1}, or --band population=1."
         )
     if not raster.crs:
         raise MissingCRSError(
-            f"{raster.name} does not say where it lies, so nothing can be said of places. Georeference "
-            f"it first."
+            f"{raster.name} does not say where it lies, so nothing can be said of places. Georeference it "
+            "first."
         )
     values, valid = np.full(len(tiles), np.nan), np.zeros(len(tiles))
     met = False
@@ -97,18 +95,24 @@ def zonal_statistics(
     if len(tiles) and not met:
         raise InputError(
             f"{raster.name} does not reach any of the {len(tiles)} tiles: it covers "
-            f"{tuple(round(edge, 4) for edge in raster.bounds)} of {raster.crs[:40]}. Is it of another "
-            f"area, or is "
-            "its coordinate system wrong?"
+            f"{tuple(round(edge, 4) for edge in raster.bounds)} of {raster.crs[:40]}. Is it of another area, "
+            "or is its coordinate system wrong?"
         )
     return Zonal(values, valid)
 
 
 @dataclass(frozen=True)
 class _Outlines:
-    """Tiles in pixels of a raster: outlines, areas float64 [N] and centers float64 [N, 2] (column, row)."""
+    """N tiles in pixels of a raster.
+
+    Attributes:
+        rings: outlines of P parts; a tile on the antimeridian has one on either side of it.
+        tile: int64 [P], of each part.
+        areas: float64 [N]. centers: float64 [N, 2] (column, row).
+    """
 
     rings: Rings
+    tile: NDArray[np.int64]
     areas: NDArray[np.float64]
     centers: NDArray[np.float64]
 
@@ -116,18 +120,17 @@ class _Outlines:
 def _outlines(tiles: Tiles, raster: Raster) -> _Outlines:
     """Return tiles in pixels of the raster; centers that its coordinate system cannot show are NaN."""
     shapely = require("shapely", extra="urban")
-    polygons = tiles.footprints(raster.crs)
-    points, owner = shapely.get_coordinates(polygons, return_index=True)
-    middles, shown = shapely.get_coordinates(shapely.centroid(polygons), return_index=True)
-    centers = np.full((len(tiles), 2), np.nan)
-    centers[shown] = _pixels(middles, raster)
+    parts, tile = shapely.get_parts(tiles.footprints(raster.crs), return_index=True)
+    points, owner = shapely.get_coordinates(shapely.get_exterior_ring(parts), return_index=True)
+    centers = _pixels(tiles.centers(raster.crs), raster)
     pixels = _pixels(points, raster)
     same = owner[1:] == owner[:-1]
     # Around the first vertex, or the products of large numbers would swallow the area of a small tile.
     local = pixels - pixels[np.searchsorted(owner, owner)] if len(owner) else pixels
     cross = (local[:-1, 0] * local[1:, 1] - local[1:, 0] * local[:-1, 1])[same]
-    areas = np.abs(np.bincount(owner[1:][same], cross, minlength=len(tiles))) / 2
-    return _Outlines(Rings(pixels, owner.astype(np.int64)), areas, centers)
+    areas = np.abs(np.bincount(owner[1:][same], cross, minlength=len(parts))) / 2
+    areas = np.bincount(tile, areas, minlength=len(tiles))
+    return _Outlines(Rings(pixels, owner.astype(np.int64)), tile.astype(np.int64), areas, centers)
 
 
 def _pixels(points: NDArray[np.float64], raster: Raster) -> NDArray[np.float64]:
@@ -157,17 +160,19 @@ def _shares(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
     """Return the statistic, the share of valid pixels, and whether any tile touches the raster."""
     count = len(outlines.areas)
-    owners, windows = _strips(pixel_windows(outlines.rings, count, raster.width, raster.height))
+    outer = pixel_windows(outlines.rings, len(outlines.tile), raster.width, raster.height)
+    parts, windows = _strips(outer)
     # Weight and weighted value by covered share, then by centers inside.
     weight, total, inside, plain = np.zeros((4, count))
     for part, numbers, mask in _read(raster, windows):
-        share = covered_shares(outlines.rings, owners[part], windows[part]) * mask
-        owner = np.repeat(owners[part], windows[part, 2] * windows[part, 3])
+        share = covered_shares(outlines.rings, parts[part], windows[part]) * mask
+        outline = np.repeat(parts[part], windows[part, 2] * windows[part, 3])
+        owner = outlines.tile[outline]
         numbers = np.where(mask, numbers, 0.0)
         weight += np.bincount(owner, share, minlength=count)
         total += np.bincount(owner, share * numbers, minlength=count)
         if stat == "mean":
-            within = mask & _centers_inside(outlines.rings, owner, windows[part])
+            within = mask & _centers_inside(outlines.rings, outline, windows[part])
             inside += np.bincount(owner, within, minlength=count)
             plain += np.bincount(owner, within * numbers, minlength=count)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -178,23 +183,23 @@ def _shares(
             found = total / weight
         else:
             found = np.where(inside > 0, plain / inside, _points(raster, outlines.centers)[0])
-    return found, valid, bool(len(owners))
+    return found, valid, bool(len(parts))
 
 
 def _strips(windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (tile, window) of all windows with pixels, those of very many pixels cut into strips of rows."""
-    owners, strips = [], []
+    """Return (part, window) of all windows with pixels, those of very many pixels cut into strips of rows."""
+    parts, strips = [], []
     large = windows[:, 2] * windows[:, 3] > _CELLS_AT_ONCE
     small = np.flatnonzero(~large & (windows[:, 2] > 0))
-    for tile in np.flatnonzero(large).tolist():
-        column, row, width, height = windows[tile].tolist()
+    for part in np.flatnonzero(large).tolist():
+        column, row, width, height = windows[part].tolist()
         step = max(1, _CELLS_AT_ONCE // width)
         for top in range(row, row + height, step):
-            owners.append(tile)
+            parts.append(part)
             strips.append((column, top, width, min(step, row + height - top)))
-    if not owners:
+    if not parts:
         return small, windows[small]
-    return np.concatenate([small, owners]), np.concatenate(
+    return np.concatenate([small, parts]), np.concatenate(
         [windows[small], np.asarray(strips, dtype=np.int64)]
     )
 
@@ -251,14 +256,14 @@ def _cells(windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     return np.repeat(windows[:, 0], counts) + index % width, np.repeat(windows[:, 1], counts) + index // width
 
 
-def _centers_inside(rings: Rings, owner: NDArray[np.int64], windows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which pixels have their center in the outline of their tile."""
+def _centers_inside(rings: Rings, part: NDArray[np.int64], windows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which pixels have their center in the outline of their part."""
     shapely = require("shapely", extra="urban")
-    tiles = np.unique(owner)
-    kept = np.isin(rings.owner, tiles)
+    parts = np.unique(part)
+    kept = np.isin(rings.owner, parts)
     outlines = shapely.polygons(
-        shapely.linearrings(rings.points[kept], indices=np.searchsorted(tiles, rings.owner[kept]))
+        shapely.linearrings(rings.points[kept], indices=np.searchsorted(parts, rings.owner[kept]))
     )
     shapely.prepare(outlines)
     columns, rows = _cells(windows)
-    return shapely.intersects_xy(outlines[np.searchsorted(tiles, owner)], columns + 0.5, rows + 0.5)
+    return shapely.intersects_xy(outlines[np.searchsorted(parts, part)], columns + 0.5, rows + 0.5)

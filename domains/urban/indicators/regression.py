@@ -273,7 +273,7 @@ class IndicatorRegressor:
 
 def random_parts(rows: int, seed: int, folds: int = 5) -> list[Part]:
     """Return (rows that fit, rows that judge) of a random split into ``folds``, fewer where rows are few."""
-    plan = make_folds(rows, "random", max(2, min(folds, rows // 2)), seed=seed)
+    plan = make_folds(rows, "random", folds=max(2, min(folds, rows // 2)), seed=seed)
     return [(plan.train_rows(fold), plan.test_rows(fold)) for fold in range(plan.count)]
 
 

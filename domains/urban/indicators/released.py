@@ -97,7 +97,7 @@ def _tiles_of(table: CsvFile, corners: NDArray[np.float64] | None) -> NDArray[np
             f"(latitude, "
             "longitude). Are they swapped?"
         )
-    x, y = baidu.degrees_to_metres(corners[:, 1], corners[:, 0])
+    x, y = baidu.degrees_to_meters(corners[:, 1], corners[:, 0])
     side = baidu.tile_side(_ZOOM)
     zxy = np.stack([np.full(len(x), _ZOOM), np.rint(x / side), np.rint(y / side)], axis=1).astype(np.int64)
     lon, lat = _corners(zxy)

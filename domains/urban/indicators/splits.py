@@ -27,6 +27,8 @@ class Folds:
         block_m: side of a block in meters; None unless ``block``.
         buffer_m: tiles nearer than this to a tile under test do not train beside it.
         centers: float64 [N, 2] meters, or None where nobody gave any.
+        overlaps: int64 [P, 2], pairs of tiles with ground in common; no tile trains beside a tile under test
+            that shows part of it.
     """
 
     fold: NDArray[np.int64]
@@ -35,6 +37,7 @@ class Folds:
     block_m: float | None = None
     buffer_m: float = 0.0
     centers: NDArray[np.float64] | None = None
+    overlaps: NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int:
@@ -46,21 +49,36 @@ class Folds:
         return np.flatnonzero(self.fold == fold)
 
     def train_rows(self, fold: int) -> NDArray[np.int64]:
-        """Return the tiles that may train in a fold: of other folds and outside of the buffer."""
-        outside = self.fold != fold
+        """Return the tiles that may train in a fold: of other folds, outside of the buffer, not overlapping."""
+        tested = self.fold == fold
+        outside = ~tested
+        if self.overlaps is not None:
+            one, other = self.overlaps.T
+            outside[one[tested[other]]] = False
+            outside[other[tested[one]]] = False
         if self.buffer_m and self.centers is not None:
             from scipy.spatial import KDTree
 
-            distance, _ = KDTree(self.centers[~outside]).query(self.centers)
+            distance, _ = KDTree(self.centers[tested]).query(self.centers)
             outside &= distance >= self.buffer_m
         return np.flatnonzero(outside)
+
+
+def pairs_among(pairs: NDArray[np.int64] | None, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the pairs [P, 2] of tiles that are both among ``rows``, counted within these."""
+    if pairs is None or not len(pairs):
+        return None
+    place = np.full(max(int(pairs.max()), int(rows.max(initial=0))) + 1, -1)
+    place[rows] = np.arange(len(rows))
+    found = place[pairs]
+    return found[(found >= 0).all(axis=1)]
 
 
 def make_folds(
     rows: int,
     scheme: Scheme,
-    folds: int = 5,
     *,
+    folds: int = 5,
     centers_m: ArrayLike | None = None,
     block_m: float | None = None,
     groups: Sequence[Any] | NDArray[Any] | None = None,

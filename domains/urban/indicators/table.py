@@ -11,9 +11,21 @@ from numpy.typing import NDArray
 
 from ....core.errors import InputError, nearest
 from ..geometry.tiles import Tiles
+from .csv_files import some
 from .rasters import Stat, zonal_statistics
 
 _CACHE_MB = 128
+_AMOUNTS = frozenset(
+    "person persons people inhabitants residents population households dwellings buildings jobs count counts "
+    "cases t ton tons tonne tonnes kt mt kg usd dollar dollars eur euro euros yuan cny rmb kwh mwh gwh".split()
+)
+"""Units of what is added up, by their last word or any other: "persons", "million yuan"."""
+
+
+def is_amount(unit: str) -> bool:
+    """Return whether a unit counts something that adds up: "persons" does, "persons per km2" and "m" do not."""
+    words = unit.lower().replace("(", " ").replace(")", " ").split()
+    return "/" not in unit and "per" not in words and not _AMOUNTS.isdisjoint(words)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +95,8 @@ class IndicatorTable:
         rows = np.asarray([known.get(name, -1) for name in ids], dtype=np.int64)
         if len(rows) and rows.max() < 0:
             raise InputError(
-                f"The table holds none of the {len(rows)} tiles: it has {', '.join(self.tile_ids[:3])} "
-                f"..., wanted are "
-                f"{', '.join(ids[:3])} ... . Were both made from the same tiles?"
+                f"The table holds none of the {len(rows)} tiles: it has {some(self.tile_ids, 3)}; wanted are "
+                f"{some(ids, 3)}. Were both made from the same tiles?"
             )
         notes = list(self.notes)
         missing = [ids[int(row)] for row in np.flatnonzero(rows < 0)]
@@ -166,14 +177,19 @@ class IndicatorTable:
                 show_paths=show_paths,
             )
             chosen = stat if isinstance(stat, str) else stat.get(name, "area_weighted")
+            unit = (units or {}).get(name, "")
+            if chosen in ("area_weighted", "mean") and is_amount(unit):
+                notes.append(
+                    f"{name} is counted in {unit!r}, an amount: {chosen} gives every tile the mean of its pixels; "
+                    "the statistic sum adds them up"
+                )
             found = zonal_statistics(raster, tiles, stat=chosen, min_valid=min_valid)
             columns[name], valid[name] = found.values, found.valid
             lost = int(np.isnan(found.values).sum())
             if lost:
                 notes.append(
-                    f"{name}: {lost} of {len(tiles)} tiles have valid pixels on less than "
-                    f"{min_valid:.0%} of their "
-                    "area and no value"
+                    f"{name}: {lost} of {len(tiles)} tiles have valid pixels on less than {min_valid:.0%} of "
+                    "their area and no value"
                 )
         return cls(tiles.ids, columns, dict(units or {}), valid, tuple(notes))
 
@@ -223,6 +239,4 @@ class IndicatorTable:
 
 
 def _missing_note(missing: Sequence[str], total: int) -> str:
-    from .csv_files import some
-
     return f"{len(missing)} of {total} tiles have no row and no value ({some(missing)})"

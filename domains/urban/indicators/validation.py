@@ -16,7 +16,7 @@ from .metrics import UnitReports, unit_reports
 from .mlp import MLPSettings
 from .regression import IndicatorRegressor, random_parts
 from .regressors import HeadName, Part
-from .splits import Folds, Scheme, block_ids, make_folds
+from .splits import Folds, Scheme, block_ids, make_folds, pairs_among
 from .transforms import TargetKind, TargetTransform, to_log
 
 _INNER_FOLDS = 4
@@ -32,6 +32,8 @@ class ValidationSettings:
         target: transform of the target.
         block_m: side of a block in meters; None: from the autocorrelation of the target.
         buffer_m: tiles nearer than this to a tile under test do not train beside it.
+        overlaps: int64 [P, 2], pairs of tiles with ground in common, see ``places.overlapping``: under
+            ``block`` and ``region`` neither trains where the other is tested.
         groups: N region ids for the scheme ``region``.
         normalize: scale every vector to length 1.
         mlp: settings of the MLP.
@@ -42,6 +44,7 @@ class ValidationSettings:
     target: TargetKind = "log1p"
     block_m: float | None = None
     buffer_m: float = 0.0
+    overlaps: NDArray[np.int64] | None = None
     groups: Sequence[Any] | NDArray[Any] | None = None
     normalize: bool = True
     mlp: MLPSettings | None = None
@@ -57,8 +60,8 @@ class CVReport:
         head, target: what was validated.
         folds: the plan.
         reports: R2, RMSE and MAE with 95 % intervals over all tiles, each predicted once. ``n`` of an
-            interval
-            says how many units were resampled: blocks or regions where the plan has them, else tiles.
+            interval says how many units were resampled: blocks or regions where the plan has them, else
+            tiles.
         fold_r2: R2 of every fold by itself, after the logarithm; NaN where its targets are all equal.
         chosen: per fold, what was chosen inside its training part.
         predicted, actual: float64 [N] after the logarithm (the original unit where there is none).
@@ -91,6 +94,7 @@ class CVReport:
             "units": int(self.folds.units.max()) + 1,
             "block_m": self.folds.block_m,
             "buffer_m": self.folds.buffer_m,
+            "overlapping_pairs_kept_apart": 0 if self.folds.overlaps is None else len(self.folds.overlaps),
             "least_training_tiles": self.least_training,
             "fold_r2": [value if np.isfinite(value) else None for value in self.fold_r2],
             "chosen": [dict(found) for found in self.chosen],
@@ -129,18 +133,24 @@ def cross_validate(
     settings = settings or ValidationSettings()
     numbers = np.asarray(values, dtype=np.float64)
     actual = to_log(numbers, settings.target)
-    plan = plan_folds(actual, centers_m, scheme, folds, settings)
-    return run_folds(np.asarray(vectors, dtype=np.float32), numbers, plan, head, settings)
+    plan = plan_folds(actual, centers_m, scheme=scheme, folds=folds, settings=settings)
+    return run_folds(
+        np.asarray(vectors, dtype=np.float32), numbers, plan=plan, head=head, settings=settings
+    )
 
 
 def plan_folds(
     actual: NDArray[np.float64],
     centers_m: ArrayLike | None,
+    *,
     scheme: Scheme,
     folds: int,
     settings: ValidationSettings,
 ) -> Folds:
-    """Return the plan of a scheme, with the buffer, for targets float64 [N] after the logarithm."""
+    """Return the plan of a scheme for targets float64 [N] after the logarithm.
+
+    Buffer and overlaps hold where whole places are tested; at random they would leave nothing to train on.
+    """
     centers = None if centers_m is None else checked_centers(centers_m, len(actual))
     if settings.buffer_m < 0:
         raise ConfigError(f"buffer_m must be 0 or more meters, got {settings.buffer_m}.")
@@ -152,17 +162,19 @@ def plan_folds(
     plan = make_folds(
         len(actual),
         scheme,
-        folds,
+        folds=folds,
         centers_m=centers,
         block_m=block_m,
         groups=settings.groups,
         seed=settings.seed,
     )
-    return plan if scheme == "random" else replace(plan, buffer_m=settings.buffer_m)
+    if scheme == "random":
+        return plan
+    return replace(plan, buffer_m=settings.buffer_m, overlaps=settings.overlaps)
 
 
 def suggest_block_m(found: Autocorrelation, centers: NDArray[np.float64], folds: int) -> float:
-    """Return a side of blocks: the range of the autocorrelation, at least three tiles, if enough blocks fit.
+    """Return a side of blocks: the range of the autocorrelation, at least three rows of tiles, if these fit.
 
     Twice as many blocks as folds have to hold tiles; the side shrinks until they do.
     """
@@ -175,10 +187,10 @@ def suggest_block_m(found: Autocorrelation, centers: NDArray[np.float64], folds:
 def run_folds(
     vectors: NDArray[np.float32],
     values: NDArray[np.float64],
+    *,
     plan: Folds,
     head: HeadName,
     settings: ValidationSettings,
-    *,
     units: NDArray[np.int64] | None = None,
 ) -> CVReport:
     """Return the report of a plan.
@@ -198,14 +210,14 @@ def run_folds(
 
     if vectors.ndim != 2 or len(vectors) != len(values):
         raise InputError(f"vectors must be [{len(values)}, D], one per value, got {vectors.shape}.")
-    return _run(predict, values, plan, head, settings, units)
+    return _run(predict, values, plan=plan, head=head, settings=settings, units=units)
 
 
 def run_position_baseline(
     values: NDArray[np.float64],
+    *,
     plan: Folds,
     settings: ValidationSettings,
-    *,
     units: NDArray[np.int64] | None = None,
 ) -> CVReport:
     """Return the report of guessing every tile from the nearest labelled ones, without any picture."""
@@ -224,7 +236,7 @@ def run_position_baseline(
         near = transform.forward(values[train])[np.reshape(found, (len(test), count))]
         return transform.logs(near.mean(axis=1)), {"neighbors": count}
 
-    return _run(predict, values, plan, "position", settings, units)
+    return _run(predict, values, plan=plan, head="position", settings=settings, units=units)
 
 
 def _run(
@@ -232,6 +244,7 @@ def _run(
         [NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.float64], Mapping[str, float]]
     ],
     values: NDArray[np.float64],
+    *,
     plan: Folds,
     head: str,
     settings: ValidationSettings,
@@ -244,10 +257,11 @@ def _run(
     for fold in range(plan.count):
         train, test = plan.train_rows(fold), plan.test_rows(fold)
         if len(train) < _LEAST_TRAINING:
+            near = "overlap tested tiles or " if plan.overlaps is not None and len(plan.overlaps) else ""
             raise InputError(
                 f"Fold {fold + 1} of the {plan.scheme} split has {len(train)} tiles to train on, at least "
-                f"{_LEAST_TRAINING} are needed. Use a smaller buffer than {plan.buffer_m:g} m or more "
-                f"labelled tiles."
+                f"{_LEAST_TRAINING} are needed: the others {near}lie in the buffer of {plan.buffer_m:g} m. "
+                "Label more tiles, or use larger blocks or a smaller buffer."
             )
         predicted[test], found = predict(train, test)
         least = min(least, len(train))
@@ -267,16 +281,17 @@ def _run(
 def inner_parts(plan: Folds, train: NDArray[np.int64], seed: int) -> list[Part]:
     """Return (rows that fit, rows that judge) among the training rows, split as the plan splits.
 
-    Whole blocks or regions stay together and the buffer holds inside too. With fewer than two blocks left the
-    parts are random.
+    Whole blocks or regions stay together, and the buffer and overlaps hold inside too. With fewer than two
+    blocks left the parts are random.
     """
     if plan.scheme != "random":
         names, units = np.unique(plan.units[train], return_inverse=True)
         count = min(_INNER_FOLDS, len(names))
         if count >= 2:
-            inner = make_folds(len(train), "region", count, groups=units.tolist(), seed=seed + 1)
+            inner = make_folds(len(train), "region", folds=count, groups=units.tolist(), seed=seed + 1)
             centers = None if plan.centers is None else plan.centers[train]
-            inner = replace(inner, centers=centers, buffer_m=plan.buffer_m)
+            overlaps = pairs_among(plan.overlaps, train)
+            inner = replace(inner, centers=centers, buffer_m=plan.buffer_m, overlaps=overlaps)
             parts = [(inner.train_rows(fold), inner.test_rows(fold)) for fold in range(count)]
             if all(len(fit) >= 2 for fit, _ in parts):
                 return parts

@@ -41,6 +41,7 @@ _OTHER = (
 )
 _REMOTE = re.compile(r"(?:/vsi|[a-z][a-z0-9+.-]+://)", re.IGNORECASE)
 _SIDECARS = (".ovr", ".OVR", ".msk", ".MSK")
+_STATISTICS = ".aux.xml"
 FORMATS = "GeoTIFF (also cloud-optimized), VRT, JPEG 2000, PNG and JPEG"
 
 
@@ -54,6 +55,8 @@ class FileFacts:
         driver: of GDAL.
         size: bytes; 0 for a remote one.
         mtime_ns: time of its last change; 0 for a remote one.
+        beside: (name, bytes, time of the last change) of the files that are read with it: those beside it, or
+            those that a VRT names.
     """
 
     path: str
@@ -61,6 +64,7 @@ class FileFacts:
     driver: str
     size: int
     mtime_ns: int
+    beside: tuple[tuple[str, int, int], ...] = ()
 
 
 def is_remote(source: str | os.PathLike[str]) -> bool:
@@ -76,7 +80,7 @@ def identify(
     Raises:
         RasterOpenError: missing, a folder, empty, or of another format.
         UnsafeRasterError: a network name without ``allow_remote``.
-        LimitError: a VRT larger than ``limits.config_bytes``.
+        LimitError: a VRT larger than ``limits.config_bytes``, or a JPEG than ``limits.file_bytes``.
     """
     label = label_of(path, show_paths=show_paths)
     if is_remote(path):
@@ -107,6 +111,9 @@ def identify(
         raise LimitError(
             f"{label}: a VRT of {info.st_size:,} bytes is over the limit of {limits.config_bytes:,}."
         )
+    if driver == "JPEG":
+        # Looking for its end may take all of it.
+        limits.check("file_bytes", info.st_size, what=f"{label}: bytes")
     if driver == "JPEG" and is_cut_jpeg(found):
         raise RasterOpenError(f"{label}: the JPEG ends before its picture does. Fetch it again.")
     return FileFacts(str(found), label, driver, info.st_size, info.st_mtime_ns)
@@ -141,15 +148,25 @@ def driver_of(head: bytes) -> str:
     )
 
 
-def check_sidecars(facts: FileFacts) -> None:
+def check_sidecars(facts: FileFacts) -> tuple[tuple[str, int, int], ...]:
     """Refuse overview and mask files beside a raster that are no TIFF: GDAL would open them as anything.
+
+    GDAL is told not to list folders, and looks for these spellings of the names alone.
+
+    Returns:
+        (ending, bytes, time of the last change) of the files beside the raster.
 
     Raises:
         UnsafeRasterError: such a file.
     """
-    for suffix in _SIDECARS:
+    found = []
+    for suffix in (*_SIDECARS, _STATISTICS):
         beside = Path(facts.path + suffix)
         if not beside.is_file():
+            continue
+        info = beside.stat()
+        found.append((suffix, info.st_size, info.st_mtime_ns))
+        if suffix == _STATISTICS:
             continue
         with beside.open("rb") as stream:
             driver = driver_of(stream.read(1024))
@@ -158,6 +175,7 @@ def check_sidecars(facts: FileFacts) -> None:
                 f"{facts.label}: the file {Path(facts.label).name}{suffix} beside it is no TIFF. "
                 "Remove it, or pass sidecars=False."
             )
+    return tuple(found)
 
 
 def _remote(name: str, label: str, allow_remote: bool) -> FileFacts:
@@ -170,7 +188,7 @@ def _remote(name: str, label: str, allow_remote: bool) -> FileFacts:
     suffix = Path(name.split("?")[0]).suffix.lower()
     drivers = {".tif": "GTiff", ".tiff": "GTiff", ".jp2": "JP2OpenJPEG", ".png": "PNG", ".jpg": "JPEG"}
     if suffix not in drivers or not name.lower().startswith(
-        ("/vsicurl/", "https://", "http://", "/vsis3/", "/vsigs/", "/vsiaz/")
+        ("/vsicurl/https://", "https://", "/vsis3/", "/vsigs/", "/vsiaz/")
     ):
         raise UnsafeRasterError(
             f"{label}: of remote files only .tif, .jp2, .png and .jpg are opened, over https, S3, GCS and "

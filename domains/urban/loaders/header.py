@@ -6,11 +6,12 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ....core.errors import require
+from ....core.errors import InputError, require
+from ..geometry.projection import crs_name, is_shifted
 from .errors import (
     GeoreferenceError,
     MissingCRSError,
@@ -46,7 +47,7 @@ class Header:
         colors: color interpretation per band ("red", "gray", "alpha", "palette", "undefined" ...).
         alpha: number of the alpha band from 1, or 0.
         has_mask: a mask stands beside or inside of the file.
-        palette: 256 rows (red, green, blue, alpha) when band 1 holds numbers of colors, else ().
+        palette: rows (red, green, blue, alpha) when band 1 holds numbers of colors, else ().
         overviews: factors of smaller copies.
         scales: scale tag per band.
         offsets: offset tag per band.
@@ -91,6 +92,7 @@ class Header:
             Path(self.facts.path).name,
             self.facts.size,
             self.facts.mtime_ns,
+            self.facts.beside,
             *(self.width, self.height, self.crs, self.transform, self.dtype, self.nodata, self.descriptions),
         ]
 
@@ -108,30 +110,22 @@ def _not_georeferenced() -> type[Warning]:
     return require("rasterio.errors", extra="urban").NotGeoreferencedWarning
 
 
-def crs_text(crs: Any) -> str:
-    """Return "EPSG:32618" for a rasterio CRS that is exactly that, else its WKT; "" for none."""
-    if not crs:
-        return ""
-    code = crs.to_epsg(confidence_threshold=100)
-    return f"EPSG:{code}" if code else crs.to_wkt()
-
-
-def normalize_crs(crs: str) -> str:
-    """Return a CRS as this package writes it.
+def crs_of(crs: str) -> str:
+    """Return a coordinate system by the name that this package uses, see :func:`.projection.crs_name`.
 
     Raises:
-        UnknownCRSError: neither a known code nor well-formed WKT.
+        UnknownCRSError: neither a known code nor well-formed WKT, or one that no raster is stored in.
     """
-    if not crs:
-        return ""
-    rasterio_crs = require("rasterio.crs", extra="urban")
     try:
-        return crs_text(rasterio_crs.CRS.from_user_input(crs))
-    except rasterio_crs.CRSError as error:
-        raise UnknownCRSError(
-            f"The coordinate system {crs[:80]!r} is not known. Write its code, for example 'EPSG:4326' for "
-            "longitude and latitude, or its WKT."
-        ) from error
+        if not is_shifted(crs):
+            return crs_name(crs)
+        cause = None
+    except InputError as error:
+        cause = error
+    raise UnknownCRSError(
+        f"The coordinate system {crs[:80]!r} is not known. Write its code, for example 'EPSG:4326' for "
+        "longitude and latitude, or its WKT."
+    ) from cause
 
 
 def open_dataset(open_name: str, facts: FileFacts, *, options: RasterOptions) -> Any:
@@ -169,15 +163,15 @@ def read_header(path: str, options: RasterOptions) -> Header:
     )
     if options.verify:
         verify_complete(facts)
-    open_name = facts.path
+    open_name, beside = facts.path, ()
     if facts.driver == "VRT":
         from .virtual import checked_vrt
 
-        open_name = checked_vrt(facts, options)
+        open_name, beside = checked_vrt(facts, options)
     elif facts.size and options.sidecars:
-        check_sidecars(facts)
+        beside = check_sidecars(facts)
     with open_dataset(open_name, facts, options=options) as dataset:
-        return _header_of(dataset, facts, open_name, options)
+        return _header_of(dataset, replace(facts, beside=beside), open_name, options)
 
 
 def _header_of(dataset: Any, facts: FileFacts, open_name: str, options: RasterOptions) -> Header:
@@ -241,8 +235,8 @@ def _where(dataset: Any, transform: Transform, label: str, options: RasterOption
         )
     # A local system (of a building site, say) counts from a point that only its maker knows.
     local = bool(dataset.crs) and not (dataset.crs.is_geographic or dataset.crs.is_projected)
-    crs = "" if local else crs_text(dataset.crs)
-    crs = crs or (normalize_crs(options.crs) if options.crs else "")
+    crs = crs_of(dataset.crs.to_wkt()) if dataset.crs and not local else ""
+    crs = crs or (crs_of(options.crs) if options.crs else "")
     if transform != IDENTITY:
         if crs:
             return crs
@@ -267,7 +261,7 @@ def _where(dataset: Any, transform: Transform, label: str, options: RasterOption
 
 def _palette(dataset: Any) -> tuple[tuple[int, int, int, int], ...]:
     colors = dataset.colormap(1)
-    return tuple(tuple(colors.get(index, (0, 0, 0, 255))) for index in range(256))  # pyright: ignore[reportReturnType]
+    return tuple(tuple(colors.get(index, (0, 0, 0, 0))) for index in range(max(colors) + 1))  # pyright: ignore[reportReturnType]
 
 
 def _baseline(dataset: Any, facts: FileFacts) -> str:

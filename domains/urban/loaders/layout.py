@@ -68,10 +68,18 @@ class Layout:
         inside = (boxes[:, 0] < right) & (boxes[:, 2] > left) & (boxes[:, 1] < bottom) & (boxes[:, 3] > top)
         return np.flatnonzero(inside).tolist()
 
+    def missing(self) -> tuple[tuple[np.generic, ...], ...]:
+        """Return per band that is read, the numbers that mean "missing" in any of the files."""
+        rules = [part.rule.missing for part in self.parts]
+        if self.stacked:
+            return tuple(numbers for rule in rules for numbers in rule)
+        return tuple(tuple(set().union(*numbers)) for numbers in zip(*rules, strict=True))
+
     def fingerprint(self) -> str:
-        """Return a hash that changes when a file, or the choice of bands, does."""
+        """Return a hash that changes when a file, the choice of bands or what counts as missing does."""
         facts: list[Any] = [
-            [*part.header.identity, part.indexes, part.column, part.row] for part in self.parts
+            [*part.header.identity, part.indexes, part.column, part.row, vars(part.rule)]
+            for part in self.parts
         ]
         text = json.dumps([self.stacked, self.names, facts], default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]

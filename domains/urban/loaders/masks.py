@@ -80,7 +80,7 @@ def _as_stored(number: float | None, dtype: str) -> np.generic | None:
         with np.errstate(over="ignore"):
             return kind.type(number)
     bounds = np.iinfo(kind)
-    if number != int(number) or not bounds.min <= number <= bounds.max:
+    if math.isinf(number) or number != int(number) or not bounds.min <= number <= bounds.max:
         return None
     return kind.type(int(number))
 
@@ -101,6 +101,22 @@ def valid_pixels(
     if kept is None:
         return np.ones(values.shape[1:], np.bool_) if missing is None else ~missing
     return kept != 0 if missing is None else (kept != 0) & ~missing
+
+
+def holes(values: NDArray[Any], missing: tuple[tuple[np.generic, ...], ...]) -> NDArray[np.bool_]:
+    """Return bool of the shape of ``values``, True where a single band holds no number.
+
+    Valid pixels have such bands where "all" of them must be missing to make a pixel invalid.
+
+    Args:
+        values: [C, ...] as stored.
+        missing: per band, the numbers that mean "missing".
+    """
+    found = ~np.isfinite(values)
+    for hole, band, numbers in zip(found, values, missing, strict=True):
+        for number in numbers:
+            hole |= band == number
+    return found
 
 
 def _missing(values: NDArray[Any], rule: MaskRule) -> NDArray[np.bool_] | None:

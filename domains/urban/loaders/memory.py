@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ....core.errors import ConfigError, require
 from .options import RasterOptions
 
+if TYPE_CHECKING:
+    from .layout import Layout
+
 DEFAULT_CACHE_MB = 640
-"""Holds two rows of blocks of all but the widest files, and the whole of most scenes."""
+"""Most that is taken unasked."""
+SMALL_CACHE_MB = 64
 LEAST_CACHE_MB = 16
 MB = 1_000_000
 
@@ -35,30 +41,40 @@ _REMOTE = {
 
 def open_settings(options: RasterOptions, *, remote: bool) -> AbstractContextManager[object]:
     """Return settings for opening one file: no folder listing where no sidecar is wanted."""
-    settings: dict[str, Any] = {}
-    if remote or not options.sidecars:
-        settings["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
-    if remote:
-        settings |= _REMOTE
-    return require("rasterio", extra="urban").Env(**settings) if settings else nullcontext()
+    # TRUE: companions are looked for by name, not by listing a folder that may hold a hundred thousand files.
+    listing = "EMPTY_DIR" if remote or not options.sidecars else "TRUE"
+    settings: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": listing}
+    return require("rasterio", extra="urban").Env(**settings, **(_REMOTE if remote else {}))
+
+
+def block_rows_mb(layout: Layout) -> int:
+    """Return megabytes that hold two rows of blocks, which reading row by row needs; 64 to 640."""
+    decoded = 0
+    for part in layout.parts if layout.stacked else layout.parts[:1]:
+        header = part.header
+        bands = header.count if header.pixel_interleaved else len(part.indexes)
+        decoded += bands * np.dtype(header.dtype).itemsize * header.block[0]
+    needed = -(-2 * decoded * (layout.width + 2 * layout.first.block[1]) // MB)
+    return min(max(needed, SMALL_CACHE_MB), DEFAULT_CACHE_MB)
 
 
 class BoundedCache:
     """While entered, decoded blocks take at most a budget of this process; afterwards what it was before.
 
     Args:
-        cache_mb: megabytes, or None for :data:`DEFAULT_CACHE_MB`, which gives way to what the user has set.
+        cache_mb: megabytes, or None for ``unasked``, which gives way to what the user has set.
+        unasked: see :func:`block_rows_mb`.
     """
 
-    def __init__(self, cache_mb: int | None) -> None:
+    def __init__(self, cache_mb: int | None, unasked: int = SMALL_CACHE_MB) -> None:
         # Not ``rasterio.Env``: it costs as much as a small tile, and a nested one leaves its size behind.
         self._env: Any = require("rasterio.env", extra="urban")
         self._gives_way = cache_mb is None
-        self._size = max(cache_mb or DEFAULT_CACHE_MB, LEAST_CACHE_MB) * MB
+        self._size = max(cache_mb or unasked, LEAST_CACHE_MB) * MB
         self._local = threading.local()
 
-    def __reduce__(self) -> tuple[type[BoundedCache], tuple[int | None]]:
-        return BoundedCache, (None if self._gives_way else self._size // MB,)
+    def __reduce__(self) -> tuple[type[BoundedCache], tuple[int | None, int]]:
+        return BoundedCache, (None if self._gives_way else self._size // MB, self._size // MB)
 
     def __enter__(self) -> None:
         self._local.before = None

@@ -37,7 +37,8 @@ class RasterOptions:
         on_error: "skip" leaves files out that cannot be opened, and counts them in ``Raster.skipped``.
         limits: ceilings of one input.
         show_paths: messages name whole paths.
-        cache_mb: memory for decoded blocks in MB, per process; None for at most 640.
+        cache_mb: memory for decoded blocks in MB, per process; None for two rows of blocks, 64 to 640.
+            Windows at random places are read faster the more of the raster it holds.
         s2_offset: what Sentinel-2 digital numbers need added: 0, -1000 or "auto" by processing baseline.
         gain: brightness of pictures of reflectance, times the sensor's own.
         unscale: apply the scale and offset tags of the file instead of those of the sensor.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....core.errors import InputError
+from ....core.errors import InputError, LimitError
+from ..geometry.grids import window_bounds
+from ..geometry.projection import same_crs
 from ..geometry.tiles import Tile
 from .errors import MissingCRSError
-from .header import Transform, normalize_crs
+from .header import Transform, crs_of
 from .layout import Layout, Source, read_layout
 from .options import RasterOptions, check_resampling
 from .reader import LayoutReader
@@ -24,6 +27,10 @@ from .reproject import Bounds, WarpGrid, bounds_of
 from .scaling import Scaler, ScalingProfile, profile_without_pixels, stretch_profile
 from .sensors import find_sensor
 
+_OFF = 0.5
+"""Pixels by which a window may lie off the place that its tile names."""
+_MOST_PICTURES = 16
+"""Times the limit of pixels that may be decoded for one picture of a large window."""
 _FAR = 2.0
 """From this many pixels per output pixel on, a file without smaller copies is slow to read."""
 
@@ -63,6 +70,9 @@ class Raster:
             first, layout.parts[0].indexes, names=layout.names, sensor=self._sensor, options=options
         )
         self._scaler: Scaler | None = None
+        # A pixel is valid with one band missing: that band is told from the numbers again.
+        partial = options.invalid == "all" and not first.palette
+        self._missing = layout.missing() if partial else None
         self._warned = False
         # Results carry the name: a folder in it would tell of the machine, and bind them to the place.
         self.name, self._label = Path(layout.name).name, layout.name
@@ -124,7 +134,11 @@ class Raster:
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits that change when the files or the choice of bands do."""
+        """32 hex digits that change when the files, the bands read or what counts as missing do.
+
+        Files on disk are told by name, size and time, with those read beside them (overviews, masks) and
+        those a VRT names; a remote file by its header alone, so new pixels in it do not show.
+        """
         return self._layout.fingerprint()
 
     @property
@@ -134,7 +148,9 @@ class Raster:
             from .sampling import sample_pixels
 
             samples = sample_pixels(self._reader, self._layout, overviews=self.overviews)
-            self._profile = stretch_profile(samples, self.bands, gain=self._options.gain)
+            self._profile = stretch_profile(
+                samples, self.bands, gain=self._options.gain, missing=self._missing
+            )
         return self._profile
 
     @property
@@ -175,7 +191,7 @@ class Raster:
         resampling: str = "bilinear",
         tile_id: str = "",
     ) -> TileImage:
-        """Return a window: image float32 [C, h, w], scaled; what sticks out is 0 and not valid.
+        """Return a window: image float32 [C, h, w], scaled, north above; what sticks out is 0 and not valid.
 
         Args:
             window: (column, row, width, height) in pixels, whole numbers.
@@ -186,7 +202,7 @@ class Raster:
         Raises:
             TileOutsideBounds: the window shares no pixel with the raster.
             RasterReadError: that part of a file is damaged or cut off.
-            LimitError: the output is over a limit.
+            LimitError: the output, or what is decoded for it, is over a limit.
             ConfigError: unknown ``resampling``.
         """
         whole = self._checked(window)
@@ -229,7 +245,8 @@ class Raster:
             raise InputError(
                 f"bounds {tuple(bounds)} are not (west, south, east, north) with west < east, south < north."
             )
-        target = self.crs if crs == self.crs else normalize_crs(crs)
+        target = self.crs if crs == self.crs else crs_of(crs)
+        target = self.crs if same_crs(target, self.crs) else target
         transform = ((east - west) / shape[1], 0.0, west, 0.0, (south - north) / shape[0], north)
         if target == self.crs and self.transform[4] < 0:
             grid = WarpGrid(self.crs, self.transform, self.width, self.height)
@@ -250,17 +267,27 @@ class Raster:
             size: (rows, columns); None reads pixels as stored, or 256 x 256 for a tile without a window.
 
         Raises:
-            InputError: the tile's window belongs to a raster in another coordinate system.
+            InputError: the tile is a window of another raster.
             TileOutsideBounds, RasterReadError: see :meth:`read`.
         """
         if tile.window is not None:
-            if self.crs and tile.crs not in ("", self.crs) and normalize_crs(tile.crs) != self.crs:
-                raise InputError(
-                    f"Tile {tile.id!r} is a window of a raster in {tile.crs}; {self._label} is in "
-                    f"{self.crs}. Make the tiles of this raster, or read by bounds."
-                )
+            self._check_own(tile, tile.window)
             return self.read(tile.window, size=size, tile_id=tile.id)
         return self.read_bounds(tile.bounds, tile.crs, size=size or (256, 256), tile_id=tile.id)
+
+    def _check_own(self, tile: Tile, window: tuple[int, int, int, int]) -> None:
+        """Raise ``InputError`` where a window does not lie here at the place that the tile names."""
+        here = window_bounds(np.array([window]), self.transform)[0].tolist()
+        x, y = self.resolution
+        off = max(abs(own - said) for own, said in zip(here, tile.bounds, strict=True))
+        if off <= _OFF * min(x, y) and (tile.crs == self.crs or _names_one(tile.crs, self.crs)):
+            return
+        raise InputError(
+            f"Tile {tile.id!r} is a window of another raster than {self._label}: it lies at "
+            f"{_numbers(tile.bounds)} of {tile.crs[:40] or 'no system'}, and its pixels here at "
+            f"{_numbers(here)} of {self.crs[:40] or 'no system'}. Make the tiles of this raster (`urban "
+            "tiles`), or read by bounds."
+        )
 
     def close(self) -> None:
         """Close what this thread holds open; reading opens it again."""
@@ -268,9 +295,14 @@ class Raster:
 
     def _tile(self, found: Pixels, transform: Transform, crs: str, tile_id: str) -> TileImage:
         if self._scaler is None:
-            self._scaler = Scaler(self.profile, self.dtype)
-        image = self._scaler(found)
-        return TileImage(torch.from_numpy(image), torch.from_numpy(found.valid), transform, crs, tile_id)
+            self._scaler = Scaler(self.profile, self.dtype, self._missing)
+        image, valid = self._scaler(found), found.valid
+        if transform[4] > 0 and crs:
+            # Stored from south to north; a tile has north above, whatever file it comes from.
+            a, b, c, d, e, f = transform
+            image, valid = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(valid[::-1])
+            transform = (a, b, c, d, -e, f + e * len(valid))
+        return TileImage(torch.from_numpy(image), torch.from_numpy(valid), transform, crs, tile_id)
 
     def _transform_of(self, window: Window, shape: tuple[int, int]) -> Transform:
         a, b, c, d, e, f = self.transform
@@ -301,7 +333,15 @@ class Raster:
             )
 
     def _warn_far(self, window: Window, shape: tuple[int, int]) -> None:
-        far = min(window[2] / shape[1], window[3] / shape[0]) >= _FAR
+        ratio = min(window[2] / shape[1], window[3] / shape[0])
+        far = ratio >= _FAR
+        step = max((factor for factor in self.overviews if factor <= ratio), default=1) if far else 1
+        decoded = window[2] * window[3] / step**2
+        if far and decoded > _MOST_PICTURES * self._options.limits.pixels:
+            raise LimitError(
+                f"{self._label}: {decoded:,.0f} pixels would be decoded for a picture of {shape[1]} x "
+                f"{shape[0]}. Give it overviews once: gdaladdo -r average {self._layout.first.label} 2 4 8 16"
+            )
         if far and not self.overviews and not self._warned:
             self._warned = True
             warnings.warn(
@@ -309,3 +349,11 @@ class Raster:
                 f"Add them once: gdaladdo -r average {self._layout.first.label} 2 4 8 16",
                 stacklevel=4,
             )
+
+
+def _names_one(crs: str, own: str) -> bool:
+    return bool(crs and own) and same_crs(crs, own)
+
+
+def _numbers(bounds: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{edge:.10g}" for edge in bounds) + ")"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,19 @@ from .errors import RasterReadError, TileOutsideBounds, reason_of
 from .handles import Handles
 from .header import open_dataset
 from .layout import Layout
-from .memory import BoundedCache
+from .memory import BoundedCache, block_rows_mb, open_settings
 from .options import RasterOptions
 from .reading import Channels, Pixels, Window, read_pixels
-from .reproject import Bounds, bounds_of, extent_in, in_pixels, open_warped, share_ground, warp_grid
+from .reproject import (
+    Bounds,
+    bounds_of,
+    extents_in,
+    in_pixels,
+    lies_on,
+    open_warped,
+    share_ground,
+    warp_grid,
+)
 from .views import needs_view
 
 
@@ -31,9 +43,10 @@ class LayoutReader:
     def __init__(self, layout: Layout, options: RasterOptions) -> None:
         self._layout, self._options = layout, options
         self._handles = Handles()
-        self._cache = BoundedCache(options.cache_mb)
+        self._cache = BoundedCache(options.cache_mb, block_rows_mb(layout))
+        self._remote = any(not part.header.facts.size for part in layout.parts)
         self._itemsize = max(4, np.dtype(layout.first.dtype).itemsize)
-        self._extents: dict[tuple[int, str], Bounds | None] = {}
+        self._reached: dict[str, _Reach] = {}
 
     def close(self) -> None:
         """Close what this thread holds open; reading opens it again."""
@@ -41,6 +54,9 @@ class LayoutReader:
 
     def window(self, window: Window, shape: tuple[int, int], *, resampling: str) -> Pixels:
         """Return a window of the raster's own grid brought to ``shape``.
+
+        Files side by side are brought to another size one by one: within a pixel of the output of their
+        joints, numbers are those of one of them alone.
 
         Args:
             window: (column, row, width, height) in pixels; fractions resample.
@@ -63,13 +79,17 @@ class LayoutReader:
             place = (column - part.column, row - part.row, width, height)
             if not as_stored and needs_view(part):
                 box = (place[0], -place[1] - height, place[0] + width, -place[1])
+                plane = in_pixels(part)
+                extent = extents_in(plane.header, plane.header.crs)[0]
                 return self._through_warper(
-                    number, in_pixels(part), bounds=box, crs="", shape=shape, resampling=resampling
+                    number, plane, extent, bounds=box, crs="", shape=shape, resampling=resampling
                 )
             dataset = self._handles.get(number, lambda: self._open(part))
             return read_pixels(dataset, part, window=place, size=shape, resampling=resampling)
 
-        return self._together(numbers, read, asked=window)
+        box, layout = (column, -row - height, column + width, -row), self._layout
+        inside = share_ground(box, (0.0, -layout.height, layout.width, 0.0))
+        return self._together(numbers, read, asked=window, blank=shape if inside else None)
 
     def rectangle(self, bounds: Bounds, crs: str, *, shape: tuple[int, int], resampling: str) -> Pixels:
         """Return a rectangle in another coordinate system; arguments and errors as for :meth:`window`.
@@ -83,32 +103,50 @@ class LayoutReader:
         self._check_output(shape)
         resampling = "nearest" if self._layout.first.palette else resampling
 
+        reach = self._reach(crs)
+        extents = reach.around(bounds)
+
         def read(number: int) -> Pixels | None:
-            part = self._layout.parts[number]
+            part, extent = self._layout.parts[number], extents[number]
+            # What spans a large part of the Earth is asked from the other side whether it is there.
+            if math.isinf(extent[0]) and not lies_on(part.header, bounds, crs):
+                return None
             return self._through_warper(
-                number, part, bounds=bounds, crs=crs, shape=shape, resampling=resampling
+                number, part, extent, bounds=bounds, crs=crs, shape=shape, resampling=resampling
             )
 
-        return self._together(list(range(len(self._layout.parts))), read, asked=bounds, crs=crs)
+        inside = share_ground(reach.whole, bounds)
+        return self._together(sorted(extents), read, asked=bounds, crs=crs, blank=shape if inside else None)
+
+    def _reach(self, crs: str) -> _Reach:
+        """Return where the files lie in a coordinate system."""
+        if crs not in self._reached:
+            found = [
+                (number, extent)
+                for number, part in enumerate(self._layout.parts)
+                for extent in extents_in(part.header, crs)
+            ]
+            self._reached[crs] = _Reach(
+                np.array([number for number, _ in found], np.int64),
+                np.array([extent for _, extent in found], np.float64).reshape(-1, 4),
+            )
+        return self._reached[crs]
 
     def _through_warper(
         self,
         number: int,
         part: Channels,
+        extent: Bounds,
         *,
         bounds: Bounds,
         crs: str,
         shape: tuple[int, int],
         resampling: str,
     ) -> Pixels | None:
-        """Return a rectangle of one file; ``crs`` "" is the plane of its own pixels."""
-        target = crs or part.header.crs
-        if (number, crs) not in self._extents:
-            self._extents[number, crs] = extent_in(part.header, target)
-        extent = self._extents[number, crs]
-        if extent is None or not share_ground(extent, bounds):
+        """Return a rectangle of one file of that ``extent``; ``crs`` "" is the plane of its own pixels."""
+        if not share_ground(extent, bounds):
             return None
-        grid = warp_grid(part, extent, crs=target, bounds=bounds, size=shape)
+        grid = warp_grid(extent, crs=crs or part.header.crs, bounds=bounds, size=shape)
         warped = self._handles.get(
             (number, crs, grid, resampling),
             lambda: open_warped(part, grid, resampling=resampling, options=self._options),
@@ -126,12 +164,16 @@ class LayoutReader:
         *,
         asked: tuple[float, ...],
         crs: str = "",
+        blank: tuple[int, int] | None = None,
     ) -> Pixels:
-        """Return pixels of several files: bands of a stack, or of the first file that has a valid one."""
+        """Return pixels of several files: bands of a stack, or of the first file that has a valid one.
+
+        ``blank`` is the shape of what is returned where there are none in a gap between the files.
+        """
         from rasterio.errors import CRSError, RasterioError
 
         total: Pixels | None = None
-        with self._cache:
+        with self._cache, open_settings(self._options, remote=True) if self._remote else nullcontext():
             for number in numbers:
                 try:
                     found = read(number)
@@ -144,6 +186,10 @@ class LayoutReader:
                 total = self._join(total, found) if total else found
                 if not self._layout.stacked and len(numbers) > 1 and total.valid.all():
                     break
+        if total is None and blank is not None:
+            first = self._layout.first
+            values = np.zeros((len(self._layout.names), *blank), "uint8" if first.palette else first.dtype)
+            return Pixels(values, np.zeros(blank, np.bool_))
         if total is None:
             layout = self._layout
             bounds = bounds_of(layout.transform, layout.width, layout.height)
@@ -177,6 +223,33 @@ class LayoutReader:
             f"{header.label}: {place} cannot be read: {reason} "
             "The file is damaged or cut off there; fetch it again."
         )
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """Rectangles [K, 4] around the files ``owners`` [K] of a raster in one coordinate system."""
+
+    owners: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+
+    def around(self, bounds: Bounds) -> dict[int, Bounds]:
+        """Return {file: its rectangle} for the files that may share ground with a tile."""
+        west, south, east, north = self.boxes.T
+        near = (west < bounds[2]) & (bounds[0] < east) & (south < bounds[3]) & (bounds[1] < north)
+        rows = np.flatnonzero(near)[::-1]
+        return {
+            owner: (box[0], box[1], box[2], box[3])
+            for owner, box in zip(self.owners[rows].tolist(), self.boxes[rows].tolist(), strict=True)
+        }
+
+    @cached_property
+    def whole(self) -> Bounds:
+        """Rectangle around all files but those that span a large part of the Earth."""
+        boxes = self.boxes[np.isfinite(self.boxes).all(axis=1)]
+        if not len(boxes):
+            return (0.0, 0.0, 0.0, 0.0)
+        (west, south), (east, north) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+        return float(west), float(south), float(east), float(north)
 
 
 def _words(numbers: tuple[float, ...]) -> str:

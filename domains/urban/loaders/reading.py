@@ -155,19 +155,15 @@ def _read(
         if not as_stored:
             options["out_shape"] = shape
         dataset_mask = dataset.read_masks(channels.indexes[0], **options)
-    if channels.header.palette and channels.indexes == (1,):
-        return _colored(values[0], channels.header)
-    if rule.always_valid:
+    colored = bool(channels.header.palette) and channels.indexes == (1,)
+    if rule.always_valid and not colored:
         return Pixels(values, np.ones(shape, np.bool_), complete=True)
-    return Pixels(values, valid_pixels(values, rule, alpha=alpha, dataset_mask=dataset_mask))
+    valid = valid_pixels(values, rule, alpha=alpha, dataset_mask=dataset_mask)
+    return _colored(values[0], valid, channels.header) if colored else Pixels(values, valid)
 
 
-def _colored(numbers: NDArray[Any], header: Header) -> Pixels:
-    """Return the colors that numbers of a palette stand for."""
-    table = np.asarray(header.palette, np.uint8)
-    colors = np.moveaxis(table[np.minimum(numbers, 255)], -1, 0)
-    valid = colors[3] != 0
-    missing = header.nodata[0]
-    return Pixels(
-        np.ascontiguousarray(colors[:3]), valid & (numbers != missing) if missing is not None else valid
-    )
+def _colored(numbers: NDArray[Any], valid: NDArray[np.bool_], header: Header) -> Pixels:
+    """Return the colors that numbers of a palette stand for; a number beyond its end stands for none."""
+    table = np.asarray([*header.palette, (0, 0, 0, 0)], np.uint8)
+    colors = np.moveaxis(table[np.minimum(numbers, len(table) - 1)], -1, 0)
+    return Pixels(np.ascontiguousarray(colors[:3]), valid & (colors[3] != 0))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ....core.errors import require
-from .errors import GeoreferenceError
 from .header import Header, Transform, open_dataset
 from .options import RasterOptions
 from .reading import Channels
@@ -26,13 +25,16 @@ _PHASES = 4096
 """Grids that differ by less than this part of a pixel share a view."""
 _TOLERANCE = 0.005
 """Most that interpolated coordinates may be off, in pixels of the source; GDAL's own 0.125 shows."""
-MERCATOR_LATITUDE = 85.06
-"""Web Mercator ends here; beyond, coordinates run to infinity."""
+_WIDE_DEGREES, _WIDE_LATITUDE = 60.0, 85.0
+"""Beyond, edges in another coordinate system no longer tell where a file lies: they run to infinity."""
+_EVERYWHERE = (-math.inf, -math.inf, math.inf, math.inf)
+_LONGEST, _CELL = 2**22, 2**16
+"""Pixels of a grid that holds a whole file, at most; beyond, pixels of the cells that it is cut into."""
 
 
 @dataclass(frozen=True)
 class WarpGrid:
-    """A grid of pixels in a target coordinate system that holds one file.
+    """A grid of pixels in a target coordinate system that holds one file, or the part of it around a tile.
 
     Attributes:
         crs: of the target.
@@ -56,36 +58,33 @@ class WarpGrid:
         return rounded if near else window  # pyright: ignore[reportReturnType]
 
 
-def warp_grid(
-    channels: Channels, extent: Bounds, *, crs: str, bounds: Bounds, size: tuple[int, int]
-) -> WarpGrid:
-    """Return the grid on which a tile lies, extended to the whole of a file.
+def warp_grid(extent: Bounds, *, crs: str, bounds: Bounds, size: tuple[int, int]) -> WarpGrid:
+    """Return the grid on which a tile lies, extended to the whole of a file where that is not too large.
 
     Args:
-        channels: of the file.
-        extent: of the file in ``crs``.
+        extent: of the file in ``crs``; may be infinite.
         crs: of the tile.
         bounds: of the tile.
         size: (rows, columns) of the tile.
-
-    Raises:
-        GeoreferenceError: the grid has too many pixels to be addressed.
     """
     west, south, east, north = bounds
     # Tiles of one grid differ in the last digits of their coordinates and shall share a view.
     x, y = (float(f"{value:.9g}") for value in ((east - west) / size[1], (north - south) / size[0]))
     phase_x = round((west / x) % 1 * _PHASES) % _PHASES / _PHASES
     phase_y = round((north / y) % 1 * _PHASES) % _PHASES / _PHASES
-    left = math.floor(extent[0] / x - phase_x) - 1
-    top = math.ceil(extent[3] / y - phase_y) + 1
-    width = math.ceil((extent[2] - extent[0]) / x) + 4
-    height = math.ceil((extent[3] - extent[1]) / y) + 4
-    if max(width, height) >= 2**31:
-        raise GeoreferenceError(
-            f"{channels.header.label}: at {x:.3g} x {y:.3g} units of {crs} per pixel it would have "
-            f"{width:,} x {height:,} pixels. Ask for larger tiles or fewer pixels each."
-        )
-    return WarpGrid(crs, (x, 0.0, (left + phase_x) * x, 0.0, -y, (top + phase_y) * y), width, height)
+    left, width = _span((extent[0] / x - phase_x, extent[2] / x - phase_x), west / x - phase_x, size[1])
+    # Rows count from north to south.
+    top, height = _span((phase_y - extent[3] / y, phase_y - extent[1] / y), phase_y - north / y, size[0])
+    return WarpGrid(crs, (x, 0.0, (left + phase_x) * x, 0.0, -y, (phase_y - top) * y), width, height)
+
+
+def _span(extent: tuple[float, float], start: float, cells: int) -> tuple[int, int]:
+    """Return the first line and the number of cells, along one axis, of a grid that holds a tile."""
+    low, high = extent
+    if high - low < _LONGEST:
+        return math.floor(low) - 1, math.ceil(high - low) + 4
+    first = (math.floor(start) // _CELL - 1) * _CELL
+    return first, max(3 * _CELL, math.ceil(start) - first + cells + 1)
 
 
 def share_ground(one: Bounds, other: Bounds) -> bool:
@@ -99,19 +98,51 @@ def in_pixels(channels: Channels) -> Channels:
     return replace(channels, header=header)
 
 
-def extent_in(header: Header, crs: str) -> Bounds | None:
-    """Return the bounds of a file in another coordinate system, or None when it has none there."""
-    warp = require("rasterio.warp", extra="urban")
-    from rasterio.crs import CRS
+def extents_in(header: Header, crs: str) -> tuple[Bounds, ...]:
+    """Return the rectangles around a file in another coordinate system; none where it has no place there.
 
-    west, south, east, north = bounds_of(header.transform, header.width, header.height)
-    target = CRS.from_user_input(crs)
-    if CRS.from_user_input(header.crs).is_geographic and "mercator" in target.to_wkt().lower():
-        south, north = max(south, -MERCATOR_LATITUDE), min(north, MERCATOR_LATITUDE)
-        if south >= north:
-            return None
-    found = warp.transform_bounds(header.crs, crs, west, south, east, north, densify_pts=21)
+    A file across the antimeridian has two where coordinates are degrees: one may ask for its ground from
+    either side. A file that spans a large part of the Earth has an infinite one.
+    """
+    own = bounds_of(header.transform, header.width, header.height)
+    if crs == header.crs:
+        return (own,)
+    if _is_wide(header):
+        return (_EVERYWHERE,)
+    found = _moved(own, header.crs, crs)
+    return () if found is None else _both_sides(found)
+
+
+def _both_sides(bounds: Bounds) -> tuple[Bounds, ...]:
+    """Return bounds whose west is beyond their east, across the antimeridian, as seen from either side."""
+    west, south, east, north = bounds
+    if west <= east:
+        return (bounds,)
+    return (west, south, east + 360.0, north), (west - 360.0, south, east, north)
+
+
+def lies_on(header: Header, bounds: Bounds, crs: str) -> bool:
+    """Return whether a rectangle of ``crs`` meets the ground of a file, or may do so."""
+    moved = _moved(bounds, crs, header.crs)
+    own = bounds_of(header.transform, header.width, header.height)
+    return moved is None or any(share_ground(side, own) for side in _both_sides(moved))
+
+
+def _moved(bounds: Bounds, source: str, target: str) -> Bounds | None:
+    """Return the rectangle in ``target`` around one of ``source``, or None where there is none."""
+    warp = require("rasterio.warp", extra="urban")
+    found = warp.transform_bounds(source, target, *bounds, densify_pts=21)
     return found if all(math.isfinite(value) for value in found) else None
+
+
+def _is_wide(header: Header) -> bool:
+    found = _moved(bounds_of(header.transform, header.width, header.height), header.crs, "OGC:CRS84")
+    if found is None:
+        return True
+    west, south, east, north = found
+    return (
+        (east - west) % 360.0 > _WIDE_DEGREES or east - west >= 360.0 or max(-south, north) > _WIDE_LATITUDE
+    )
 
 
 def bounds_of(transform: Transform, width: float, height: float) -> Bounds:
@@ -166,6 +197,8 @@ def _scales(header: Header, grid: WarpGrid) -> dict[str, float]:
 
     Left to itself the warper measures that anew for every piece it works on, and pieces differ.
     """
+    if grid.crs == header.crs or _is_wide(header):
+        return {}
     warp = require("rasterio.warp", extra="urban")
     a, _, c, _, e, f = header.transform
     column, row = header.width / 2, header.height / 2

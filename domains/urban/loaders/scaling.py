@@ -18,11 +18,13 @@ from ....core.config import Config
 from ....core.errors import ConfigError
 from .errors import ScalingError
 from .header import Header
+from .masks import holes
 from .options import RasterOptions
 from .reading import Pixels
 from .sensors import Sensor
 
 PERCENTILES = (2.0, 98.0)
+Missing = tuple[tuple[np.generic, ...], ...]
 _HARMONIZED = "04.00"
 """From this processing baseline on, Sentinel-2 numbers carry an offset of -1000."""
 
@@ -67,10 +69,12 @@ class Scaler:
     Args:
         profile: what to do.
         dtype: of the numbers as stored.
+        missing: per band, numbers that become 0 also in valid pixels, as NaN does; None: there are no such.
     """
 
-    def __init__(self, profile: ScalingProfile, dtype: str) -> None:
+    def __init__(self, profile: ScalingProfile, dtype: str, missing: Missing | None = None) -> None:
         kind = np.dtype(dtype)
+        self._missing = missing
         # float32 holds every number of 16 bits; larger ones are brought to range before they are rounded.
         self._work = np.dtype(np.float32 if kind.itemsize <= 2 or kind == np.float32 else np.float64)
         subtract, divide = np.asarray(profile.subtract), np.asarray(profile.divide)
@@ -93,6 +97,8 @@ class Scaler:
             result.clip(0, 1, out=result)
         if not (pixels.complete or pixels.valid.all()):
             result[:, ~pixels.valid] = 0
+        if self._missing is not None:
+            result[holes(pixels.values, self._missing)] = 0
         return result.astype(np.float32, copy=False)
 
 
@@ -152,16 +158,21 @@ def profile_without_pixels(
     return None
 
 
-def stretch_profile(samples: NDArray[Any], names: tuple[str, ...], *, gain: float = 1.0) -> ScalingProfile:
+def stretch_profile(
+    samples: NDArray[Any], names: tuple[str, ...], *, gain: float = 1.0, missing: Missing | None = None
+) -> ScalingProfile:
     """Return the profile that spreads the 2nd to the 98th percentile of valid pixels over [0, 1].
 
     Args:
         samples: [C, K] numbers as stored; K may be 0.
         names: of the C bands.
         gain: brightness.
+        missing: per band, numbers to leave out, as NaN is; None: there are no such.
     """
     lows, spans = [], []
-    for band in samples:
+    empty = np.zeros(samples.shape, np.bool_) if missing is None else holes(samples, missing)
+    for band, hole in zip(samples, empty, strict=True):
+        band = band[~hole]
         low, high = np.percentile(band, PERCENTILES) if band.size else (0.0, 1.0)
         lows.append(float(low))
         # A band of one value has no range; it becomes 0 everywhere instead of an error.

@@ -74,8 +74,12 @@ _DEPTH = 4
 _SOURCES = 100_000
 
 
-def checked_vrt(facts: FileFacts, options: RasterOptions, *, depth: int = 0) -> str:
-    """Return the text of a VRT with every source checked and made absolute.
+Beside = tuple[tuple[str, int, int], ...]
+"""See :attr:`.files.FileFacts.beside`."""
+
+
+def checked_vrt(facts: FileFacts, options: RasterOptions, *, depth: int = 0) -> tuple[str, Beside]:
+    """Return the text of a VRT with every source checked and made absolute, and the files it reads.
 
     Args:
         facts: of the VRT.
@@ -103,16 +107,17 @@ def checked_vrt(facts: FileFacts, options: RasterOptions, *, depth: int = 0) -> 
         raise UnsafeRasterError(
             f"{facts.label}: names {len(sources):,} files; at most {_SOURCES:,} are read."
         )
-    known: dict[tuple[str, bool], str] = {}
+    known: dict[tuple[str, bool], tuple[str, Beside]] = {}
     for element in sources:
         named = ((element.text or "").strip(), element.get("relativeToVRT", "0").strip() == "1")
         if named not in known:
             known[named] = _checked_source(*named, facts, options, depth)
-        element.text = known[named]
+        element.text = known[named][0]
         # Datasets that GDAL shares between its virtual ones would be shared between threads.
         element.attrib.clear()
         element.attrib.update({"relativeToVRT": "0", "shared": "0"})
-    return ElementTree.tostring(root, encoding="unicode")
+    beside = tuple(found for _, files in known.values() for found in files)
+    return ElementTree.tostring(root, encoding="unicode"), beside
 
 
 def _check_elements(root: ElementTree.Element, label: str) -> None:
@@ -130,8 +135,10 @@ def _check_elements(root: ElementTree.Element, label: str) -> None:
             )
 
 
-def _checked_source(name: str, relative: bool, vrt: FileFacts, options: RasterOptions, depth: int) -> str:
-    """Return the absolute path of one source, or the text of a checked VRT."""
+def _checked_source(
+    name: str, relative: bool, vrt: FileFacts, options: RasterOptions, depth: int
+) -> tuple[str, Beside]:
+    """Return the absolute path of one source, or the text of a checked VRT, and the files that are read."""
     shown = name if options.show_paths else f".../{Path(name).name}" if len(Path(name).parts) > 1 else name
     folder = Path(vrt.path).parent.resolve()
     base = folder if relative else Path.cwd()
@@ -150,11 +157,11 @@ def _checked_source(name: str, relative: bool, vrt: FileFacts, options: RasterOp
     if not found:
         raise RasterOpenError(f"{vrt.label}: names the file {shown!r}, which does not exist.")
     facts = _facts(real, vrt, shown, options)
+    own = (real.name, facts.size, facts.mtime_ns)
     if facts.driver == "VRT":
-        return checked_vrt(facts, options, depth=depth + 1)
-    if options.sidecars:
-        check_sidecars(facts)
-    return facts.path
+        text, beside = checked_vrt(facts, options, depth=depth + 1)
+        return text, (own, *beside)
+    return facts.path, (own, *(check_sidecars(facts) if options.sidecars else ()))
 
 
 def _facts(path: Path, vrt: FileFacts, shown: str, options: RasterOptions) -> FileFacts:

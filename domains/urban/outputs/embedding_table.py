@@ -38,7 +38,7 @@ class EmbeddingTable:
         columns: {name: [N]} further columns, numbers or words.
         meta: what made the vectors: ``model_id``, ``revision``, ``processor``, ``dim``, ``normalized``,
             ``dtype`` (of the file), ``scaling`` (from file values to [0, 1]), ``version``, ``scheme``,
-            ``grid`` and ``datum`` of the tiles, ``run``.
+            ``datum`` of the tiles, ``run``.
     """
 
     ids: tuple[str, ...]
@@ -94,7 +94,6 @@ class EmbeddingTable:
 
     def tiles(self) -> Tiles:
         """Return the tiles, with their own coordinate system and windows."""
-        grid = self.meta.get("grid")
         return Tiles(
             self.ids,
             self.bounds,
@@ -104,7 +103,6 @@ class EmbeddingTable:
             self.regions,
             self.coverage,
             str(self.meta.get("scheme", "raster")),
-            None if grid is None else tuple(grid),
             str(self.meta.get("datum", "EPSG:4326")),
         )
 
@@ -162,8 +160,7 @@ class EmbeddingTable:
 
 def tiles_meta(tiles: Tiles) -> dict[str, Any]:
     """Return what a file says about its tiles as a whole."""
-    grid = None if tiles.grid is None else list(tiles.grid)
-    return {"scheme": tiles.scheme, "grid": grid, "datum": tiles.datum}
+    return {"scheme": tiles.scheme, "datum": tiles.datum}
 
 
 def footprint_wkb(tiles: Tiles) -> tuple[bytes, ...]:

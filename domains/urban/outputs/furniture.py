@@ -27,7 +27,7 @@ def stretch_of(extent: Bounds, crs: str) -> float:
     return 1 / math.cos(middle)
 
 
-def metres_across(extent: Bounds, crs: str) -> float:
+def meters_across(extent: Bounds, crs: str) -> float:
     """Return the geodesic length of a map's middle line from its west to its east edge, in metres.
 
     Where the coordinate system does not reach so far, a part in the middle stands for the whole.
@@ -49,20 +49,20 @@ def bar_length(across_m: float) -> float:
     return next(step * power for step in (5, 2, 1) if step * power <= most)
 
 
-def length_words(metres: float) -> str:
+def length_words(meters: float) -> str:
     """Return a length with its unit: "500 m", "2 km", "0.5 m"."""
-    return f"{metres / 1000:,.10g} km" if metres >= 1000 else f"{metres:.10g} m"
+    return f"{meters / 1000:,.10g} km" if meters >= 1000 else f"{meters:.10g} m"
 
 
 def add_scale_bar(axes: Axes, extent: Bounds, crs: str, inches: float) -> None:
     """Draw a scale bar below a map that is ``inches`` high; nothing where the ground has no length there."""
     from matplotlib.patches import Rectangle
 
-    across = metres_across(extent, crs)
+    across = meters_across(extent, crs)
     if not (math.isfinite(across) and across > 0):
         return
-    metres = bar_length(across)
-    share = metres / across
+    meters = bar_length(across)
+    share = meters / across
     point = 1 / (72 * inches)
     # Outside of the frame: inside, it would hide tiles.
     low, high = -12 * point, -8 * point
@@ -73,7 +73,7 @@ def add_scale_bar(axes: Axes, extent: Bounds, crs: str, inches: float) -> None:
                       linewidth=0.8, **frame)
         )  # fmt: skip
     axes.text(
-        share + 6 * point, (low + high) / 2, length_words(metres), ha="left", va="center", fontsize=8,
+        share + 6 * point, (low + high) / 2, length_words(meters), ha="left", va="center", fontsize=8,
         color="#222222", **frame,
     )  # fmt: skip
 
@@ -107,8 +107,8 @@ def north_direction(extent: Bounds, crs: str) -> tuple[float, float]:
     pyproj = require("pyproj", extra="urban")
     x, y = (extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2
     lon, lat = transform_points([x], [y], crs, "EPSG:4326")
-    metres = max(1.0, 0.001 * metres_across(extent, crs))
-    further = pyproj.Geod(ellps="WGS84").fwd(lon[0], lat[0], 0.0, metres)
+    meters = max(1.0, 0.001 * meters_across(extent, crs))
+    further = pyproj.Geod(ellps="WGS84").fwd(lon[0], lat[0], 0.0, meters)
     to_x, to_y = transform_points([further[0]], [further[1]], "EPSG:4326", crs)
     right, up = float(to_x[0]) - x, (float(to_y[0]) - y) * stretch_of(extent, crs)
     length = math.hypot(right, up)

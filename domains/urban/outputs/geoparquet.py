@@ -116,7 +116,7 @@ def read_embeddings(path: str | Path, *, columns: Sequence[str] | None = None) -
     try:
         with parquet.ParquetFile(path) as file:
             return read_table(file, path.name, columns)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise InputError(
             f"{path.name}: cannot be read as Parquet; it is another kind of file, or damaged. Make it again "
             "with `verticlip urban embed`."

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.embed_run import METADATA_KEY
-from ....core.errors import InputError, nearest
+from ....core.errors import InputError, nearest, require
 from .embedding_table import OWN_COLUMNS, EmbeddingTable
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def read_table(file: parquet.ParquetFile, name: str, wanted: Sequence[str] | Non
             raise InputError(f"{name}: there is no column {column!r}.{nearest(column, further) or has}")
     further = further if wanted is None else list(wanted)
     width = schema.field("embedding").type.list_size
+    if meta.get("dim", width) != width:
+        raise InputError(
+            f"{name}: says that its vectors have {meta['dim']} numbers, and they have {width}: the file was "
+            "changed. Embed the scene again."
+        )
     count = file.metadata.num_rows
     vectors = np.empty((count, width), np.float32)
     own = [column for column in OWN_COLUMNS if column in schema.names and column not in ("bbox", "datetime")]
@@ -51,10 +56,31 @@ def read_table(file: parquet.ParquetFile, name: str, wanted: Sequence[str] | Non
         vectors[done : done + len(batch)] = flat.reshape(-1, width)
         done += len(batch)
         for column, parts in pieces.items():
-            parts.append(batch.column(column))
+            parts.append(_checked(batch.column(column), column, name))
     if not np.isfinite(vectors).all():
         raise InputError(f"{name}: some vectors are not finite: the file is damaged. Embed the scene again.")
     return _table(_Columns(pieces, count, name), vectors, further, meta)
+
+
+def _checked(piece: pyarrow.Array, column: str, name: str) -> pyarrow.Array:
+    """Return values of a column that every row needs, in the type it is written in.
+
+    Raises:
+        InputError: other values, or none.
+    """
+    kinds = {"tile_id": "string", "geometry": "binary", "crs": "string"}
+    if column not in kinds:
+        return piece
+    if piece.null_count or str(piece.type).removeprefix("large_") != kinds[column]:
+        raise InputError(
+            f"{name}: the column {column!r} has gaps or holds {piece.type}, not {kinds[column]}: the file "
+            "was changed. Embed the scene again."
+        )
+    if column == "geometry":
+        shapely = require("shapely", extra="urban")
+        if shapely.is_missing(shapely.from_wkb(piece.to_pylist(), on_invalid="ignore")).any():
+            raise InputError(f"{name}: some outlines are no WKB: the file is damaged. Embed the scene again.")
+    return piece
 
 
 def _origin(schema: pyarrow.Schema, name: str) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """Values of tiles as GeoTIFF: maps whose georeference is exact, with names, units and origin inside.
 
 The pixel of a map is the footprint of a tile. Where tiles overlap it is as large as the step from one tile
-to the next, in the middle of its tile. Tiles that are not regularly spaced, or a stated resolution, give a
-finer raster in which every pixel has the mean of the tiles over it.
+to the next, in the middle of its tile. Tiles that are not regularly spaced give a finer raster in which a
+pixel has the value of the tile over it whose middle is nearest, and a stated resolution one of their means.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.sax.saxutils import escape
@@ -18,13 +18,11 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ....core.errors import ConfigError, DataError, LimitError, require
+from ....core.errors import ConfigError, DataError, require
 from ....core.files import write_text_atomic
-from ....core.limits import DEFAULT
 from ..geometry.tiles import Tiles
-from .blending import RowBlender
 from .colors import class_colors
-from .lattice import Lattice, lattice_of
+from .lattice import TileRaster, raster_of
 from .staging import staged
 
 if TYPE_CHECKING:
@@ -60,8 +58,8 @@ def write_map(
             :func:`origin_tags` gives those of a table of embeddings.
         units: {band name: unit}.
         cog: as Cloud Optimized GeoTIFF, with overviews.
-        resolution: side of a pixel in units of the tiles' coordinate system; None takes tiles as pixels,
-            or, where they are not regularly spaced, a quarter of their side.
+        resolution: side of a pixel in units of the tiles' coordinate system, each the mean of the tiles over
+            it. None takes tiles as pixels, or, where they are not regularly spaced, a quarter of their side.
 
     Raises:
         DataError: another number of values than tiles, or no tiles.
@@ -70,15 +68,15 @@ def write_map(
         LimitError: the map would be larger than ``Limits.decoded_bytes``.
     """
     bands = _checked(values, tiles)
-    grid = _grid(tiles, resolution, len(bands))
-    about = {"values": "float32, NaN where there is no tile", **grid.describe(tiles), **(tags or {})}
+    grid = raster_of(tiles, resolution, bands=len(bands))
+    about = {"values": "float32, NaN where there is no tile", **grid.describe(), **(tags or {})}
     with staged(path) as temporary:
         with _writer(temporary, grid, tiles.crs, cog=cog, count=len(bands)) as target:
             for row, rows in grid.strips(bands):
                 target.write(rows, window=_window(row, rows.shape))
             _describe(target, list(values), about, units or {})
         if cog:
-            _to_cog(temporary, "average")
+            _to_cog(temporary, grid.block, "average")
     return Path(path)
 
 
@@ -101,7 +99,7 @@ def write_class_map(
         path: ``.tif`` file.
         classes: N positions in ``names``; -1 for none.
         names: at most 255.
-        tiles, tags, cog, resolution: as in :func:`write_map`; of tiles that overlap the last one wins.
+        tiles, tags, cog, resolution: as in :func:`write_map`; a pixel has the class of one tile, the nearest.
 
     Raises:
         DataError: a position without a name. Otherwise as :func:`write_map`.
@@ -112,19 +110,20 @@ def write_class_map(
     if found.dtype.kind not in "iu" or ((found < -1) | (found >= len(names))).any():
         raise DataError(f"Classes are whole numbers from -1 to {len(names) - 1}, one per tile.")
     bands = _checked({"class": found.astype(np.float32)}, tiles)
-    grid = _grid(tiles, resolution, 1)
-    about = {"values": "position of the class; 255 where there is no tile", **grid.describe(tiles)}
+    # A mean of classes is none.
+    grid = replace(raster_of(tiles, resolution), mean=False)
+    about = {"values": "position of the class; 255 where there is no tile", **grid.describe()}
     colors = class_colors(names)
     with staged(path) as temporary:
         with _writer(temporary, grid, tiles.crs, cog=cog, count=1, dtype="uint8", nodata=255) as target:
-            for row, rows in grid.strips(bands, mean=False):
+            for row, rows in grid.strips(bands):
                 filled = np.where(np.isfinite(rows) & (rows >= 0), rows, 255)
                 target.write(filled.astype(np.uint8), window=_window(row, rows.shape))
             named = {f"class_{place}": name for place, name in enumerate(names)}
             _describe(target, ["class"], {**about, "class": named, **(tags or {})}, {})
             target.write_colormap(1, {place: (*rgb, 255) for place, rgb in enumerate(colors)})
         if cog:
-            _to_cog(temporary, "nearest")
+            _to_cog(temporary, grid.block, "nearest")
         write_text_atomic(temporary.with_name(temporary.name + ".aux.xml"), _attribute_table(names, colors))
     return Path(path)
 
@@ -133,9 +132,7 @@ def origin_tags(table: EmbeddingTable) -> dict[str, str]:
     """Return the tags that say what a map of a table of embeddings was made with."""
     meta = table.meta
     said = {
-        "model_id": Path(str(meta.get("model_id", ""))).name
-        if Path(str(meta.get("model_id", ""))).is_absolute()
-        else meta.get("model_id", ""),
+        "model_id": meta.get("model_id", ""),
         "revision": meta.get("revision", ""),
         "package_version": meta.get("version", ""),
         "source": table.source,
@@ -145,100 +142,6 @@ def origin_tags(table: EmbeddingTable) -> dict[str, str]:
         key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for key, value in said.items()
     }
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """The raster of a map. ``lattice`` is None where tiles are drawn into finer pixels."""
-
-    transform: tuple[float, float, float, float, float, float]
-    width: int
-    height: int
-    tiles: Tiles
-    lattice: Lattice | None
-
-    def describe(self, tiles: Tiles) -> dict[str, str]:
-        if tiles.windows is not None and len(np.unique(tiles.windows[:, 2:], axis=0)) == 1:
-            columns, rows = tiles.windows[0, 2:].tolist()
-            size = {"tile_size": f"{columns} x {rows} px"}
-            scale = (columns, rows)
-        else:
-            size, scale = {}, None
-        if self.lattice is None:
-            return {**size, "pixel": f"{self.transform[0]:.10g} units of the CRS; mean of the tiles over it"}
-        step, side = self.lattice.stride, self.lattice.side
-        if scale is not None:
-            step = tuple(round(one / whole * px) for one, whole, px in zip(step, side, scale, strict=True))
-            size["stride"] = f"{step[0]} x {step[1]} px"
-        else:
-            size["stride"] = f"{step[0]:.10g} x {step[1]:.10g} units of the CRS"
-        return {**size, "pixel": "footprint of a tile, or of the step between tiles that overlap"}
-
-    def strips(
-        self, bands: NDArray[np.float32], *, mean: bool = True
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield (first row, float32 [bands, rows, width]) from north to south, a block of rows at a time."""
-        block = _block(self.width, self.height)
-        if self.lattice is not None:
-            image = np.stack([self.lattice.spread(values) for values in bands])
-            for row in range(0, self.height, block):
-                yield row, image[:, row : row + block]
-            return
-        boxes = _pixel_boxes(self.tiles.bounds, self.transform)
-        order = np.argsort(boxes[:, 1], kind="stable").tolist()
-        if not mean:
-            image = np.full((len(bands), self.height, self.width), np.nan, np.float32)
-            for tile in order:
-                left, top, right, bottom = boxes[tile].tolist()
-                image[:, max(top, 0) : bottom, max(left, 0) : right] = bands[:, tile, None, None]
-            yield from ((row, image[:, row : row + block]) for row in range(0, self.height, block))
-            return
-        ready: list[tuple[int, NDArray[np.float32]]] = []
-        blender = RowBlender(
-            lambda row, rows: ready.append((row, rows)),
-            width=self.width,
-            height=self.height,
-            bands=len(bands),
-            block_rows=block,
-        )
-        for tile in order:
-            left, top, right, bottom = boxes[tile].tolist()
-            patch = np.broadcast_to(bands[:, tile, None, None], (len(bands), bottom - top, right - left))
-            blender.add(patch, top, left)
-            yield from ready
-            ready.clear()
-        blender.close()
-        yield from ready
-
-
-def _grid(tiles: Tiles, resolution: float | None, bands: int) -> _Grid:
-    """Return the raster of a map.
-
-    Raises:
-        InputError: the tiles have no coordinate system. ConfigError: an impossible resolution.
-        LimitError: too large a raster.
-    """
-    tiles.take([0]).footprints()
-    lattice = lattice_of(tiles) if resolution is None else None
-    if lattice is not None:
-        grid = _Grid(lattice.transform, lattice.width, lattice.height, tiles, lattice)
-    else:
-        bounds = np.asarray(tiles.bounds, np.float64)
-        pixel = resolution
-        if pixel is None:
-            pixel = float(np.median(bounds[:, 2:] - bounds[:, :2])) / 4
-        if not (math.isfinite(pixel) and pixel > 0):
-            raise ConfigError(f"The resolution of a map is a length above 0, got {resolution}.")
-        west, south, east, north = tiles.extent
-        width, height = (max(1, math.ceil(span / pixel - 1e-6)) for span in (east - west, north - south))
-        grid = _Grid((pixel, 0.0, west, 0.0, -pixel, north), width, height, tiles, None)
-    size = 4 * grid.width * grid.height * bands
-    if size > DEFAULT.decoded_bytes:
-        raise LimitError(
-            f"A map of {grid.width:,} x {grid.height:,} pixels and {bands} bands takes {size:,} bytes, over "
-            f"the limit of {DEFAULT.decoded_bytes:,}. Give a coarser resolution, or map fewer tiles."
-        )
-    return grid
 
 
 def _checked(values: Mapping[str, ArrayLike], tiles: Tiles) -> NDArray[np.float32]:
@@ -270,33 +173,9 @@ def _checked(values: Mapping[str, ArrayLike], tiles: Tiles) -> NDArray[np.float3
     return np.stack(bands)
 
 
-def _pixel_boxes(
-    bounds: NDArray[np.float64], transform: tuple[float, float, float, float, float, float]
-) -> NDArray[np.int64]:
-    """Return (left, top, right, bottom) int64 [N, 4]: the pixels whose middle a tile covers, one at least."""
-    pixel, _, west, _, down, north = transform
-    edges = np.stack(
-        [
-            (bounds[:, 0] - west) / pixel,
-            (bounds[:, 3] - north) / down,
-            (bounds[:, 2] - west) / pixel,
-            (bounds[:, 1] - north) / down,
-        ],
-        axis=1,
-    )
-    boxes = np.ceil(edges - 0.5 - 1e-6).astype(np.int64)
-    thin = boxes[:, 2:] <= boxes[:, :2]
-    boxes[:, 2:] = np.where(thin, boxes[:, :2] + 1, boxes[:, 2:])
-    return boxes
-
-
-def _block(width: int, height: int) -> int:
-    return 512 if max(width, height) > 2048 else 256
-
-
 def _writer(
     path: Path,
-    grid: _Grid,
+    grid: TileRaster,
     crs: str,
     *,
     cog: bool,
@@ -305,7 +184,6 @@ def _writer(
     nodata: float = math.nan,
 ) -> DatasetWriter:
     rasterio = require("rasterio", extra="urban")
-    block = _block(grid.width, grid.height)
     return rasterio.open(
         path,
         "w",
@@ -318,8 +196,8 @@ def _writer(
         transform=rasterio.Affine(*grid.transform),
         nodata=nodata,
         tiled=True,
-        blockxsize=block,
-        blockysize=block,
+        blockxsize=grid.block,
+        blockysize=grid.block,
         # What is copied afterwards need not be compressed.
         compress="none" if cog else "deflate",
         predictor=1 if cog else 3 if dtype == "float32" else 2,
@@ -353,14 +231,11 @@ def _describe(target: DatasetWriter, names: Sequence[str], tags: Tags, units: Ma
             target.update_tags(band, **said)
 
 
-def _to_cog(path: Path, resampling: str) -> None:
+def _to_cog(path: Path, block: int, resampling: str) -> None:
     """Turn a GeoTIFF into a Cloud Optimized one; the driver needs a whole file to copy."""
-    rasterio = require("rasterio", extra="urban")
     shutil = require("rasterio.shutil", extra="urban")
     plain = path.with_name(f"plain-{path.name}")
     path.rename(plain)
-    with rasterio.open(plain) as source:
-        block = _block(source.width, source.height)
     shutil.copy(
         plain,
         path,

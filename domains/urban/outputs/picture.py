@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ....core.errors import DataError, InputError, require
+from ....core.errors import DataError, InputError, LimitError, require
 from ....core.plots import new_figure, plain_title, save_figure
 from ..geometry.tiles import Tiles
 from . import furniture, legend
 from .colors import INK, MISSING, VALUES, as_hex, class_colors
-from .lattice import lattice_of
+from .lattice import raster_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,8 @@ _LOWEST, _HIGHEST = 0.35, 2.0
 _DOTS = 150
 _FEW, _NAMED = 100, 30
 """Values from which the most extreme ones are cut off, and regions up to which their names fit the map."""
+_MOST_PIXELS = 4_000_000
+"""A raster of more pixels would lose small tiles on the way to the picture; outlines do not."""
 _SKEWED = 20.0
 """High values over the middle one from which a map would show nothing but the highest."""
 
@@ -272,12 +274,12 @@ def _draw_values(
     else:
         colors = ListedColormap([as_hex(color) for color in class_colors(classes)])
         style = {"cmap": colors, "norm": BoundaryNorm(np.arange(len(classes) + 1) - 0.5, colors.N)}
-    lattice = lattice_of(places) if isinstance(places, Tiles) else None
-    if lattice is not None:
-        a, _, c, _, e, f = lattice.transform
+    image = _image(values, places) if isinstance(places, Tiles) else None
+    if image is not None:
+        pixels, extent = image
         return axes.imshow(
-            lattice.spread(values), extent=(c, c + a * lattice.width, f + e * lattice.height, f),
-            aspect=axes.get_aspect(), interpolation="nearest", alpha=opacity, zorder=2, **style,
+            pixels, extent=extent, aspect=axes.get_aspect(), interpolation="nearest", alpha=opacity,
+            zorder=2, **style,
         )  # fmt: skip
     from matplotlib.collections import PathCollection
 
@@ -287,6 +289,21 @@ def _draw_values(
     )
     axes.add_collection(layer, autolim=False)
     return layer
+
+
+def _image(
+    values: NDArray[np.float64], tiles: Tiles
+) -> tuple[NDArray[np.float32], tuple[float, float, float, float]] | None:
+    """Return pixels and (west, east, south, north) of them, or None where tiles are few and far apart."""
+    try:
+        raster = raster_of(tiles)
+    except LimitError:
+        return None
+    if raster.lattice is None and raster.width * raster.height > _MOST_PIXELS:
+        return None
+    across, _, west, _, down, north = raster.transform
+    extent = west, west + across * raster.width, north + down * raster.height, north
+    return raster.image(values[None].astype(np.float32))[0], extent
 
 
 def _norm(values: NDArray[np.float64]) -> Normalize:

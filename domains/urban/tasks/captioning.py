@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....core.data.files import files_below
-from ....core.embed_run import LeftOut
 from ....core.errors import DataError
+from ....core.parts_run import LeftOut
 from ..captions.captioner import Captioner, as_picture
 from ..captions.filtering import CaptionFilter
 from ..captions.run import CaptioningOptions, CaptionReport, CaptionRun, Pictures
@@ -42,8 +42,8 @@ def caption_tiles(
 
     The file is a flat list of ``{"caption", "image"}``, one entry per sentence; ``image`` is the id of the
     tile, or with ``options.pictures`` the name of its picture below that folder. Beside ``captions.json`` lie
-    ``captions.report.json`` with counts and the tiles that have no caption, each with its reason, and, when
-    there is a filter, ``captions.unfiltered.json``.
+    ``captions.report.json`` with counts; ``captions.json.failed.jsonl``, a line for each tile that has no
+    caption, with the reason; and, when there is a filter, ``captions.unfiltered.json``.
 
     Example::
 

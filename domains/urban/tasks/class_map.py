@@ -86,7 +86,7 @@ class ClassMap:
             name: first part of the file names.
             background: raster to show below the picture.
             cog: GeoTIFFs as Cloud Optimized ones.
-            note: what readers of the picture should know; stands below it.
+            note: what readers of the picture should know first; stands in its title.
         """
         folder, tiles = Path(folder), self.table.tiles()
         tags = origin_tags(self.table)
@@ -110,8 +110,8 @@ class ClassMap:
         write_map(files["probabilities"], bands, tiles, tags=tags, units=units, cog=cog)
         write_layer(files["layer"], tiles, columns, layer=name)
         save_map(
-            files["picture"], self.classes, tiles, title=_title(self.table.source), background=background,
-            classes=self.class_names, note=", ".join(filter(None, (made, note))),
+            files["picture"], self.classes, tiles, title=_title(self.table.source, note),
+            background=background, classes=self.class_names, note=made,
         )  # fmt: skip
         return files
 
@@ -156,5 +156,6 @@ def classify_tiles(
     return ClassMap(tuple(prompts.class_names), probabilities, table, min_probability)
 
 
-def _title(source: str) -> str:
-    return f"Classes of {source}" if source else "Classes"
+def _title(source: str, note: str) -> str:
+    title = f"Classes of {source}" if source else "Classes"
+    return f"{title}, {note}" if note else title

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ....core.embed_run import EmbedReport, EmbedRun, Encoder, LeftOut
 from ....core.errors import ConfigError, DataError, InputError
 from ....core.inputs import encode_inputs
+from ....core.registry import models
 from ..geometry.grids import window_bounds
 from ..geometry.tiles import Tile, Tiles
 from ..loaders.errors import TileOutsideBounds
@@ -262,7 +263,10 @@ class _Source:
 
 
 def _origin(model: ModelHandle) -> dict[str, str]:
-    return {"model_id": model.id, "revision": model.revision, "processor": model.processor.fingerprint}
+    """Return whose vectors they are; of a model in a folder only its name: the path is nobody's business."""
+    local = model.id not in models() and Path(model.id).is_dir()
+    name = Path(model.id).resolve().name if local else model.id
+    return {"model_id": name, "revision": model.revision, "processor": model.processor.fingerprint}
 
 
 def _as_json(profile: Mapping[str, Any] | None) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REAL_SCENE = "urban/geotiff/RGB.byte.tif"
 """Scene that is taken when the data folder has it: 791 x 718 pixels of the Bahamas."""
 
-_QUERIES = ("houses", "factory halls", "a river")
+_QUERIES = ("houses", "factories", "a river")
 _LOOKS = ("blue water", "pale and bright", "speckled")
 """Words for scenes whose pixels are too coarse for land use: what can be seen at any scale."""
 

@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core.errors import ConfigError
+from ....core.errors import ConfigError, InputError
 from ....core.files import atomic_path, write_json_atomic
-from ..indicators.places import Aggregate, RegionValues, SharedGround, local_meters, mean_colors
+from ..indicators.places import (
+    Aggregate,
+    RegionValues,
+    SharedGround,
+    local_meters,
+    mean_colors,
+    overlapping,
+)
 from ..indicators.prediction import (
     IndicatorPrediction,
     Labels,
@@ -23,8 +30,8 @@ from ..indicators.prediction import (
     predict_indicator,
 )
 from ..indicators.regression import Binding
-from ..indicators.table import IndicatorTable
-from ..outputs.embedding_table import EmbeddingTable
+from ..indicators.table import IndicatorTable, is_amount
+from ..outputs.embedding_table import OWN_COLUMNS, EmbeddingTable
 from ..outputs.geoparquet import read_embeddings, write_embeddings
 
 if TYPE_CHECKING:
@@ -33,9 +40,12 @@ if TYPE_CHECKING:
 
 _SEEN_IN_PRETRAINING = (
     "Cross-validation holds labels back, not pictures: if the model was pre-trained on these very tiles, "
-    "it has seen "
-    "the pictures of the tiles under test."
+    "it has seen the pictures of the tiles under test."
 )
+_SUFFIXES = ("", "_predicted", "_low", "_high", "_far")
+"""Of the columns of one indicator in the files."""
+_TAKEN = frozenset({*OWN_COLUMNS, "lon", "lat", "geom", "fid", "ogc_fid"})
+"""Columns that the files have already, and words that GIS formats keep for themselves."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +137,9 @@ def predict_indicators(
 
     Raises:
         ConfigError: unknown words, or a split by region without regions.
-        InputError: the table fits no tile, too few labelled tiles, values that the target cannot hold, or a
-            sum over tiles that overlap.
+        InputError: the table fits no tile, an indicator has the name of a column of the files, too few
+            labelled tiles, values that the target cannot hold, or regions and tiles that overlap without
+            any order. On a grid, ground under several tiles is divided among them.
     """
     settings = settings or PredictionSettings()
     if not isinstance(embeddings, EmbeddingTable):
@@ -139,6 +150,7 @@ def predict_indicators(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"The target {twice!r} is asked for twice.")
+    _check_names(names)
     tiles = embeddings.tiles()
     table = table.aligned_to(embeddings.ids)
     columns = {name: table.column(name) for name in names}
@@ -151,6 +163,12 @@ def predict_indicators(
         for name in names:
             # Words that cannot be are said before anything is worked out.
             ground.aggregate(columns[name], regions.how(name))
+            unit = table.units.get(name, "")
+            if regions.how(name) == "mean" and is_amount(unit):
+                notes.append(
+                    f"{name} is counted in {unit!r}, an amount: by region it is averaged, not added up; "
+                    "aggregate sum adds up"
+                )
     labels = Labels(
         "",
         "",
@@ -158,6 +176,7 @@ def predict_indicators(
         None if ground is None else ground.region_of_tiles(),
         None if scene is None else mean_colors(scene, tiles),
         binding_of(embeddings),
+        overlapping(tiles),
     )
     centers = local_meters(tiles)
     found = {
@@ -169,7 +188,7 @@ def predict_indicators(
         )
         for name in names
     }
-    notes += _notes(found)
+    notes += _notes(found, by_region=settings.split == "region")
     report = PredictionReport(found, notes=tuple(notes), folder=Path(out_folder))
     if ground is not None and regions is not None:
         values = {name: ground.aggregate(found[name].values, regions.how(name)) for name in names}
@@ -182,11 +201,10 @@ def predict_indicators(
 
 
 def binding_of(embeddings: EmbeddingTable) -> Binding:
-    """Return whose embeddings a table holds; of a model in a folder only its name."""
+    """Return whose embeddings a table holds."""
     meta = embeddings.meta
-    model = str(meta.get("model_id", ""))
     return Binding(
-        model_id=Path(model).name if Path(model).is_absolute() else model,
+        model_id=str(meta.get("model_id", "")),
         revision=str(meta.get("revision", "")),
         processor=str(meta.get("processor", "")),
         dim=embeddings.vectors.shape[1],
@@ -204,15 +222,31 @@ def prediction_columns(found: Mapping[str, IndicatorPrediction]) -> dict[str, ND
     return columns
 
 
-def _notes(found: Mapping[str, IndicatorPrediction]) -> list[str]:
+def _check_names(names: Sequence[str]) -> None:
+    """Raise ``InputError`` where columns of the files would be called the same, before any work is done."""
+    taken = set(_TAKEN)
+    for name in names:
+        for column in (name + suffix for suffix in _SUFFIXES):
+            if column.lower() in taken:
+                raise InputError(
+                    f"The indicator {name!r} would give the files a column {column!r}, and they have one "
+                    "already. Rename it, or leave it out of the targets."
+                )
+            taken.add(column.lower())
+
+
+def _notes(found: Mapping[str, IndicatorPrediction], *, by_region: bool) -> list[str]:
     notes = []
     for name, one in found.items():
         notes += [f"{name}: {warning}" for warning in one.report.warnings]
+        if by_region and one.labels.groups is not None:
+            outside = int((np.isfinite(one.labels.values) & (one.labels.groups < 0)).sum())
+            if outside:
+                notes.append(f"{name}: {outside} labelled tiles lie in no region and were not learned from")
         if one.far.any():
             notes.append(
-                f"{name}: {int(one.far.sum())} of {len(one.far)} tiles look unlike those that were "
-                f"learned from "
-                f"({name}_far); read their predictions as guesses"
+                f"{name}: {int(one.far.sum())} of {len(one.far)} tiles look unlike those that were learned "
+                f"from ({name}_far); read their predictions as guesses"
             )
         if np.isfinite(one.total_ratio) and not 0.8 <= one.total_ratio <= 1.25:
             notes.append(
@@ -286,15 +320,18 @@ def _band_tags(one: IndicatorPrediction) -> dict[str, str]:
 
 
 def _region_columns(report: PredictionReport, plan: RegionPlan) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for name, values in plan.regions.attributes.items():
-        # A column of the file that would clash with ours keeps out of the way.
-        if name.lower() not in {"region", "geometry", "geom", "fid", "ogc_fid", "id"}:
-            columns[name] = list(values)
+    ours: dict[str, Any] = {}
     for name, found in report.regions.items():
-        columns[f"{name}_{plan.how(name)}"] = found.values
-        columns[f"{name}_covered"] = found.covered
-    return columns
+        ours[f"{name}_{plan.how(name)}"] = found.values
+        ours[f"{name}_covered"] = found.covered
+    # A column of the file that would clash with ours keeps out of the way.
+    taken = {name.lower() for name in ours} | {"region", "geometry", "geom", "fid", "ogc_fid", "id"}
+    theirs: dict[str, Any] = {}
+    for name, values in plan.regions.attributes.items():
+        if name.lower() not in taken:
+            taken.add(name.lower())
+            theirs[name] = list(values)
+    return {**theirs, **ours}
 
 
 def _write_csv(path: Path, embeddings: EmbeddingTable, columns: Mapping[str, NDArray[Any]]) -> None:

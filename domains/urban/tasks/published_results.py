@@ -98,18 +98,6 @@ ACCURACIES = (
 )
 """Accuracies on the sets of this room."""
 
-SKYSCRIPT_AVERAGES = {
-    "LAION CLIP ViT-B/32": 49.66,
-    "urban/skyclip-vit-b32-top50": 53.02,
-    "urban/openai-clip-vit-l14": 53.76,
-    "urban/clip-laion-rs-vit-l14": 57.87,
-    "urban/skyclip-vit-l14-top30": 59.91,
-    "urban/skyclip-vit-l14-top30-laion-rs": 60.69,
-    "urban/skyclip-vit-l14-top50": 59.93,
-}
-"""{model: mean accuracy over AID, EuroSAT, fMoW, MillionAID, PatternNet, RESISC45 and RSI-CB}: SkyScript's
-README reports the average only."""
-
 RETRIEVALS = tuple(
     PublishedRetrieval(model, on, (a, b, c), (d, e, f), mean, source)
     for model, on, a, b, c, d, e, f, mean, source in (

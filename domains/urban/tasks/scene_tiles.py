@@ -44,28 +44,46 @@ def window_size(model: ModelHandle, raster: Raster, pixels: int | None = None) -
         pixels: what the user asks for; None decides.
 
     Raises:
-        GeoreferenceError: the scene's pixels have no size on the ground.
+        GeoreferenceError: the scene's pixels have no size on the ground, and ``pixels`` are not given.
     """
     settings = tile_settings(model.config)
     image = model.processor.config.image
     seen = settings.tile_px or (image.size if image is not None else 224)
-    if pixels is not None:
-        return WindowSize(pixels)
     if settings.resolution_m is None or not raster.crs:
-        return WindowSize(seen)
+        return WindowSize(pixels or seen)
     pixel_m = raster.pixel_size_m
     if not pixel_m > 0:
+        if pixels is not None:
+            return WindowSize(pixels)
         raise GeoreferenceError(
             f"{raster.name}: its pixels have no size on the ground: with the geotransform {raster.transform} "
             f"they lie outside of what {raster.crs[:40]} describes, or are a point. Is it the right system?"
         )
     factor = settings.resolution_m / pixel_m
-    if factor >= _ALIKE:
+    if pixels is None and factor >= _ALIKE:
         return WindowSize(round(seen * factor), seen)
+    side = pixels or seen
+    share = side / (seen * factor)
     note = ""
     if factor * _ALIKE <= 1:
         note = (
             f"the pixels of {raster.name} are {pixel_m:.3g} m wide; {model.id} was "
             f"trained on {settings.resolution_m:.3g} m, so what it says here is a guess"
         )
-    return WindowSize(seen, None, note)
+    elif max(share, 1 / share) >= _ALIKE:
+        note = (
+            f"a tile of {side} pixels of {raster.name} covers {side * pixel_m:.0f} m; {model.id} was trained "
+            f"on {seen * settings.resolution_m:.0f} m, which are {round(seen * factor)} pixels here"
+        )
+    return WindowSize(side, None, note)
+
+
+def scaling_note(model: ModelHandle, raster: Raster) -> str:
+    """Return what to know where a scene's numbers became colors by a guess, or ""."""
+    sensor = tile_settings(model.config).sensor
+    if sensor is None or raster.scaling.get("mode") != "stretch":
+        return ""
+    return (
+        f"no sensor of {raster.name} is known, so its numbers were stretched between their 2nd and 98th "
+        f"percentile; {model.id} was trained on {sensor}. Name the sensor with sensor= (--sensor)"
+    )

@@ -137,6 +137,12 @@ def search_tiles(
         raise InputError("There is nothing to search for: the list of queries is empty.")
     if k < 1:
         raise ConfigError(f"k is at least 1, got {k}.")
+    if min_score is not None and not math.isfinite(min_score):
+        raise ConfigError(f"min_score is a cosine from -1 to 1, got {min_score}.")
+    for query in listed:
+        words = query.text if isinstance(query, TextQuery) else query
+        if isinstance(words, str) and not words.strip():
+            raise InputError(f"The query {words!r} is empty; say what to look for.")
     if not (math.isfinite(apart_m) and apart_m >= 0):
         raise ConfigError(f"apart_m is a distance in metres of at least 0, got {apart_m}.")
     check_maker(model, table)
@@ -223,8 +229,8 @@ def _apart(
         if geod is not None and chosen:
             taken = places[[other for other, _ in chosen]]
             here = np.broadcast_to(places[row], taken.shape)
-            _, _, metres = geod.inv(here[:, 0], here[:, 1], taken[:, 0], taken[:, 1])
-            if float(np.min(metres)) < wanted.apart_m:
+            _, _, meters = geod.inv(here[:, 0], here[:, 1], taken[:, 0], taken[:, 1])
+            if float(np.min(meters)) < wanted.apart_m:
                 continue
         chosen.append((row, score))
     return chosen, False

@@ -87,8 +87,13 @@ def test_figures_are_those_of_the_stored_run() -> None:
     weights = README.parent / "weights" / "tiny"
     stored = json.loads((weights / "metrics.json").read_text(encoding="utf-8"))
     accuracy = stored["validation"]["sources"]["eurosat"]["accuracy"]
-    said = f"accuracy {accuracy['value']:.3f} (95 % interval {accuracy['low']:.3f} to {accuracy['high']:.3f})"
-    assert said in README.read_text(encoding="utf-8")
+    found = stored["further"]["retrieval"]["class_to_image_map"]
+    for text in (README, README.parents[2] / "README.md"):
+        said = text.read_text(encoding="utf-8")
+        for name, one in (("accuracy", accuracy), ("search by class mAP", found)):
+            value = re.search(rf"{name} {one['value']:.3f} \((?:95 % interval )?(\S+) to (\S+?)\)", said)
+            assert value is not None, (text.parent.name, name)
+            assert value.groups() == (f"{one['low']:.3f}", f"{one['high']:.3f}")
 
 
 def test_columns_and_keys_of_the_file_are_those_in_the_text() -> None:

@@ -106,6 +106,8 @@ def test_json(run, scene, tmp_path):
         (["--indicators", "gone.csv"], "gone.csv: no such file"),
         (["--raster", "p={pop}", "--stat", "sum", "--stat", "mean"], "both meant for all"),
         (["--raster", "p={pop}", "--stat", "q=sum"], "there is no --raster q=FILE"),
+        (["--indicators", "{gdp}", "--stat", "sum"], "--stat and --band are of rasters"),
+        (["--raster", "p={pop}", "--id-column", "tile"], "--id-column and --lat-lon are of a CSV"),
         (["--raster", "p={pop}", "--raster", "p={pop}"], "'p' is given twice"),
         (["--indicators", "{gdp}", "--split", "region"], "split by region needs regions"),
     ],

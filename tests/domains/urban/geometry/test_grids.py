@@ -59,12 +59,6 @@ def test_windows_bounds_and_names():
     assert tiles[1].crs == "EPSG:32650"
 
 
-def test_a_grid_is_regular_unless_a_tile_was_shifted():
-    assert grid(130, 64, size=64).grid is None
-    assert grid(130, 64, size=64, edge="pad").grid == (0, 0, 64, 64, 3, 1)
-    assert grid(128, 64, size=64, stride=32).grid == (0, 0, 32, 32, 3, 1)
-
-
 def test_sides_may_differ():
     tiles = grid(100, 50, size=(20, 50), stride=(10, 50))
     assert tiles.windows[0].tolist() == [0, 0, 50, 20]

@@ -8,7 +8,7 @@ from verticlip.core.errors import InputError
 from verticlip.domains.urban.geometry.projection import (
     crs_name,
     is_geographic,
-    metres_per_unit,
+    meters_per_unit,
     reproject,
     same_crs,
     transform_bounds,
@@ -28,7 +28,7 @@ def test_names():
     assert not same_crs("EPSG:4326", "BD-09")
     assert is_geographic("BD-09")
     assert not is_geographic("EPSG:3857")
-    assert metres_per_unit("EPSG:2263") == pytest.approx(0.3048006)
+    assert meters_per_unit("EPSG:2263") == pytest.approx(0.3048006)
 
 
 @pytest.mark.parametrize(

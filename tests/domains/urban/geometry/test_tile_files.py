@@ -109,7 +109,6 @@ def edited(tmp_path, change):
         (lambda t: t.assign(window_row=0.5), "must be whole numbers"),
         (lambda t: t.drop(columns="window_row"), "only window_column, window_width, window_height are there"),
         (lambda t: t.assign(regions="north"), "regions must be a list of ids"),
-        (lambda t: t.assign(grid="1,2"), "grid '1,2' is not six whole numbers"),
     ],
 )
 def test_tables_that_were_changed_are_refused(tmp_path, change, message):

@@ -22,7 +22,6 @@ def test_taking_some_keeps_every_column_in_step():
     some = tiles.take([3, 0])
     assert some.ids == ("64_64", "0_0")
     assert some.windows.tolist() == [[64, 64, 64, 64], [0, 0, 64, 64]]
-    assert some.grid == tiles.grid
     assert tiles.take(np.array([True, False, False, True])).ids == ("0_0", "64_64")
     assert len(tiles.take([])) == 0
     with pytest.raises(InputError, match="do not choose among 4 tiles"):
@@ -33,8 +32,6 @@ def test_joining_tables():
     joined = Tiles.concat([grid("a"), grid("b")])
     assert len(joined) == 8
     assert joined.ids[4] == "b_0_0"
-    assert joined.grid == (0, 0, 64, 64, 2, 2)
-    assert Tiles.concat([grid("a", size=64), grid("b", size=32)]).grid is None
 
 
 def test_joining_fills_coverage_and_drops_what_only_some_have():

@@ -14,6 +14,7 @@ from verticlip.domains.urban.indicators.places import (
     local_meters,
     mean_colors,
     novelty,
+    overlapping,
     own_shares,
 )
 
@@ -46,6 +47,26 @@ def test_meters_are_true_in_every_system():
     )
     # Web Mercator's own meters are 30 % longer here.
     assert np.allclose(local_meters(mercator), utm, atol=2)
+
+
+def test_meters_are_true_across_the_antimeridian():
+    bounds = np.array([[179.97, -17, 179.98, -16.99], [179.99, -17, 180, -16.99], [-180, -17, -179.99, -16.99]])
+    found = local_meters(Tiles(("a", "b", "c"), bounds, "EPSG:4326"))
+    steps = np.diff(found[:, 0])
+    assert steps == pytest.approx([2 * 1064, 1064], rel=2e-3)
+    assert np.abs(found).max() < 3000
+
+
+def test_tiles_with_ground_in_common():
+    assert len(overlapping(grid())) == 0
+    assert len(overlapping(grid().take([]))) == 0
+    found = overlapping(grid(stride=16))
+    bounds = grid(stride=16).bounds
+    apart = np.abs(bounds[:, None, :2] - bounds[None, :, :2]).max(axis=2)
+    assert sorted(map(tuple, found.tolist())) == sorted(zip(*np.nonzero(np.triu(apart < 319, 1)), strict=True))
+    # The last column, pushed back onto the scene, overlaps the one before it.
+    shifted = raster_grid(100, 32, TRANSFORM, UTM, size=32, name="s")
+    assert overlapping(shifted).tolist() == [[2, 3]]
 
 
 def test_shares_of_tiles_add_up_to_regions():
@@ -99,6 +120,14 @@ def test_tiles_belong_to_the_region_they_share_most_ground_with():
     assert found.reshape(6, 8).tolist() == [[0, 0, 0, 0, 1, 1, 1, -1]] * 6
 
 
+def test_of_regions_that_share_as_much_of_a_tile_the_first_has_it():
+    for halves in ([0, 160, 320], [0, 480, 960]):
+        west, middle, east = halves
+        regions = squares((west, 0, middle, 1920), (middle, 0, east, 1920))
+        found = SharedGround.of(grid(), regions).region_of_tiles().reshape(6, 8)
+        assert (found[:, middle // 320] == 0).all()
+
+
 def test_mean_colors(tmp_path):
     from verticlip.domains.urban.loaders.raster import Raster
 
@@ -111,7 +140,8 @@ def test_mean_colors(tmp_path):
         target.write(pixels)
     raster = Raster.open(tmp_path / "s.tif")
     tiles = grid()
-    away = Tiles(("away",), tiles.bounds[:1] + 1e5, UTM, np.array([[9000, 9000, 32, 32]]))
+    shift = np.array([90_000, -90_000, 90_000, -90_000])
+    away = Tiles(("away",), tiles.bounds[:1] + shift, UTM, np.array([[9000, 9000, 32, 32]]))
     both = Tiles(
         (*tiles.ids, "away"),
         np.concatenate([tiles.bounds, away.bounds]),
@@ -126,7 +156,7 @@ def test_mean_colors(tmp_path):
         mean_colors(raster, away)
 
 
-def test_what_is_unlike_everything_stands_out():
+def test_what_is_unlike_everything_stands_out(monkeypatch):
     rng = np.random.default_rng(0)
     vectors = rng.normal([5, 0, 0, 0], 1, (300, 4)).astype(np.float32)
     vectors[0] = [-5, 0, 0, 0]
@@ -134,6 +164,13 @@ def test_what_is_unlike_everything_stands_out():
     assert found[0] > 5
     assert (found[1:50] > 1).mean() < 0.15
     assert (found[50:] > 1).mean() <= 0.012
+    # Of very many that were learned from, some are compared with.
+    monkeypatch.setattr(places, "_MOST_REMEMBERED", 100)
+    sampled = novelty(vectors, np.arange(50, 300))
+    assert sampled[0] > 4
+    assert np.corrcoef(sampled[50:], found[50:])[0, 1] > 0.9
+    assert np.array_equal(sampled, novelty(vectors, np.arange(50, 300)))
+    monkeypatch.undo()
     # A labelled tile does not vouch for itself.
     alone = novelty(vectors, np.arange(300))
     assert alone[0] > 1

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from verticlip.core.errors import ConfigError, InputError
+from verticlip.domains.urban.geometry.grids import raster_grid
 from verticlip.domains.urban.indicators.mlp import URBANCLIP_MLP, MLPSettings
+from verticlip.domains.urban.indicators.places import local_meters, overlapping
 from verticlip.domains.urban.indicators.prediction import (
     Labels,
     PredictionSettings,
@@ -14,6 +18,8 @@ from verticlip.domains.urban.indicators.prediction import (
     predict_indicator,
 )
 
+UTM = "EPSG:32650"
+TRANSFORM = (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_400_000.0)
 QUICK = PredictionSettings(block_m=2500.0, resamples=20)
 
 
@@ -62,6 +68,54 @@ def test_the_split_that_counts_makes_the_intervals(city):
     settings = PredictionSettings(split="region", resamples=0)
     found = predict_indicator(vectors, centers, Labels("p", "", people, groups), settings)
     assert found.report.spatial.folds.scheme == "region"
+
+
+@pytest.mark.parametrize("head", ["ridge", "knn"])
+def test_tiles_that_overlap_do_not_tell_of_each_other(head):
+    # Noise per cell, tiles of 2 x 2 cells at every cell: labels and embeddings of neighbours share cells, and
+    # embeddings that know of nothing but places would pass for knowledge.
+    side = 31
+    rng = np.random.default_rng(1)
+    tiles = raster_grid((side + 1) * 16, (side + 1) * 16, TRANSFORM, UTM, size=32, stride=16, name="s")
+
+    def over_tiles(cells):
+        return sum(cells[a : a + side, b : b + side] for a in (0, 1) for b in (0, 1)).reshape(side * side, -1)
+
+    noise = over_tiles(rng.normal(size=(side + 1, side + 1, 1)))[:, 0]
+    places = over_tiles(rng.normal(size=(side + 1, side + 1, 200))).astype(np.float32)
+    settings = PredictionSettings(head=head, target="none", block_m=160.0, resamples=0)
+    labels = Labels("noise", "", noise)
+    leaking = predict_indicator(places, local_meters(tiles), labels, settings)
+    labels = Labels("noise", "", noise, overlaps=overlapping(tiles))
+    found = predict_indicator(places, local_meters(tiles), labels, settings)
+    assert leaking.report.spatial.r2.value > 0.05
+    assert found.report.spatial.r2.value < 0.01
+    assert any("Tiles overlap: no tile trained where" in one for one in found.report.warnings)
+    stored = found.to_dict()["validation"]
+    assert stored["spatial"]["overlapping_pairs_kept_apart"] == len(overlapping(tiles))
+    assert stored["random"]["overlapping_pairs_kept_apart"] == 0
+
+
+def test_tiles_outside_of_every_region_have_no_fold(city):
+    vectors, people, centers = city
+    groups = (centers[:, 0] // 2500).astype(int) - 1
+    settings = PredictionSettings(split="region", resamples=0)
+    found = predict_indicator(vectors, centers, Labels("p", "", people, groups), settings)
+    assert found.labelled == 750
+    assert found.to_dict()["validation"]["spatial"]["units"] == 5
+    assert np.isfinite(found.values).all()
+    few = Labels("p", "", people, np.where(np.arange(900) < 20, 1, -1))
+    with pytest.raises(InputError, match="p: 20 tiles have both an embedding and a value and lie in a region"):
+        predict_indicator(vectors, centers, few, settings)
+
+
+def test_intervals_that_so_few_tiles_cannot_tell(city):
+    vectors, people, centers = city
+    few = Labels("p", "", np.where(np.arange(900) % 9 == 0, people, np.nan))
+    settings = PredictionSettings(block_m=2500.0, resamples=0, level=0.995)
+    with pytest.raises(InputError, match="100 labelled tiles are too few for intervals of 0.995; 0.99 is the"):
+        predict_indicator(vectors, centers, few, settings)
+    predict_indicator(vectors, centers, few, replace(settings, level=0.99))
 
 
 def test_the_recipe_of_the_paper():

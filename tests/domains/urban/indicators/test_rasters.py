@@ -153,6 +153,34 @@ def test_tiles_in_a_shifted_datum_are_sampled_at_their_true_places(tmp_path):
     assert np.allclose(lon + found / 1000, truth, atol=2e-5)
 
 
+@pytest.mark.parametrize("stat", STATS)
+def test_tiles_on_the_antimeridian_have_ground_on_both_sides(stat, tmp_path):
+    # A raster around the Earth; 36 pixels of ten degrees are too coarse, so a band of 0.01 degrees.
+    step, columns = 0.05, 7200
+    values = np.zeros((40, columns), dtype=np.float32)
+    values[:, :100], values[:, -100:] = 3, 1
+    place = rasterio.transform.from_origin(-180, -16, step, step)
+    path = write(tmp_path / "p.tif", values, crs="EPSG:4326", nodata=None, transform=place)
+    middle = 814_000.0  # of UTM zone 60: 178.9 degrees east and on
+    bounds = np.array([[middle + dx, 8_080_000, middle + dx + 20_000, 8_100_000] for dx in range(-60_000, 60_000, 20_000)])
+    tiles = Tiles(tuple(f"t{row}" for row in range(len(bounds))), bounds, "EPSG:32760")
+    shapes = tiles.footprints("EPSG:4326")
+    parts = shapely.get_num_geometries(shapes)
+    assert parts.max() == 2
+    found = zonal_statistics(opened(path), tiles, stat=stat)
+    assert np.allclose(found.valid, 1, atol=1e-6)
+    east = np.array([shapely.intersection(shape, shapely.box(-180, -90, -170, 0)).area for shape in shapes])
+    area = shapely.area(shapes)
+    if stat == "sum":
+        assert found.values == pytest.approx((area + 2 * east) / step**2, rel=1e-4)
+    elif stat == "area_weighted":
+        assert found.values == pytest.approx(1 + 2 * east / area, rel=1e-4)
+    elif stat == "mean":
+        assert found.values == pytest.approx(1 + 2 * east / area, abs=0.3)
+    else:
+        assert found.values.tolist() == [3 if lon < 0 else 1 for lon in tiles.centers("EPSG:4326")[:, 0]]
+
+
 def test_scale_and_offset_tags_are_applied(people, tmp_path):
     tenths = np.where(people < 0, -1, people * 10).astype(np.int16)
     path = write(tmp_path / "p.tif", tenths, scales=(0.1,), offsets=(5.0,))

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from verticlip.core.errors import ConfigError, InputError
-from verticlip.domains.urban.indicators.splits import SCHEMES, block_ids, make_folds
+from verticlip.domains.urban.indicators.splits import SCHEMES, block_ids, make_folds, pairs_among
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_tile_is_tested_once_and_equal_seeds_give_equal_folds(scheme, grid_m):
     names = [f"district {row // 90}" for row in range(900)]
     options = {"centers_m": grid_m, "block_m": 2500.0, "groups": names}
-    plan = make_folds(900, scheme, 4, seed=3, **options)
+    plan = make_folds(900, scheme, folds=4, seed=3, **options)
     tested = np.concatenate([plan.test_rows(fold) for fold in range(plan.count)])
     assert sorted(tested.tolist()) == list(range(900))
     for fold in range(4):
@@ -22,8 +22,8 @@ def test_every_tile_is_tested_once_and_equal_seeds_give_equal_folds(scheme, grid
         assert 150 < len(plan.test_rows(fold)) < 300
         if scheme != "random":
             assert not set(plan.units[plan.test_rows(fold)]) & set(plan.units[plan.train_rows(fold)])
-    assert np.array_equal(plan.fold, make_folds(900, scheme, 4, seed=3, **options).fold)
-    assert not np.array_equal(plan.fold, make_folds(900, scheme, 4, seed=4, **options).fold)
+    assert np.array_equal(plan.fold, make_folds(900, scheme, folds=4, seed=3, **options).fold)
+    assert not np.array_equal(plan.fold, make_folds(900, scheme, folds=4, seed=4, **options).fold)
 
 
 def test_blocks_are_squares_of_whole_tiles(grid_m):
@@ -37,13 +37,28 @@ def test_blocks_are_squares_of_whole_tiles(grid_m):
 
 
 def test_nothing_trains_inside_the_buffer(grid_m):
-    plan = make_folds(900, "block", 5, centers_m=grid_m, block_m=2500.0)
+    plan = make_folds(900, "block", folds=5, centers_m=grid_m, block_m=2500.0)
     for buffer_m in (0.0, 900.0, 2000.0):
         wide = replace(plan, buffer_m=buffer_m)
         train, test = wide.train_rows(0), wide.test_rows(0)
         distance = np.linalg.norm(grid_m[train][:, None] - grid_m[test][None], axis=-1).min()
         assert distance >= max(buffer_m, 500)
     assert len(replace(plan, buffer_m=2000.0).train_rows(0)) < len(plan.train_rows(0))
+
+
+def test_nothing_trains_that_overlaps_what_is_tested(grid_m):
+    plan = make_folds(900, "block", folds=5, centers_m=grid_m, block_m=2500.0)
+    one, other = np.triu_indices(900, 1)
+    near = np.abs(grid_m[one] - grid_m[other]).max(axis=1) < 1000
+    pairs = np.stack([one[near], other[near]], axis=1)
+    apart = replace(plan, overlaps=pairs)
+    train, test = apart.train_rows(0), apart.test_rows(0)
+    assert np.abs(grid_m[train][:, None] - grid_m[test][None]).max(axis=-1).min() == 1000
+    kept = set(plan.train_rows(0)) - set(train)
+    assert all(np.abs(grid_m[row] - grid_m[test]).max(axis=1).min() == 500 for row in kept)
+    rows = np.array([3, 4, 8])
+    assert pairs_among(np.array([[3, 4], [4, 5], [3, 8]]), rows).tolist() == [[0, 1], [0, 2]]
+    assert pairs_among(None, rows) is None
 
 
 @pytest.mark.parametrize(
@@ -64,4 +79,4 @@ def test_splits_that_cannot_be(rows, scheme, folds, options, error, message, gri
     if options.pop("centers", False):
         options = {**options, "centers_m": grid_m}
     with pytest.raises(error, match=message):
-        make_folds(rows, scheme, folds, **options)
+        make_folds(rows, scheme, folds=folds, **options)

@@ -52,7 +52,7 @@ def test_without_tiles_the_rows_stay(read):
     found = read("id,x\nq,1\np,2\nq,1\n", tiles=None)
     assert found.tile_ids == ("q", "p")
     assert found.column("x").tolist() == [1, 2]
-    with pytest.raises(InputError, match="needs the tiles. Pass tiles="):
+    with pytest.raises(InputError, match="needs them. Pass tiles="):
         read("lat,lon,x\n39,116,1\n", tiles=None)
 
 

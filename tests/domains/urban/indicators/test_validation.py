@@ -60,14 +60,18 @@ def test_a_fold_knows_nothing_of_its_own_values(city):
 def test_what_is_chosen_inside_is_split_by_place_too(city):
     _, people, centers = city
     plan = plan_folds(
-        np.log1p(people), centers, "block", 5, ValidationSettings(block_m=2500.0, buffer_m=600.0)
+        np.log1p(people),
+        centers,
+        scheme="block",
+        folds=5,
+        settings=ValidationSettings(block_m=2500.0, buffer_m=600.0),
     )
     train = plan.train_rows(0)
     for fit, judge in inner_parts(plan, train, seed=0):
         assert not set(plan.units[train[fit]]) & set(plan.units[train[judge]])
         near = np.linalg.norm(centers[train[fit]][:, None] - centers[train[judge]][None], axis=-1).min()
         assert near >= 600
-    at_random = plan_folds(np.log1p(people), centers, "random", 5, QUICK)
+    at_random = plan_folds(np.log1p(people), centers, scheme="random", folds=5, settings=QUICK)
     train = at_random.train_rows(0)
     fit, judge = inner_parts(at_random, train, seed=0)[0]
     assert set(plan.units[train[fit]]) & set(plan.units[train[judge]])
@@ -86,8 +90,10 @@ def test_regions_are_left_out_as_a_whole(city):
 
 def test_the_position_baseline_is_the_mean_of_the_nearest(grid_m):
     height = grid_m[:, 0] / 1000
-    plan = plan_folds(height, grid_m, "random", 5, QUICK)
-    found = run_position_baseline(height, plan, ValidationSettings(target="none", resamples=0))
+    plan = plan_folds(height, grid_m, scheme="random", folds=5, settings=QUICK)
+    found = run_position_baseline(
+        height, plan=plan, settings=ValidationSettings(target="none", resamples=0)
+    )
     assert found.r2.value > 0.98
     row = int(plan.test_rows(0)[7])
     train = plan.train_rows(0)
@@ -107,7 +113,7 @@ def test_the_mean_is_no_better_than_nothing(city):
     ("change", "error", "message"),
     [
         ({"buffer_m": -1.0}, ConfigError, "buffer_m must be 0 or more meters, got -1"),
-        ({"buffer_m": 1e5}, InputError, "0 tiles to train on.*smaller buffer than 100000 m"),
+        ({"buffer_m": 1e5}, InputError, "0 tiles to train on.*in the buffer of 100000 m.*smaller buffer"),
         ({"target": "log"}, InputError, "needs values above 0"),
     ],
 )

@@ -43,7 +43,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert np.array_equal(tiles.bounds, original.bounds)
     assert tiles.windows is not None
     assert np.array_equal(tiles.windows, original.windows)
-    assert (tiles.crs, tiles.grid, tiles.scheme) == (original.crs, original.grid, original.scheme)
+    assert (tiles.crs, tiles.scheme) == (original.crs, original.scheme)
     assert read_embeddings(tmp_path / "a.parquet", columns=["people"]).columns.keys() == {"people"}
 
 
@@ -160,6 +160,36 @@ def test_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^d\.parquet: cannot be read as Parquet; .* or damaged") as caught:
         read_embeddings(tmp_path / "d.parquet")
     assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("tile_id", list(range(48)), r"column 'tile_id' has gaps or holds int64, not string"),
+        ("tile_id", [None] * 48, r"column 'tile_id' has gaps"),
+        ("geometry", [b"POINT"] * 48, r"some outlines are no WKB"),
+        ("geometry", [None] * 48, r"column 'geometry' has gaps"),
+    ],
+)
+def test_columns_that_were_changed_are_refused(tmp_path: Path, column, values, message) -> None:
+    import pyarrow
+
+    write_embeddings(tmp_path / "a.parquet", table())
+    stored = parquet.read_table(tmp_path / "a.parquet")
+    kind = None if column == "tile_id" and values[0] == 0 else stored.schema.field(column).type
+    place = stored.schema.get_field_index(column)
+    parquet.write_table(stored.set_column(place, column, pyarrow.array(values, kind)), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=rf"b\.parquet: .*{message}"):
+        read_embeddings(tmp_path / "b.parquet")
+
+
+def test_damage_inside_of_a_file_is_said(tmp_path: Path) -> None:
+    write_embeddings(tmp_path / "a.parquet", table())
+    content = bytearray((tmp_path / "a.parquet").read_bytes())
+    content[200:-3000:7] = bytes(byte ^ 0x55 for byte in content[200:-3000:7])
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.parquet: "):
+        read_embeddings(tmp_path / "a.parquet")
 
 
 def test_tiles_that_lie_nowhere_are_refused() -> None:

@@ -66,16 +66,16 @@ def test_scale_is_geodesic() -> None:
             [west, east], [(south + north) / 2] * 2
         )
         truth = geod.inv(lon[0], lat[0], lon[1], lat[1])[2]
-        assert furniture.metres_across(extent, crs) == pytest.approx(truth, rel=1e-4)
+        assert furniture.meters_across(extent, crs) == pytest.approx(truth, rel=1e-4)
     # Web mercator stretches by 1 / cos(latitude): 10 km on the map are 7.5 km on the ground.
-    assert furniture.metres_across((1_390_000, 5_140_000, 1_400_000, 5_150_000), "EPSG:3857") < 7600
+    assert furniture.meters_across((1_390_000, 5_140_000, 1_400_000, 5_150_000), "EPSG:3857") < 7600
 
 
 @pytest.mark.parametrize(("across", "metres", "words"), [
     (10_000, 2000, "2 km"), (700, 200, "200 m"), (17, 5, "5 m"), (4_000_000, 1_000_000, "1,000 km"), (2, 0.5, "0.5 m"),
 ])  # fmt: skip
-def test_bars_are_round_and_fit(across: float, metres: float, words: str) -> None:
-    assert furniture.bar_length(across) == pytest.approx(metres)
+def test_bars_are_round_and_fit(across: float, meters: float, words: str) -> None:
+    assert furniture.bar_length(across) == pytest.approx(meters)
     assert furniture.length_words(furniture.bar_length(across)) == words
 
 

@@ -59,6 +59,11 @@ class Counting:
         return [f"Brightness {float(image.mean()):.3f}. Word {word}. A field." for image in images]
 
 
+def reasons(report: Any) -> dict[str, str]:
+    lines = report.failures.read_text().splitlines()
+    return {one["id"]: one["reason"] for one in map(json.loads, lines)}
+
+
 def run(out: Path, scene: Any = None, captioner: Any = None, **options: Any):
     scene = scene or scenes.FakeScene()
     changes = {name: options.pop(name) for name in ("min_valid", "pictures", "read_px") if name in options}
@@ -158,11 +163,12 @@ def test_what_cannot_be_described_is_listed_with_its_reason(tmp_path: Path):
     scene.broken = {"scene_0_32"}
     scene.mask[32:64, :20] = False
     report = run(tmp_path / "captions.json", scene, Counting(fail=["scene_64_64"]))
-    reasons = {failure.id: failure.error for failure in report.failures}
-    assert set(reasons) == {"scene_0_32", "scene_32_0", "scene_64_64"}
-    assert "cannot be decoded" in reasons["scene_0_32"]
-    assert reasons["scene_32_0"] == "38% of the pixels are valid, 50% are asked for."
-    assert "cannot be described" in reasons["scene_64_64"]
+    found = reasons(report)
+    assert list(found) == ["scene_0_32", "scene_32_0", "scene_64_64"]
+    assert "cannot be decoded" in found["scene_0_32"]
+    assert found["scene_32_0"] == "38% of the pixels are valid, 50% are asked for."
+    assert "cannot be described" in found["scene_64_64"]
+    assert report.failures == tmp_path / "captions.json.failed.jsonl"
     assert (report.skipped, report.failed, report.captioned) == (1, 2, 45)
     # With fewer asked for, the tile is described by the pixels it has.
     report = run(tmp_path / "more.json", scene, min_valid=0.3)
@@ -223,6 +229,21 @@ def test_nothing_foreign_is_overwritten(tmp_path: Path):
         run(tmp_path / "c.json")
 
 
+def test_reports_stay_small_where_most_tiles_fail(tmp_path: Path):
+    """A city of millions of tiles: what grows with them is the list of failures, not the report."""
+    scene = scenes.FakeScene()
+    scene.mask[:, 40:] = False
+    report = run(tmp_path / "captions.json", scene)
+    assert report.skipped == len(reasons(report)) == 42
+    stored = json.loads(report.report.read_text())
+    assert (stored["skipped"], stored["failures"]) == (42, "captions.json.failed.jsonl")
+    assert "scene_" not in report.report.read_text()
+    # A run with nothing to tell takes away the list of the run before it.
+    report.out.unlink()
+    assert run(tmp_path / "captions.json").failures is None
+    assert not (tmp_path / "captions.json.failed.jsonl").exists()
+
+
 def test_a_slip_in_the_options_leaves_nothing_behind(tmp_path: Path):
     class Wrong(Counting):
         def caption(self, images: Sequence[Any], **_: Any) -> list[str]:
@@ -267,7 +288,7 @@ def test_pictures_of_a_folder(folder: Path, tmp_path: Path):
     report = caption_pictures(folder, FactCaptioner(), tmp_path / "captions.json")
     found = read_caption_file(tmp_path / "captions.json")
     assert list(found) == ["Forest/1.jpg", "Forest/2.jpg", "River/1.png"]
-    assert [failure.id for failure in report.failures] == ["broken.png"]
+    assert list(reasons(report)) == ["broken.png"]
     assert report.failed == 1
     with pytest.raises(DataError, match="absent: no such folder of pictures"):
         caption_pictures(folder / "absent", FactCaptioner(), tmp_path / "b.json")

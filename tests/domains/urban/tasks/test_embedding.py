@@ -50,7 +50,8 @@ def test_vectors_are_those_of_the_model(model, tmp_path: Path) -> None:
     pictures = [scene.read_tile(tile).image for tile in tiles]
     alone = model.embed(pictures, modality="image").vectors.numpy()
     assert np.abs(table.vectors - alone).max() < 1e-5
-    assert table.meta["model_id"] == model.id
+    assert table.meta["model_id"] == Path(model.id).name != model.id
+    assert str(Path(model.id).parent) not in str(table.meta), "where a model lies is in no file"
     assert (table.meta["revision"], table.meta["processor"]) == (model.revision, model.processor.fingerprint)
     assert (table.meta["dim"], table.meta["normalized"], table.meta["dtype"]) == (12, True, "float32")
     assert table.meta["scaling"] == {"kind": "test", "divide": 1.0}

@@ -25,7 +25,7 @@ from verticlip.domains.urban.tasks.evaluation_protocols import (
     protocol_prompts,
 )
 from verticlip.domains.urban.tasks.evaluation_sets import evaluate_all, evaluate_set, read_set
-from verticlip.domains.urban.tasks.published_results import ACCURACIES, SKYSCRIPT_AVERAGES, accuracy_note
+from verticlip.domains.urban.tasks.published_results import ACCURACIES, accuracy_note
 
 COUNTS = {
     "eurosat": 10, "aid": 30, "resisc45": 45, "patternnet": 38, "ucm": 21, "whu-rs19": 19, "rsicd-30": 30,
@@ -220,7 +220,7 @@ def test_published_numbers_name_models_that_exist():
     from verticlip.core import registry
 
     known = registry.room("urban").models
-    named = [one.model for one in ACCURACIES] + list(SKYSCRIPT_AVERAGES)
+    named = [one.model for one in ACCURACIES]
     assert [name for name in named if name.startswith("urban/") and name not in known] == []
     assert {one.on for one in ACCURACIES} <= set(sets())
     assert all(0 < one.percent < 100 for one in ACCURACIES)

@@ -183,7 +183,7 @@ def test_what_cannot_be_predicted_leaves_no_files(city, tmp_path):
     with pytest.raises(ConfigError, match="asked for twice"):
         predict_indicators(embeddings, table, out, targets=["population"] * 2, settings=SETTINGS)
     with pytest.raises(InputError, match="holds none of the 225 tiles"):
-        predict_indicators(embeddings, IndicatorTable(("x",), {"y": np.ones(1)}), out)
+        predict_indicators(embeddings, IndicatorTable(("x",), {"gdp": np.ones(1)}), out)
     with pytest.raises(ConfigError, match="no columns"):
         predict_indicators(embeddings, IndicatorTable(embeddings.ids, {}), out)
     plan = RegionPlan(Regions.from_geometries([shapely.box(0, 0, 1, 1)], UTM), "total")

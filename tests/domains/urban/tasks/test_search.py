@@ -150,6 +150,10 @@ def test_other_models_and_options_are_refused(model, table) -> None:
         classify_tiles(other, table)
     with pytest.raises(InputError, match="list of queries is empty"):
         search_tiles(model, table, [])
+    with pytest.raises(InputError, match="The query '  ' is empty"):
+        search_tiles(model, table, "  ")
+    with pytest.raises(ConfigError, match="min_score is a cosine"):
+        search_tiles(model, table, "forest", min_score=float("nan"))
     with pytest.raises(ConfigError, match="k is at least 1, got 0"):
         search_tiles(model, table, "red", 0)
     with pytest.raises(ConfigError, match="apart_m is a distance in metres of at least 0, got -1"):
@@ -278,7 +282,10 @@ def test_slips_on_the_command_line(run, model_folder, scene_file, tmp_path: Path
             ("embed", scene_file, "--model", model_folder, "--out", out, "--tiles", "t.gpkg", "--size", 3),
             "leave --size",
         ),
-        (("embed", scene_file, "--model", model_folder, "--out", out, "--repair"), "name the regions, too: --regions FILE"),
+        (
+            ("embed", scene_file, "--model", model_folder, "--out", out, "--repair"),
+            "name the regions, too: --regions FILE",
+        ),
         (("embed", "nowhere.tif", "--model", model_folder, "--out", out), "nowhere.tif"),
     ):
         status, printed, told = run("urban", *arguments)
@@ -356,7 +363,7 @@ def test_a_tile_covers_the_ground_that_the_model_knows(model) -> None:
     @dataclass
     class Shape:
         pixel_size_m: float
-        name: str = "/home/me/city.tif"
+        name: str = "city.tif"
         crs: str = UTM
 
     options = {"tile_px": 64, "resolution_m": 10}
