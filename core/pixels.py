@@ -93,6 +93,22 @@ def _pil_array(image: Any) -> np.ndarray:
     return np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
 
 
+def fill_missing(pixels: Tensor, mask: Tensor, config: ImageProcessing) -> Tensor:
+    """Return an image whose pixels without data have the mean that normalization subtracts.
+
+    The network then sees 0 there, which tells it least.
+
+    Args:
+        pixels: float32 [C, H, W] in [0, 1].
+        mask: bool [H, W], True where there are data; somewhere there are.
+        config: of the processor; one that subtracts the image's own mean gets that of the other pixels.
+    """
+    if config.standardize is not None:
+        return torch.where(mask, pixels, pixels[:, mask].mean(dim=1).view(-1, 1, 1))
+    # One band becomes as many as the mean has.
+    return torch.where(mask, pixels, torch.tensor(config.mean).view(-1, 1, 1))
+
+
 def trim_box(pixels: Tensor, level: float) -> tuple[int, int, int, int]:
     """Return (x0, y0, x1, y1) inside the dark margins; all of an image with next to nothing bright.
 

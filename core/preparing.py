@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -64,7 +64,7 @@ def prepare(
         return Prepared(parts, str(item), meta, in_parts=True)
     elif modality != "text" and isinstance(item, (str, Path)):
         loaded = model.load(item, modality=modality, **options)
-        sample = Sample(loaded.value, loaded.modality, loaded.meta, id=str(item))
+        sample = replace(loaded, id=str(item))
     else:
         sample = Sample(item, cast("Modality", modality), id=item if isinstance(item, str) else None)
     if sample.modality != modality:

@@ -20,7 +20,7 @@ from .config import AugmentConfig, ImageProcessing, ProcessorConfig, TextProcess
 from .errors import ConfigError, InputError, require
 from .files import PROCESSOR_FILE, TOKENIZER_FILE, write_json_atomic, write_text_atomic
 from .limits import DEFAULT, Limits
-from .pixels import as_unit, resize, set_channels, stretch, to_tensor, trim_box
+from .pixels import as_unit, fill_missing, resize, set_channels, stretch, to_tensor, trim_box
 from .spectrogram import log_mel
 from .types import MODALITIES, Sample
 from .waves import cut_windows, quantize, to_wave
@@ -212,6 +212,8 @@ class Processor:
         """Return one image float32 [C, size, size] in [0, 1], before augmentation and normalization."""
         config = self._image_config()
         pixels = to_tensor(item, name=name)
+        if isinstance(item, Sample) and item.mask is not None:
+            pixels = fill_missing(as_unit(pixels), item.mask, config)
         if config.trim_border or config.stretch is not None:
             pixels = as_unit(pixels)
         if config.trim_border:

@@ -126,8 +126,10 @@ def _averaged(model: torch.nn.Module, decay: float | None) -> Any:
         keep = min(decay, (1 + float(count)) / (10 + float(count)))
         for average, value in zip(averages, values, strict=True):
             if average.is_floating_point():
-                # Not lerp_, whose difference of two infinities is no number: attention masks hold them.
-                average.mul_(keep).add_(value.to(average.dtype), alpha=1 - keep)
+                value = value.to(average.dtype)
+                # What did not change stays as it is, to the bit; the difference of two infinities, which
+                # attention masks hold, is no number.
+                average.copy_(torch.where(average == value, average, average.lerp(value, 1 - keep)))
             else:
                 average.copy_(value)
 

@@ -1,4 +1,7 @@
-"""Ridge regression on frozen embeddings, with predictions in the unit of the targets."""
+"""Ridge regression on frozen embeddings, with predictions in the unit of the targets.
+
+The one implementation of ridge here: :func:`ridge_path` serves every room that fits one.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,10 @@ from .base import (
     pick,
     standardization,
 )
+from .targets import TargetKind, to_log
 
 ALPHA_GRID = tuple(10.0**power for power in range(-3, 6))
 """Ridge penalties tried by :meth:`RegressionHead.fit`, on standardized features."""
-
-TargetTransform = Literal["none", "standardize", "log", "log1p"]
 
 
 class RegressionConfig(Config):
@@ -37,7 +39,7 @@ class RegressionConfig(Config):
     kind: Literal["regression"] = "regression"
     modality: Modality = "image"
     target_names: tuple[str, ...] = Field(min_length=1)
-    transform: TargetTransform = "standardize"
+    transform: TargetKind = "standardize"
     alpha: float = Field(ge=0)
 
 
@@ -63,14 +65,14 @@ class RegressionHead:
         bias: Tensor,
         target_names: Sequence[str],
         *,
-        transform: TargetTransform = "standardize",
+        transform: TargetKind = "standardize",
         alpha: float,
         modality: Modality = "image",
     ) -> None:
         self.weight = weight.float()
         self.bias = bias.float()
         self.target_names = tuple(target_names)
-        self.transform: TargetTransform = transform
+        self.transform: TargetKind = transform
         self.alpha = alpha
         self.modality: Modality = modality
 
@@ -81,7 +83,7 @@ class RegressionHead:
         targets: ArrayLike,
         target_names: Sequence[str],
         *,
-        transform: TargetTransform = "standardize",
+        transform: TargetKind = "standardize",
         alpha: float | None = None,
         validation: Validation | None = None,
         modality: Modality = "image",
@@ -102,11 +104,9 @@ class RegressionHead:
             InputError: shapes disagree, targets are outside the range of the transform or constant,
                 or neither ``alpha`` nor ``validation`` is given.
         """
-        from sklearn.linear_model import Ridge
-
         features = as_embeddings(embeddings).cpu().numpy().astype(np.float64)
-        values = _transformed(_target_table(targets, len(features), len(target_names)), transform)
-        mean, spread = standardization(features)
+        table = _target_table(targets, len(features), len(target_names))
+        values = to_log(table, transform, name="targets")
         center, width = np.zeros(values.shape[1]), np.ones(values.shape[1])
         if transform != "none":
             center, width = values.mean(axis=0), values.std(axis=0)
@@ -114,13 +114,12 @@ class RegressionHead:
                 constant = target_names[int(np.flatnonzero(width == 0)[0])]
                 raise InputError(f"Target {constant!r} is constant over the training rows; drop it.")
         tried: list[tuple[float, RegressionHead]] = []
-        for penalty in sorted(candidates(alpha, validation, ALPHA_GRID, "alpha"), reverse=True):
-            model = Ridge(alpha=penalty).fit((features - mean) / spread, (values - center) / width)
-            slope = np.atleast_2d(model.coef_) * width[:, None] / spread
-            offset = np.atleast_1d(model.intercept_) * width + center - slope @ mean
+        penalties = sorted(candidates(alpha, validation, ALPHA_GRID, "alpha"), reverse=True)
+        slopes, offsets = ridge_path(features, (values - center) / width, penalties)
+        for penalty, slope, offset in zip(penalties, slopes, offsets, strict=True):
             head = cls(
-                torch.from_numpy(slope),
-                torch.from_numpy(offset),
+                torch.from_numpy(slope * width[:, None]),
+                torch.from_numpy(offset * width + center),
                 target_names,
                 transform=transform,
                 alpha=penalty,
@@ -129,18 +128,17 @@ class RegressionHead:
             if validation is None:
                 return head
             wanted = _target_table(validation[1], len(validation[0]), len(target_names))
-            error = apply_linear(validation[0], head.weight, head.bias).cpu().numpy() - _transformed(
-                wanted, transform
-            )
+            predicted = apply_linear(validation[0], head.weight, head.bias).cpu().numpy()
+            error = predicted - to_log(wanted, transform, name="validation targets")
             tried.append((float(((error / width) ** 2).mean()), head))
         return min(tried, key=lambda pair: pair[0])[1]
 
     def scores(self, embeddings: Tensor) -> Tensor:
-        """Return predictions float32 [B, M] in the unit of the targets."""
+        """Return predictions float32 [B, M] in the unit of the targets; those of ``log1p`` are 0 or more."""
         values = apply_linear(embeddings, self.weight, self.bias)
         if self.transform == "log":
             return values.exp()
-        return values.expm1() if self.transform == "log1p" else values
+        return values.expm1().clamp(min=0) if self.transform == "log1p" else values
 
     def __call__(self, outputs: Outputs) -> dict[str, Tensor]:
         """Return ``predictions`` float32 [B, M]."""
@@ -183,12 +181,31 @@ def _target_table(targets: ArrayLike, rows: int, names: int) -> NDArray[np.float
     return table
 
 
-def _transformed(table: NDArray[np.float64], transform: TargetTransform) -> NDArray[np.float64]:
-    """Return targets on the scale the fit is linear in (standardization comes later)."""
-    if transform == "log" and table.min() <= 0:
-        raise InputError(
-            f"transform='log' needs targets above 0, got {table.min():g}; use 'log1p' for zeros."
-        )
-    if transform == "log1p" and table.min() < 0:
-        raise InputError(f"transform='log1p' needs targets of 0 or more, got {table.min():g}.")
-    return np.log(table) if transform == "log" else np.log1p(table) if transform == "log1p" else table
+def ridge_path(
+    features: NDArray[np.floating], targets: NDArray[np.float64], alphas: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return ridge regressions for A penalties from one decomposition of the features.
+
+    Args:
+        features: float [N, D], standardized inside; the answer reads them as given.
+        targets: float64 [N, M].
+        alphas: A penalties above 0, on standardized features.
+
+    Returns:
+        weights float64 [A, M, D] and biases float64 [A, M]: ``features @ weight.T + bias``.
+    """
+    table = np.asarray(features, dtype=np.float64)
+    mean, spread = standardization(table)
+    table = (table - mean) / spread
+    center = targets.mean(axis=0)
+    # The smaller of the two Gram matrices: rows may be fewer or more than dimensions.
+    wide = table.shape[1] > table.shape[0]
+    values, vectors = np.linalg.eigh(table @ table.T if wide else table.T @ table)
+    projected = vectors.T @ (targets - center if wide else table.T @ (targets - center))
+    # Directions without any features say nothing, and their eigenvalues are noise of either sign.
+    held = values > values[-1] * len(values) * np.finfo(np.float64).eps
+    weights = np.empty((len(alphas), targets.shape[1], table.shape[1]))
+    for weight, alpha in zip(weights, alphas, strict=True):
+        shrunk = vectors[:, held] @ (projected[held] / (values[held, None] + alpha))
+        weight[:] = (table.T @ shrunk if wide else shrunk).T / spread
+    return weights, center - weights @ mean

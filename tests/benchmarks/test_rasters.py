@@ -58,7 +58,7 @@ def test_tiles_as_the_scene_opens_are_those_made_by_hand(scene) -> None:
     assert rasters.check_stretched(scene, windows, raster, scaling) == {"share_equal": 1.0}
     rasters.ours_stretched(scene, windows, scaling)
     image, _ = rasters.stretched_by_rasterio(scene, windows, scaling)
-    assert (float(image.min()), float(image.max())) == (0.0, 1.0)
+    assert 0 <= float(image.min()) < float(image.max()) <= 1
     with pytest.raises(VerticlipError, match="share_equal is 0"):
         rasters.check_stretched(scene, windows, raster, {**scaling, "subtract": [0.0] * 3})
 

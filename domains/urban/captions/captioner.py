@@ -61,8 +61,7 @@ def as_picture(tile: TileImage | Tensor) -> Tensor:
     if isinstance(tile, TileImage) and not bool(tile.mask.all()):
         if not bool(tile.mask.any()):
             raise InputError(f"{name}no pixel has data.")
-        mean = image[:, tile.mask].mean(dim=1)
-        image = torch.where(tile.mask, image, mean[:, None, None])
+        image = tile.filled().float()
     least, most = float(image.min()), float(image.max())
     # Comparisons with NaN are false.
     if not (least >= -1e-3 and most <= 1 + 1e-3):

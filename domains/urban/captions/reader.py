@@ -7,10 +7,13 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from pydantic import Field
+
+from ....core.config import Config, parse_config
 from ....core.data import Manifest, Record, group_equal_files, split
-from ....core.errors import ConfigError, DataError, nearest
+from ....core.errors import ConfigError, DataError
 from ....core.limits import DEFAULT, Limits
 from .filtering import CaptionFilter
 from .layouts import check_images, read_caption_file
@@ -24,64 +27,64 @@ _TILE = re.compile(r"^(\d{1,2})_(\d+)_(\d+)(?!\d)")
 """Names of tiles begin with zoom, column and row: ``16_12641_4726_s.jpg``."""
 
 
-def read_tile_captions(
-    path: str | Path,
-    *,
-    images: str | None = None,
-    take: Take = "any",
-    caption_filter: str | None = None,
-    missing: Literal["raise", "skip"] = "raise",
-    parts: str = "",
-    block: int = 0,
-    seed: int = 0,
-    limits: Limits = DEFAULT,
-) -> list[dict[str, Any]]:
+class TileCaptionOptions(Config):
+    """What a recipe may say beside the name of the file, under ``options`` of the source."""
+
+    images: str | None = None
+    """Folder that the pictures' names start from, relative to the file's own; None is that folder."""
+    take: Take = "any"
+    """Which caption of a tile is shown. The published training code took ``one``."""
+    caption_filter: str | None = None
+    """Name of a filter (``urbanclip``), or a YAML file of rules beside the caption file."""
+    missing: Literal["raise", "skip"] = "raise"
+    """Captions of a picture that is not there are an error, or are left out and told."""
+    parts: str = ""
+    """Shares of training, validation and test, ``80/10/10``; empty leaves the split to the recipe, which then
+    makes training and validation and can keep near-equal pictures together
+    (``data.validation.near_duplicate_bits``), where these parts only see to equal files and blocks."""
+    block: int = Field(default=0, ge=0)
+    """Tiles of one block of so many columns and rows, by the numbers in their names, stay on one side of the
+    split; 0 keeps only equal pictures together. Neighbors share roads, shores and light: a score on tiles
+    between training tiles tells little about another place."""
+    seed: int = 0
+    """Of the split and of ``take: one``."""
+
+
+def read_tile_captions(path: str | Path, *, limits: Limits = DEFAULT, **options: Any) -> list[dict[str, Any]]:
     """Return one record per picture of a caption file, in any layout of :mod:`.layouts`.
 
     Args:
         path: JSON file of captions.
-        images: folder that the pictures' names start from, relative to the file's own; None is that folder.
-        take: which caption of a tile is shown. The published training code took ``one``.
-        caption_filter: name of a filter (``urbanclip``), or a YAML file of rules beside the caption file.
-        missing: captions of a picture that is not there are an error, or are left out and told.
-        parts: shares of training, validation and test, ``80/10/10``; empty leaves the split to the recipe,
-            which then makes training and validation and can keep near-equal pictures together
-            (``data.validation.near_duplicate_bits``), where these parts only see to equal files and blocks.
-        block: tiles of one block of so many columns and rows, by the numbers in their names, stay on one side
-            of the split; 0 keeps only equal pictures together. Neighbors share roads, shores and light: a
-            score on tiles between training tiles tells little about another place.
-        seed: of the split and of ``take: one``.
         limits: ceilings on the file and on each caption.
+        options: fields of :class:`TileCaptionOptions`.
 
     Returns:
         {"id", "path", "text", "group", "split"} per picture; ``group`` is the block, where there are blocks.
 
     Raises:
         DataError: as :func:`.layouts.read_caption_file` and :func:`.layouts.check_images`; nothing is left.
-        ConfigError: an unknown ``take``, ``missing`` or filter, impossible parts, or names without numbers
-            for blocks.
+        ConfigError: an unknown option or filter, impossible parts, or names without numbers for blocks.
     """
-    for name, value, known in (("take", take, get_args(Take)), ("missing", missing, ("raise", "skip"))):
-        if value not in known:
-            raise ConfigError(f"{name} {value!r} is none of {', '.join(known)}.{nearest(str(value), known)}")
+    wanted = parse_config(TileCaptionOptions, options, source="tile_captions options")
     path = Path(path)
-    root = path.parent / images if images is not None else path.parent
+    root = path.parent / (wanted.images or ".")
     captions: Mapping[str, tuple[str, ...]] = read_caption_file(path, limits=limits)
-    if missing == "skip":
+    if wanted.missing == "skip":
         captions = _present(captions, root, path.name)
     else:
         check_images(captions, root)
-    if caption_filter is not None:
-        captions = _filtered(captions, caption_filter, path)
+    if wanted.caption_filter is not None:
+        captions = _filtered(captions, wanted.caption_filter, path)
     if not captions:
         raise DataError(f"{path.name}: no captions are left.")
-    groups = {image: _block(image, block) for image in captions} if block else {}
-    splits = _splits(list(captions), root, groups, _shares(parts), seed) if parts else {}
+    groups = {image: _block(image, wanted.block) for image in captions} if wanted.block else {}
+    shares = _shares(wanted.parts) if wanted.parts else {}
+    splits = _splits(list(captions), root, groups, shares, wanted.seed) if shares else {}
     return [
         {
             "id": image,
             "path": str((root / image).absolute()),
-            "text": list(_taken(texts, take, f"{seed}:{image}")),
+            "text": list(_taken(texts, wanted.take, f"{wanted.seed}:{image}")),
             "group": groups.get(image),
             "split": splits.get(image),
         }
@@ -132,7 +135,7 @@ def _taken(texts: tuple[str, ...], take: Take, key: str) -> tuple[str, ...]:
 def _shares(parts: str) -> dict[str, float]:
     """Return {split: share} of ``80/10/10``."""
     try:
-        numbers = [float(part) for part in str(parts).split("/")]
+        numbers = [float(part) for part in parts.split("/")]
     except ValueError:
         numbers = []
     # Comparisons with NaN are false.
@@ -148,8 +151,6 @@ def _shares(parts: str) -> dict[str, float]:
 
 def _block(image: str, size: int) -> str:
     """Return the block of a tile by zoom, column and row in its name."""
-    if size < 1:
-        raise ConfigError(f"block is 0, or at least 1 tile wide; got {size}.")
     place = PurePosixPath(image)
     found = _TILE.match(place.name)
     if found is None:

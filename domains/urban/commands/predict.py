@@ -61,9 +61,7 @@ def predict(
     unit: Annotated[
         list[str] | None, typer.Option(metavar="NAME=UNIT", help="Unit of an indicator. Repeatable.")
     ] = None,
-    head: Annotated[
-        str, typer.Option(help="ridge, knn, mlp (two layers) or mean (the baseline).")
-    ] = "ridge",
+    head: Annotated[str, typer.Option(help="ridge, knn, mlp (two layers) or mean (the baseline).")] = "ridge",
     transform: Annotated[str, typer.Option(help="Of the target: log1p, log, standardize or none.")] = "log1p",
     split: Annotated[str, typer.Option(help="What counts: block, region or random.")] = "block",
     folds: Annotated[int, typer.Option(min=2, help="Parts of the cross-validation.")] = 5,

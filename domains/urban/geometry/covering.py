@@ -6,19 +6,22 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....core.errors import ConfigError, InputError, nearest, require
-from .grids import Edge, Transform, check_count, raster_grid
+from ..protocols import RasterShape
+from .grids import Edge, check_count, raster_grid
 from .projection import WGS84, Geometries, is_geographic, reproject, same_crs, transform_bounds
 from .regions import Regions, RegionWarning, some
 from .schemes import SCHEMES, check_scheme, scheme_tiles, tile_range
 from .tiles import Tiles
+from .webmercator import LIMIT_DEGREES
 
 Rule = Literal["intersects", "centroid", "fraction"]
+_SQUARE_WORLD = (-180.0, -LIMIT_DEGREES, 180.0, LIMIT_DEGREES)
 
 
 def cover(tiles: Tiles, regions: Regions, *, rule: Rule = "intersects", fraction: float = 0.0) -> Tiles:
@@ -111,40 +114,6 @@ def without_tiles(tiles: Tiles, regions: Regions) -> tuple[str, ...]:
     return tuple(name for name in regions.ids if name not in with_tiles)
 
 
-class RasterShape(Protocol):
-    """What a grid needs to know of a raster."""
-
-    @property
-    def name(self) -> str:
-        """File name."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        ...
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        ...
-
-    @property
-    def transform(self) -> Transform:
-        """As in TileImage."""
-        ...
-
-    @property
-    def crs(self) -> str:
-        """Coordinate system."""
-        ...
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north)."""
-        ...
-
-
 @dataclass(frozen=True)
 class TileGrid:
     """A way to cut ground into tiles.
@@ -216,7 +185,8 @@ class TileGrid:
                 raise ConfigError("scheme='raster' cuts the pixels of a raster; pass raster=.")
             return cover(self.over(raster), regions, rule=rule, fraction=fraction)
         shapely = require("shapely", extra="urban")
-        places = regions.to_crs(WGS84).geometries
+        # In parts: the rectangle around one that the antimeridian cuts would go around the Earth.
+        places = shapely.get_parts(regions.to_crs(WGS84).geometries)
         candidates = self._tiles(_whole(bounds) for bounds in shapely.bounds(places).tolist())
         return cover(candidates, regions, rule=rule, fraction=fraction)
 
@@ -229,14 +199,37 @@ class TileGrid:
                 size=self.tile_px, stride=stride, edge=self.edge, name=PurePath(raster.name).stem,
             )  # fmt: skip
         shapely = require("shapely", extra="urban")
-        candidates = self.within(raster.bounds, crs=raster.crs)
-        outline = reproject(np.array([shapely.box(*raster.bounds)]), raster.crs, candidates.crs)
-        _, tile_of, _ = _shared(candidates.footprints(candidates.crs), outline)
+        outlines = self._on_earth(raster.bounds, raster.crs)
+        candidates = self._tiles(map(_whole, shapely.bounds(outlines).tolist()))
+        _, tile_of, _ = _shared(
+            candidates.footprints(candidates.crs), reproject(outlines, WGS84, candidates.crs)
+        )
         return candidates.take(np.unique(tile_of))
 
     def within(self, bounds: tuple[float, float, float, float], *, crs: str = WGS84) -> Tiles:
         """Return the tiles of a scheme around a rectangle of ``crs``."""
-        return self._tiles([transform_bounds(bounds, crs, WGS84)])
+        shapely = require("shapely", extra="urban")
+        if same_crs(crs, WGS84):
+            return self._tiles([bounds])
+        return self._tiles(map(_whole, shapely.bounds(self._on_earth(bounds, crs)).tolist()))
+
+    def _on_earth(self, bounds: tuple[float, float, float, float], crs: str) -> Geometries:
+        """Return a rectangle in degrees, in parts where the antimeridian cuts it, as far as the scheme goes.
+
+        Raises:
+            InputError: nothing is left of it.
+        """
+        shapely = require("shapely", extra="urban")
+        moved = reproject(np.array([shapely.box(*bounds)]), crs, WGS84)
+        inside = shapely.intersection(moved, shapely.box(*_SQUARE_WORLD))
+        parts = shapely.get_parts(inside)
+        parts = parts[shapely.area(parts) > 0]
+        if not len(parts):
+            raise InputError(
+                f"The rectangle {_span(bounds)} of {crs[:40] or 'no system'} has no place among tiles of "
+                f"{self.scheme!r}, which end at {LIMIT_DEGREES:.2f} degrees of latitude."
+            )
+        return parts
 
     def _tiles(self, rectangles: Iterable[tuple[float, float, float, float]]) -> Tiles:
         """Return the tiles of a scheme around rectangles in degrees, each once."""
@@ -276,13 +269,17 @@ def _within(regions: Regions, tiles: Tiles) -> Geometries:
     """Return the regions in the tiles' system, empty where they lie outside of all tiles."""
     shapely = require("shapely", extra="urban")
     extent = tiles.extent
-    shapes = regions.geometries
-    if not is_geographic(tiles.crs) and not same_crs(regions.crs, tiles.crs):
+    shapes, source = regions.geometries, regions.crs
+    if tiles.zxy is not None:
+        # By degrees: only there is what crosses the antimeridian cut instead of torn.
+        shapes = shapely.intersection(reproject(shapes, source, WGS84), shapely.box(*_SQUARE_WORLD))
+        source = WGS84
+    elif not is_geographic(tiles.crs) and not same_crs(regions.crs, tiles.crs):
         # What is far away may have no place in the tiles' system, and a region may be a continent.
         west, south, east, north = transform_bounds(extent, tiles.crs, regions.crs)
         dx, dy = 0.1 * (east - west), 0.1 * (north - south)
         shapes = shapely.intersection(shapes, shapely.box(west - dx, south - dy, east + dx, north + dy))
-    moved = reproject(shapes, regions.crs, tiles.crs)
+    moved = reproject(shapes, source, tiles.crs)
     broken = ~shapely.is_valid(moved)
     if broken.any():
         moved = np.where(broken, shapely.make_valid(moved), moved)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,16 +14,9 @@ from ....core.errors import ConfigError, DataError, InputError
 from ..loaders.errors import TileOutsideBounds
 from ..loaders.memory import DEFAULT_CACHE_MB, WorkerInit
 from ..loaders.records import TileImage
+from ..protocols import TileReader
 from .samplers import BlockOrderSampler, Place, TileListSampler, TileSampler, as_sequence, redrawn
 from .tiles import Tile, Tiles
-
-
-class TileReader(Protocol):
-    """Whatever gives pictures of tiles: a Raster, a folder of tiles, a tile server."""
-
-    def read_tile(self, tile: Tile, *, size: tuple[int, int] | None = None) -> TileImage:
-        """Return the picture of a tile."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,7 @@ class TileDataset(Dataset):
             places: a table of tiles of one reader, or a sampler.
             size: (rows, columns) to bring every tile to; default: as stored.
             min_valid: valid fraction below which a random window is drawn anew. Fixed tiles are never
-                replaced; their ``valid_fraction`` says what they hold.
+                replaced; their ``valid_fraction`` says what they hold, 0 in a gap between files.
             tries: windows to draw for one place before giving up.
             transform: applied to each TileImage in the worker, e.g. augmentation; a spawned worker needs a
                 function of a module, not a lambda.
@@ -113,7 +106,9 @@ class TileDataset(Dataset):
         for attempt in range(1, self.tries):
             if found.valid_fraction >= self.min_valid:
                 return found
-            found = reader.read_tile(redrawn(place, reader, attempt).tile, size=self.size)
+            # Whole rows of blocks may be empty, as in a mosaic with gaps: then anywhere.
+            anywhere = 2 * attempt >= self.tries
+            found = reader.read_tile(redrawn(place, reader, attempt, anywhere=anywhere).tile, size=self.size)
         if found.valid_fraction >= self.min_valid:
             return found
         raise DataError(
@@ -190,13 +185,13 @@ class LaneBatches:
 
     def __iter__(self) -> Iterator[list[Place]]:
         count, lanes = len(self), self._lanes
-        places = list(self._sampler)
+        places = self._sampler.places()
         # Lane w has the batches that worker w will be handed: w, w + lanes, w + 2 lanes, ...
         sizes = [(count - lane + lanes - 1) // lanes for lane in range(lanes)]
         starts = [sum(sizes[:lane]) for lane in range(lanes)]
         for number in range(count):
             first = (starts[number % lanes] + number // lanes) * self._batch_size
-            yield places[first : first + self._batch_size]
+            yield [places[index] for index in range(first, min(first + self._batch_size, len(places)))]
 
 
 def tile_loader(
@@ -211,8 +206,9 @@ def tile_loader(
 ) -> DataLoader:
     """Return a loader of batches; workers share ``cache_mb`` of decoded blocks and stay for all epochs.
 
-    Call ``dataset.sampler.set_epoch(epoch)`` before each epoch. The last batch may be smaller; with several
-    workers and tiles that are neighbors, it need not come last.
+    Call ``dataset.sampler.set_epoch(epoch)`` before each epoch. The last batch may be smaller. Which tiles an
+    epoch has does not depend on ``workers``; with neighbors (tables of tiles, or a
+    :class:`BlockOrderSampler`) their order does, because every worker reads a stretch of its own.
 
     Args:
         dataset: tiles and their order.

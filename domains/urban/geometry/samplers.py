@@ -6,28 +6,20 @@ What it gives depends on seed, epoch, rank and number of ranks alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....core.errors import ConfigError, InputError
-from .covering import RasterShape, Rule, TileGrid, cover_each
+from ..protocols import BlockedRaster, RasterShape
+from .covering import Rule, TileGrid, cover_each
 from .grids import Edge, check_upright, raster_grid, window_bounds
 from .regions import Regions
 from .tiles import Tile, Tiles
-
-
-class BlockedRaster(RasterShape, Protocol):
-    """A raster that says which pixels are decoded together."""
-
-    @property
-    def block(self) -> tuple[int, int]:
-        """(rows, columns) of a block."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,6 +69,30 @@ class Place(NamedTuple):
     rows: tuple[int, int] = (0, 0)
 
 
+class Places(Sequence[Place]):
+    """Places as numbers, 8 bytes each: a list of them would take half a kilobyte for each.
+
+    Args:
+        order: int64 [N], what ``make`` makes places of.
+        make: place of a number.
+    """
+
+    def __init__(self, order: NDArray[np.int64], make: Callable[[int], Place]) -> None:
+        self._order, self._make = order, make
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Place: ...
+    @overload
+    def __getitem__(self, index: slice) -> Places: ...
+    def __getitem__(self, index: int | slice) -> Place | Places:
+        if isinstance(index, slice):
+            return Places(self._order[index], self._make)
+        return self._make(int(self._order[index]))
+
+
 class TileSampler:
     """What samplers share: epochs, ranks, and a length that is known before anything is drawn."""
 
@@ -95,6 +111,10 @@ class TileSampler:
         return self.shard.size(self._total)
 
     def __iter__(self) -> Iterator[Place]:
+        return iter(self.places())
+
+    def places(self) -> Places:
+        """Return the places of the epoch, each made when it is asked for."""
         raise NotImplementedError
 
     def _mine(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -110,14 +130,18 @@ class TileListSampler(TileSampler):
         self._shuffle = shuffle
         super().__init__(sum(map(len, self.tiles)), shard or Shard())
 
-    def __iter__(self) -> Iterator[Place]:
+    def places(self) -> Places:
+        """Return the places of the epoch."""
         order = np.arange(self._total, dtype=np.int64)
         if self._shuffle:
             order = np.random.default_rng([self.shard.seed, self.epoch]).permutation(order)
         ends = np.cumsum([len(tiles) for tiles in self.tiles])
-        for position in self._mine(order).tolist():
+
+        def make(position: int) -> Place:
             raster = int(np.searchsorted(ends, position, side="right"))
-            yield Place(raster, self.tiles[raster][position - int(ends[raster]) + len(self.tiles[raster])])
+            return Place(raster, self.tiles[raster][position - int(ends[raster]) + len(self.tiles[raster])])
+
+        return Places(self._mine(order), make)
 
 
 class GridSampler(TileListSampler):
@@ -210,12 +234,18 @@ class RandomSampler(TileSampler):
         self.size = size
         super().__init__(count, shard or Shard())
 
-    def __iter__(self) -> Iterator[Place]:
+    def places(self) -> Places:
+        """Return the places of the epoch."""
         raster_of, left, top = self._draw()
-        for number in self._mine(np.arange(self._total, dtype=np.int64)).tolist():
+        epoch = self.epoch
+
+        def make(number: int) -> Place:
             raster = int(raster_of[number])
             last = self.rasters[raster].height - self.size
-            yield self._place(raster, int(left[number]), int(top[number]), number, (0, last))
+            corner = (int(left[number]), int(top[number]))
+            return self._place(raster, corner, (self.shard.seed, epoch, number), (0, last))
+
+        return Places(self._mine(np.arange(self._total, dtype=np.int64)), make)
 
     def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return raster, left column and upper row of every window of the epoch, of all ranks."""
@@ -227,9 +257,10 @@ class RandomSampler(TileSampler):
         corners = random.integers(0, room)
         return raster_of.astype(np.int64), corners[:, 0], corners[:, 1]
 
-    def _place(self, raster: int, left: int, top: int, number: int, rows: tuple[int, int]) -> Place:
-        draw = (self.shard.seed, self.epoch, number)
-        return Place(raster, window_tile(self.rasters[raster], (left, top, self.size, self.size)), draw, rows)
+    def _place(
+        self, raster: int, corner: tuple[int, int], draw: tuple[int, int, int], rows: tuple[int, int]
+    ) -> Place:
+        return Place(raster, window_tile(self.rasters[raster], (*corner, self.size, self.size)), draw, rows)
 
 
 class BlockOrderSampler(RandomSampler):
@@ -259,7 +290,8 @@ class BlockOrderSampler(RandomSampler):
         self.buffer = buffer
         self._block_rows = np.array([raster.block[0] for raster in as_sequence(rasters)], dtype=np.int64)
 
-    def __iter__(self) -> Iterator[Place]:
+    def places(self) -> Places:
+        """Return the places of the epoch."""
         raster_of, left, top = self._draw()
         band = top // self._block_rows[raster_of]
         # A generator of its own: the windows are those of RandomSampler, whatever their order.
@@ -277,14 +309,18 @@ class BlockOrderSampler(RandomSampler):
                 Shard(shard.seed, rank, shard.world_size).size(self._total) for rank in range(shard.rank)
             )
         mine = order[start : start + len(self)]
-        for number in mixed(
-            mine, self.buffer, np.random.default_rng([shard.seed, self.epoch, 2, shard.rank])
-        ):
+        random = np.random.default_rng([shard.seed, self.epoch, 2, shard.rank])
+        epoch = self.epoch
+
+        def make(number: int) -> Place:
             raster = int(raster_of[number])
             rows = int(self._block_rows[raster])
             first = int(band[number]) * rows
             last = min(first + rows - 1, self.rasters[raster].height - self.size)
-            yield self._place(raster, int(left[number]), int(top[number]), number, (first, last))
+            corner = (int(left[number]), int(top[number]))
+            return self._place(raster, corner, (shard.seed, epoch, number), (first, last))
+
+        return Places(np.fromiter(mixed(mine, self.buffer, random), np.int64, len(mine)), make)
 
 
 def mixed(order: NDArray[np.int64], buffer: int, random: np.random.Generator) -> Iterator[int]:
@@ -304,14 +340,18 @@ def _take(waiting: list[int], random: np.random.Generator) -> int:
     return waiting.pop()
 
 
-def redrawn(place: Place, raster: RasterShape, attempt: int) -> Place:
-    """Return another random window instead of one that had too few valid pixels; same input, same window."""
+def redrawn(place: Place, raster: RasterShape, attempt: int, *, anywhere: bool = False) -> Place:
+    """Return another random window instead of one that had too few valid pixels; same input, same window.
+
+    It begins in the rows that the place allows, or ``anywhere`` in the raster.
+    """
     if place.draw is None or place.tile.window is None:
         raise InputError(f"Tile {place.tile.id!r} is no random window; there is no other in its place.")
     _, _, width, height = place.tile.window
     random = np.random.default_rng([*place.draw, attempt])
     left = int(random.integers(0, raster.width - width + 1))
-    top = int(random.integers(place.rows[0], place.rows[1] + 1))
+    first, last = (0, raster.height - height) if anywhere else place.rows
+    top = int(random.integers(first, last + 1))
     return place._replace(tile=window_tile(raster, (left, top, width, height)))
 
 

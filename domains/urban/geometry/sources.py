@@ -81,7 +81,7 @@ class FolderTiles:
         names = [name for name in files_below(self._folder) if name.lower().endswith(SUFFIXES)]
         if not names:
             raise DataError(f"{self._label}: no pictures in this folder ({', '.join(SUFFIXES)}).")
-        placed = {name: found for name in names if (found := _place(name))}
+        placed = {name: found for name in names if (found := named_place(name))}
         self.skipped: tuple[tuple[str, str], ...] = ()
         if not placed:
             self.tiles, self.files = _without_place(names)
@@ -153,7 +153,7 @@ class FolderTiles:
                 )
 
 
-def _place(name: str) -> tuple[int, int, int, str] | None:
+def named_place(name: str) -> tuple[int, int, int, str] | None:
     """Return (zoom, x, y, kind) of a file's name or path, or None."""
     stem = name.rsplit(".", 1)[0]
     found = _STEM.fullmatch(stem.rsplit("/", 1)[-1]) or _PATH.fullmatch(stem)

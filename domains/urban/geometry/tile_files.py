@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core.errors import ConfigError, InputError, nearest, require
-from ..outputs.staging import staged
+from ....core.errors import ConfigError, InputError, nearest
+from ..outputs.vector import write_layer
 from .projection import WGS84, parse_crs
 from .schemes import check_scheme
 from .tiles import Tiles
@@ -45,17 +45,8 @@ def write_tiles(tiles: Tiles, path: str | os.PathLike[str]) -> None:
     check_suffix(path)
     if not len(tiles):
         raise InputError(f"{path.name}: there are no tiles to write.")
-    geopandas = require("geopandas", extra="urban")
-    suffix = path.suffix.lower()
-    system = tiles.crs if suffix == ".gpkg" else WGS84
-    table = geopandas.GeoDataFrame(_columns(tiles), geometry=tiles.footprints(system), crs=system)
-    with staged(path) as place:
-        if suffix == ".parquet":
-            table.to_parquet(place, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
-        else:
-            driver = {".geojson": "GeoJSON", ".gpkg": "GPKG"}[suffix]
-            options = {} if suffix == ".geojson" else {"layer": "tiles"}
-            table.to_file(place, driver=driver, engine="pyogrio", **options)
+    system = tiles.crs if path.suffix.lower() == ".gpkg" else WGS84
+    write_layer(path, tiles.footprints(system).tolist(), _columns(tiles), crs=system, layer="tiles")
 
 
 def read_tiles(path: str | os.PathLike[str], *, show_paths: bool = False) -> Tiles:
@@ -116,7 +107,8 @@ def check_suffix(path: Path) -> None:
 def _columns(tiles: Tiles) -> dict[str, Any]:
     columns: dict[str, Any] = {"tile_id": list(tiles.ids)}
     columns |= {name: tiles.bounds[:, index] for index, name in enumerate(_BOUNDS)}
-    columns |= {"crs": tiles.crs, "scheme": tiles.scheme, "datum": tiles.datum}
+    same = {"crs": tiles.crs, "scheme": tiles.scheme, "datum": tiles.datum}
+    columns |= {name: [word] * len(tiles) for name, word in same.items()}
     if tiles.windows is not None:
         columns |= {name: tiles.windows[:, index] for index, name in enumerate(_WINDOW)}
     if tiles.zxy is not None:

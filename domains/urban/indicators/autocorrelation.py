@@ -1,4 +1,4 @@
-"""How far tiles resemble their neighbours: Moran's I and the range of an empirical variogram."""
+"""How far tiles resemble their neighbors: Moran's I and the range of an empirical variogram."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def autocorrelation(values: ArrayLike, centers_m: ArrayLike, *, seed: int = 0) -
 
     The empirical variogram ``gamma(h) = mean((v_i - v_j)^2) / 2`` of pairs up to half of the extent is fitted
     with a nugget and an exponential part, ``c0 + c1 (1 - exp(-3 h / range))``, by least squares weighted with
-    the pairs of each bin; ranges are tried on a grid. Moran's I takes as neighbours what lies within one and
+    the pairs of each bin; ranges are tried on a grid. Moran's I takes as neighbors what lies within one and
     a half spacings.
 
     Args:

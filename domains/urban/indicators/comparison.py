@@ -35,7 +35,7 @@ class SpatialReport:
     Attributes:
         random: with tiles of one neighbourhood on both sides of the split.
         spatial: by block or by region: what to expect where nothing is labelled.
-        gap: R2 of ``random`` minus R2 of ``spatial``: what the random split owes to neighbours. Both are
+        gap: R2 of ``random`` minus R2 of ``spatial``: what the random split owes to neighbors. Both are
             resampled together, by block or region.
         autocorrelation: of the labelled targets, after the logarithm; None with fewer than ten.
         baselines: {name: (random, spatial)}: ``mean``; ``position``, the nearest labelled tiles; and
@@ -112,9 +112,7 @@ def validate(
     if colors is not None:
         table, plain = np.asarray(colors, dtype=np.float32), replace(settings, normalize=False)
         baselines["mean_color"] = both(
-            lambda plan: run_folds(
-                table, numbers, plan=plan, head="ridge", settings=plain, units=units
-            )
+            lambda plan: run_folds(table, numbers, plan=plan, head="ridge", settings=plain, units=units)
         )
     gap = r2_difference(
         random.predicted,
@@ -145,13 +143,12 @@ def _warnings(
         warnings.append(
             f"Blocks of {side:,.0f} m are smaller than the range over which this indicator hangs together "
             f"({least}{found.range_m:,.0f} m): the block split is still too kind. Use larger blocks or a "
-            f"buffer."
+            "buffer."
         )
     if gap.low > 0 and gap.value >= _LEAST_GAP:
         warnings.append(
-            f"A random split shows R2 {gap.value:.2f} more than one by {spatial.folds.scheme}: that part "
-            f"is owed to "
-            "labelled neighbours and is not there in unlabelled places."
+            f"A random split shows R2 {gap.value:.2f} more than one by {spatial.folds.scheme}: that part is "
+            "owed to labelled neighbors and is not there in unlabelled places."
         )
     units = int(spatial.folds.units.max()) + 1
     if units < 10:

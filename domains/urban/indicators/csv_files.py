@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ....core.data.tables import text_lines
 from ....core.errors import InputError, nearest
 from ....core.limits import DEFAULT, Limits
 
@@ -72,9 +74,9 @@ class CsvFile:
             number = to_number(cell.replace(",", ".") if commas else cell)
             if number is None:
                 raise InputError(
-                    f"{self.name}, line {self.lines[row]}: column {header!r} holds {cell[:40]!r}, "
-                    f"expected a number. "
-                    "Leave the cell empty where there is none; write numbers without thousands separators."
+                    f"{self.name}, line {self.lines[row]}: column {header!r} holds {cell[:40]!r}, expected a "
+                    "number. Leave the cell empty where there is none; write numbers without thousands "
+                    "separators."
                 )
             values[row] = number
         return values, commas
@@ -88,30 +90,26 @@ def read_csv(path: str | Path, *, limits: Limits = DEFAULT, show_paths: bool = F
     """Return the cells of a CSV file in UTF-8, with or without a mark at the start, split by , ; tab or |.
 
     Raises:
-        InputError: the file is missing, empty, of another encoding, or a row has another number of cells than
-            the header.
-        LimitError: more bytes or rows than ``limits`` allow.
+        InputError: the file is missing, empty, or a row has another number of cells than the header.
+        DataError: it is not UTF-8.
+        LimitError: more bytes or rows than ``limits`` allow, or a longer line.
     """
     path = Path(path)
     name = str(path) if show_paths else path.name
     if not path.is_file():
         raise InputError(f"{name}: no such file.")
     limits.check("file_bytes", path.stat().st_size, what=f"{name}: bytes")
+    lines = (line for _, line in text_lines(path, limits))
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            first = handle.readline()
-            separator = max(_SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-            handle.seek(0)
-            # Seeking back shows the mark at the start again on some systems; the header is stripped of it.
-            return _read(csv.reader(handle, delimiter=separator), name, separator, limits)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name} is not UTF-8 text ({error.reason}). Save it as 'CSV UTF-8'.") from error
+        first = next(lines, "")
+        separator = max(_SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+        return _read(csv.reader(chain([first], lines), delimiter=separator), name, separator, limits)
     except csv.Error as error:
         raise InputError(f"{name} cannot be read as CSV ({error}).") from error
 
 
 def _read(reader: csv._reader, name: str, separator: str, limits: Limits) -> CsvFile:  # pyright: ignore[reportAttributeAccessIssue]
-    header = tuple(cell.strip().lstrip("\ufeff") for cell in next(reader, []))
+    header = tuple(cell.strip() for cell in next(reader, []))
     if not any(header):
         raise InputError(f"{name} is empty; expected a line of column names and rows of numbers below it.")
     named = [column for column in header if column]
@@ -126,8 +124,7 @@ def _read(reader: csv._reader, name: str, separator: str, limits: Limits) -> Csv
         if len(cells) != len(header):
             raise InputError(
                 f"{name}, line {reader.line_num}: {len(cells)} cells, the header has {len(header)}. Is a "
-                f"separator "
-                f"({separator!r}) missing or inside a number?"
+                f"separator ({separator!r}) missing or inside a number?"
             )
         rows.append(tuple(cells))
         lines.append(reader.line_num)

@@ -53,9 +53,8 @@ def join_by_name(table: CsvFile, names: Sequence[str], tile_ids: Sequence[str]) 
             notes.append("names were compared without folders and endings")
     if max(found) < 0:
         raise InputError(
-            f"{table.name}: none of the {len(names)} names is a tile. The table has {some(names, 3)}; "
-            f"the tiles are "
-            f"{some(tile_ids, 3)}. Name the right id_column, or join by latitude and longitude."
+            f"{table.name}: none of the {len(names)} names is a tile. The table has {some(names, 3)}; the "
+            f"tiles are {some(tile_ids, 3)}. Name the right id_column, or join by latitude and longitude."
         )
     rows = np.asarray(found)
     unknown = [names[int(row)] for row in np.flatnonzero(rows < 0)]
@@ -101,9 +100,8 @@ def join_by_point(
     if len(far):
         row = int(far[0])
         raise InputError(
-            f"{table.name}, line {table.lines[row]}: a longitude of {lon[row]:g}; degrees from -180 to "
-            f"180 are "
-            "expected."
+            f"{table.name}, line {table.lines[row]}: a longitude of {lon[row]:g}; degrees from -180 to 180 "
+            "are expected."
         )
     rows, owners = _points_in(tiles, lat, lon, crs)
     if not len(rows):

@@ -122,7 +122,7 @@ class MLPRegressor:
         """
         fit, judge = inner[0]
         network, epochs = _trained(features, scores, fit=fit, judge=judge, settings=settings, seed=seed)
-        if settings.refit:
+        if settings.refit and epochs:
             settings = settings.model_copy(update={"epochs": epochs, "patience": None})
             rows = np.arange(len(features))
             network, _ = _trained(features, scores, fit=rows, judge=None, settings=settings, seed=seed)

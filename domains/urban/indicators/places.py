@@ -22,6 +22,7 @@ AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 amounts: a tile with a third of its ground in the region gives a third of its number."""
 
 _OVERLAP = 1.01
+_LEAST_SHARE = 0.01
 _MOST_CELLS = 20_000_000
 _MOST_REMEMBERED = 20_000
 """Labelled embeddings that others are compared with; the work grows with tiles times these."""
@@ -122,14 +123,15 @@ class SharedGround:
             )
 
     def region_of_tiles(self) -> NDArray[np.int64]:
-        """Return int64 [N], the region that shares most ground with each tile, -1 where none does.
+        """Return int64 [N], the region that shares most ground with each tile, -1 where none has a hundredth.
 
         Of regions that share as much, the first.
         """
         found = np.full(len(self.tile_areas), -1)
-        # Equal halves differ in their last digits.
-        share = np.round(self.area / self.tile_areas[self.tile], 6)
+        # Edges bend from one system to another: equal halves differ by a hair, and neighbors share slivers.
+        share = np.round(self.area / self.tile_areas[self.tile], 3)
         order = np.lexsort((-self.region, share))
+        order = order[share[order] >= _LEAST_SHARE]
         found[self.tile[order]] = self.region[order]
         return found
 

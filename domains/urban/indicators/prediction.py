@@ -177,7 +177,7 @@ def predict_indicator(
         InputError: too few labelled tiles, too few for the level of the intervals, or labels that the target
             cannot hold.
     """
-    seen = np.isfinite(vectors).all(axis=1)
+    seen = np.asarray(np.isfinite(vectors).all(axis=1))
     rows = _learned_rows(seen, labels, settings)
     known, features, centers = labels.values[rows], vectors[rows], centers_m[rows]
     TargetTransform.fit(known, settings.target, name=labels.name)
@@ -217,10 +217,8 @@ def predict_indicator(
     )
 
 
-def _learned_rows(
-    seen: NDArray[np.bool_], labels: Labels, settings: PredictionSettings
-) -> NDArray[np.int64]:
-    """Return the tiles that are learned from and tested: seen, labelled and, under a split by region, in one."""
+def _learned_rows(seen: NDArray[np.bool_], labels: Labels, settings: PredictionSettings) -> NDArray[np.int64]:
+    """Return the tiles that are learned from: seen, labelled and, under a split by region, in one."""
     labelled = np.isfinite(labels.values) & seen
     where = ""
     if settings.split == "region":

@@ -78,8 +78,8 @@ def prepare_urbanclip(
     fitted = int(train_ratio * train)
     if fitted < 2:
         raise InputError(
-            f"{len(kept)} of {table.shape[1]} rows have no zero in any column; too few to split and "
-            f"standardize."
+            f"{len(kept)} of {table.shape[1]} rows have no zero in any column; too few to split and to "
+            "standardize."
         )
     log = {name: np.log(row[kept]) for name, row in zip(names, table, strict=True)}
     refined = {name: _refine(name, column) for name, column in log.items()}

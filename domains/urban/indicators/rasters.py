@@ -128,8 +128,8 @@ def _outlines(tiles: Tiles, raster: Raster) -> _Outlines:
     # Around the first vertex, or the products of large numbers would swallow the area of a small tile.
     local = pixels - pixels[np.searchsorted(owner, owner)] if len(owner) else pixels
     cross = (local[:-1, 0] * local[1:, 1] - local[1:, 0] * local[:-1, 1])[same]
-    areas = np.abs(np.bincount(owner[1:][same], cross, minlength=len(parts))) / 2
-    areas = np.bincount(tile, areas, minlength=len(tiles))
+    of_parts = np.abs(np.bincount(owner[1:][same], cross, minlength=len(parts))) / 2
+    areas: NDArray[np.float64] = np.bincount(tile, of_parts, minlength=len(tiles)).astype(np.float64)
     return _Outlines(Rings(pixels, owner.astype(np.int64)), tile.astype(np.int64), areas, centers)
 
 
@@ -214,7 +214,7 @@ def _read(
     if not len(windows):
         return
     subtract, divide = raster.profile.subtract[0], raster.profile.divide[0]
-    # Bands of rows as high as the highest window, from left to right: neighbours follow each other.
+    # Bands of rows as high as the highest window, from left to right: neighbors follow each other.
     band = (windows[:, 1] + windows[:, 3] // 2) // max(1, int(windows[:, 3].max()), raster.block[0])
     order = np.lexsort((windows[:, 0], band))
     for part in _groups(order, windows):

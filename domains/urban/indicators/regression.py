@@ -13,7 +13,7 @@ from pydantic import Field
 from ....core.checkpoint import read_weights
 from ....core.config import Config, parse_config
 from ....core.errors import ConfigError, InputError, WeightsError, nearest
-from ....core.files import atomic_path, read_json, write_json_atomic
+from ....core.files import atomic_path, read_json, sha256_of, write_json_atomic
 from .mlp import MLPRegressor, MLPSettings
 from .regressors import (
     FITTED,
@@ -61,6 +61,7 @@ class RegressorConfig(Config):
     unit: str = ""
     rows: int = Field(ge=1)
     binding: Binding | None = None
+    tensors_sha256: str
 
 
 class IndicatorRegressor:
@@ -68,7 +69,8 @@ class IndicatorRegressor:
 
     Args:
         target: ``log1p``, ``log``, ``standardize`` or ``none``; see ``transforms.py``.
-        head: ``ridge``; ``knn``; ``mlp``, the paper's; ``mean``, the baseline.
+        head: ``ridge``; ``knn``; ``mlp``, two layers as in the paper, trained our way unless ``mlp`` says
+            otherwise; ``mean``, the baseline.
         normalize: scale every embedding to length 1 first, as the paper has it; off for other features.
         mlp: settings of the MLP.
         seed: of everything drawn.
@@ -122,7 +124,7 @@ class IndicatorRegressor:
             vectors: float [N, D], finite.
             values: float [N] in the original unit, finite.
             inner: (rows that fit, rows that judge) among the N, by which the penalty, the number of
-                neighbours or the epoch is chosen; None: five random parts. Give blocks where neighbours
+                neighbors or the epoch is chosen; None: five random parts. Give blocks where neighbors
                 resemble each other, or the choice favours what remembers them.
             name, unit: of the indicator, for whoever reads the results.
             binding: whose embeddings these are; other ones are refused from then on.
@@ -149,10 +151,10 @@ class IndicatorRegressor:
         if self.head == "mean":
             return MeanRegressor.fit(features, scores)
         if self.head == "ridge":
-            return RidgeRegressor.fit(features, scores, inner)
+            return RidgeRegressor.fit(features, scores, inner=inner)
         if self.head == "knn":
-            return NeighborRegressor.fit(features, scores, inner)
-        return MLPRegressor.fit(features, scores, inner, self.mlp, self.seed)
+            return NeighborRegressor.fit(features, scores, inner=inner)
+        return MLPRegressor.fit(features, scores, inner=inner, settings=self.mlp, seed=self.seed)
 
     @property
     def transform(self) -> TargetTransform:
@@ -197,12 +199,14 @@ class IndicatorRegressor:
         raise InputError(
             f"These embeddings have {field} {getattr(binding, field)!r}; the regressor "
             f"{self.name or self.head!r} was fitted on {getattr(self.binding, field)!r}. Embed the tiles "
-            f"with "
-            f"{self.binding.model_id!r} at that revision, or fit again."
+            f"with {self.binding.model_id!r} at that revision, or fit again."
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write ``regressor.safetensors`` and ``regressor.json`` into a folder, each whole or not at all."""
+        """Write ``regressor.safetensors`` and ``regressor.json`` into a folder, each whole or not at all.
+
+        The second says which the first is, so that a pair of which only one was replaced is refused.
+        """
         from safetensors.numpy import save_file
 
         transform, regressor = self._parts()
@@ -220,6 +224,7 @@ class IndicatorRegressor:
             unit=self.unit,
             rows=self.rows,
             binding=self.binding,
+            tensors_sha256=sha256_of(folder / TENSORS_NAME),
         )
         write_json_atomic(folder / CONFIG_NAME, config.model_dump(mode="json"))
 
@@ -229,11 +234,16 @@ class IndicatorRegressor:
 
         Raises:
             ConfigError: ``regressor.json`` is missing or malformed.
-            WeightsError: tensors are missing, damaged or not those of the head.
+            WeightsError: tensors are missing, damaged or not those that ``regressor.json`` describes.
         """
         folder = Path(folder)
         config = parse_config(RegressorConfig, read_json(folder / CONFIG_NAME), source=CONFIG_NAME)
         state = {key: value.numpy() for key, value in read_weights(folder / TENSORS_NAME).items()}
+        if sha256_of(folder / TENSORS_NAME) != config.tensors_sha256:
+            raise WeightsError(
+                f"{TENSORS_NAME} is not the file that {CONFIG_NAME} was written with: saving was "
+                "interrupted, or one of the two was replaced. Save the regressor again."
+            )
         made = cls(config.target.kind, config.head, normalize=config.normalize)
         try:
             regressor = _from_tensors(config.head, state)
@@ -247,8 +257,7 @@ class IndicatorRegressor:
         if config.binding is not None and config.binding.dim != made._width:
             raise WeightsError(
                 f"{TENSORS_NAME} reads {made._width} numbers per tile, {CONFIG_NAME} says "
-                f"{config.binding.dim}. "
-                "The two files belong to different regressors."
+                f"{config.binding.dim}. The two files belong to different regressors."
             )
         return made
 
@@ -261,9 +270,8 @@ class IndicatorRegressor:
         features = np.asarray(vectors, dtype=np.float32)
         if features.ndim != 2 or not features.shape[1] or (width is not None and features.shape[1] != width):
             raise InputError(
-                f"vectors must be [N, {width or 'D'}], got {features.shape}. A regressor only fits the "
-                f"model it "
-                "was made with."
+                f"vectors must be [N, {width or 'D'}], got {features.shape}. A regressor only fits the model "
+                "it was made with."
             )
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():

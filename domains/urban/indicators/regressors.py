@@ -1,4 +1,4 @@
-"""What maps embeddings to standardized targets: ridge, k nearest neighbours, the paper's MLP, the mean."""
+"""What maps embeddings to standardized targets: ridge, neighbors, the mean (and a network in ``mlp.py``)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.errors import InputError
-from ....core.heads.base import standardization
-from ....core.heads.regression import ALPHA_GRID
+from ....core.heads.regression import ALPHA_GRID, ridge_path
 
 HeadName = Literal["ridge", "knn", "mlp", "mean"]
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 
 NEIGHBOR_GRID = (3, 5, 10, 20, 50)
-"""Numbers of neighbours that are tried."""
+"""Numbers of neighbors that are tried."""
 
 Features = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -96,7 +95,7 @@ class RidgeRegressor:
 
     @classmethod
     def fit(
-        cls, features: Features, scores: Scores, inner: Sequence[Part], alpha: float | None = None
+        cls, features: Features, scores: Scores, *, inner: Sequence[Part], alpha: float | None = None
     ) -> RidgeRegressor:
         """Return the regressor with the penalty of least squared error over the inner parts.
 
@@ -108,12 +107,12 @@ class RidgeRegressor:
         if alpha is None:
             errors = np.zeros(len(ALPHA_GRID))
             for fit, judge in inner:
-                weights, biases = _ridge(features[fit], scores[fit], ALPHA_GRID)
-                predicted = features[judge].astype(np.float64) @ weights.T + biases
+                weights, biases = ridge_path(features[fit], scores[fit, None], ALPHA_GRID)
+                predicted = features[judge].astype(np.float64) @ weights[:, 0].T + biases[:, 0]
                 errors += ((predicted - scores[judge, None]) ** 2).sum(axis=0)
             alpha = ALPHA_GRID[len(ALPHA_GRID) - 1 - int(errors[::-1].argmin())]
-        weights, biases = _ridge(features, scores, (alpha,))
-        return cls(weights[0].astype(np.float32), float(biases[0]), alpha)
+        weights, biases = ridge_path(features, scores[:, None], (alpha,))
+        return cls(weights[0, 0].astype(np.float32), float(biases[0, 0]), alpha)
 
     def predict(self, features: Features) -> Scores:
         """Return standardized predictions [N]."""
@@ -155,7 +154,7 @@ class NeighborRegressor:
 
     @classmethod
     def fit(
-        cls, features: Features, scores: Scores, inner: Sequence[Part], neighbors: int | None = None
+        cls, features: Features, scores: Scores, *, inner: Sequence[Part], neighbors: int | None = None
     ) -> NeighborRegressor:
         """Return the regressor with the k of least error over the inner parts; the larger k wins a tie."""
         features = unit_rows(features)
@@ -169,7 +168,7 @@ class NeighborRegressor:
                 errors += ((means - scores[judge, None]) ** 2).sum(axis=0)
             neighbors = tried[len(tried) - 1 - int(errors[::-1].argmin())]
         if not 1 <= neighbors <= len(features):
-            raise InputError(f"k = {neighbors} neighbours need as many training tiles, got {len(features)}.")
+            raise InputError(f"k = {neighbors} neighbors need as many training tiles, got {len(features)}.")
         return cls(features, scores.astype(np.float32), neighbors)
 
     def predict(self, features: Features) -> Scores:
@@ -223,23 +222,6 @@ def neighbor_means(
         sums = np.cumsum(ranked, axis=1)
         means[rows] = np.stack([sums[:, count - 1] / count for count in neighbors], axis=1)
     return means
-
-
-def _ridge(
-    features: Features, scores: Scores, alphas: Sequence[float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return weights [A, D] and biases [A] for every penalty from one decomposition."""
-    table = features.astype(np.float64)
-    mean, spread = standardization(table)
-    table = (table - mean) / spread
-    target = scores - scores.mean()
-    # The smaller of the two Gram matrices: tiles may be fewer or more than dimensions.
-    wide = table.shape[1] > table.shape[0]
-    values, vectors = np.linalg.eigh(table @ table.T if wide else table.T @ table)
-    projected = vectors.T @ (target if wide else table.T @ target)
-    shrunk = vectors @ (projected[:, None] / (np.maximum(values, 0.0)[:, None] + np.asarray(alphas)))
-    weights = (table.T @ shrunk if wide else shrunk).T / spread
-    return weights, scores.mean() - weights @ mean
 
 
 FITTED: dict[str, Callable[[Mapping[str, NDArray[np.float32]]], Regressor]] = {

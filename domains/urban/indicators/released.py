@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ....core.errors import InputError
 from ..geometry import baidu
+from ..geometry.sources import named_place
 from .csv_files import CsvFile
 
 NAME_COLUMN = "satellite_img_name"
@@ -18,7 +19,6 @@ CORNER_COLUMNS = ("WGS84 coordinate", "Coordinate")
 
 _ZOOM = 16
 _PAIR = re.compile(r"^\s*[(\[]?\s*([-+\d.eE]+)\s*[,;]\s*([-+\d.eE]+)\s*[)\]]?\s*$")
-_NAME = re.compile(r"(?:^|/)(\d{1,2})_(\d+)_(\d+)(?:_[a-z])?(?:\.\w+)?$")
 _CLOSE = 2e-6
 """Degrees by which a recorded corner may miss the scheme's."""
 
@@ -26,8 +26,7 @@ MISLABELLED = (
     "its column {column!r} holds BD-09 degrees of the tiles' lower-left corners, which lie about 1 to 1.5 km "
     "north-east of the true places; tiles were placed by their names in the Baidu scheme instead. The values "
     "themselves were sampled at the shifted places when the table was made: sample your own rasters "
-    "where that "
-    "matters."
+    "where that matters."
 )
 
 
@@ -49,8 +48,8 @@ def is_pairs(cells: Sequence[str]) -> bool:
 
 def parse_tile_name(name: str) -> tuple[int, int, int] | None:
     """Return (zoom, x, y) of "16_12659_4738_s.jpg", or None."""
-    found = _NAME.search(name)
-    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+    found = named_place(name)
+    return found[:3] if found else None
 
 
 def released_tiles(table: CsvFile) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
@@ -94,8 +93,7 @@ def _tiles_of(table: CsvFile, corners: NDArray[np.float64] | None) -> NDArray[np
     if (np.abs(corners[:, 0]) > 85).any():
         raise InputError(
             f"{table.name}: a latitude of {corners[np.abs(corners[:, 0]) > 85][0, 0]:g}; pairs are "
-            f"(latitude, "
-            "longitude). Are they swapped?"
+            "(latitude, longitude). Are they swapped?"
         )
     x, y = baidu.degrees_to_meters(corners[:, 1], corners[:, 0])
     side = baidu.tile_side(_ZOOM)

@@ -49,7 +49,7 @@ class Folds:
         return np.flatnonzero(self.fold == fold)
 
     def train_rows(self, fold: int) -> NDArray[np.int64]:
-        """Return the tiles that may train in a fold: of other folds, outside of the buffer, not overlapping."""
+        """Return the tiles that may train in a fold: of other folds, outside of buffer and overlaps."""
         tested = self.fold == fold
         outside = ~tested
         if self.overlaps is not None:

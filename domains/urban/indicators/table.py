@@ -16,14 +16,17 @@ from .rasters import Stat, zonal_statistics
 
 _CACHE_MB = 128
 _AMOUNTS = frozenset(
-    "person persons people inhabitants residents population households dwellings buildings jobs count counts "
-    "cases t ton tons tonne tonnes kt mt kg usd dollar dollars eur euro euros yuan cny rmb kwh mwh gwh".split()
-)
-"""Units of what is added up, by their last word or any other: "persons", "million yuan"."""
+    {
+        "person", "persons", "people", "inhabitants", "residents", "households", "dwellings", "buildings",
+        "jobs", "count", "counts", "cases", "t", "ton", "tons", "tonne", "tonnes", "kt", "mt", "kg", "usd",
+        "dollars", "eur", "euro", "euros", "yuan", "cny", "rmb", "kwh", "mwh", "gwh",
+    }
+)  # fmt: skip
+"""Words of units that count what adds up, as in "persons" and "million yuan"."""
 
 
 def is_amount(unit: str) -> bool:
-    """Return whether a unit counts something that adds up: "persons" does, "persons per km2" and "m" do not."""
+    """Return whether a unit counts what adds up: "persons" does, "persons per km2" and "m" do not."""
     words = unit.lower().replace("(", " ").replace(")", " ").split()
     return "/" not in unit and "per" not in words and not _AMOUNTS.isdisjoint(words)
 
@@ -180,8 +183,8 @@ class IndicatorTable:
             unit = (units or {}).get(name, "")
             if chosen in ("area_weighted", "mean") and is_amount(unit):
                 notes.append(
-                    f"{name} is counted in {unit!r}, an amount: {chosen} gives every tile the mean of its pixels; "
-                    "the statistic sum adds them up"
+                    f"{name} is counted in {unit!r}, an amount: {chosen} gives every tile the mean of its "
+                    "pixels; the statistic sum adds them up"
                 )
             found = zonal_statistics(raster, tiles, stat=chosen, min_valid=min_valid)
             columns[name], valid[name] = found.values, found.valid

@@ -115,7 +115,7 @@ def cross_validate(
     """Return how well a head predicts tiles that it was not fitted on.
 
     Everything that is learned from targets is learned inside the training part of each fold: the transform of
-    the target, the scaling of features, and the penalty, number of neighbours or epoch, which an inner split
+    the target, the scaling of features, and the penalty, number of neighbors or epoch, which an inner split
     of the same scheme chooses.
 
     Args:
@@ -134,9 +134,7 @@ def cross_validate(
     numbers = np.asarray(values, dtype=np.float64)
     actual = to_log(numbers, settings.target)
     plan = plan_folds(actual, centers_m, scheme=scheme, folds=folds, settings=settings)
-    return run_folds(
-        np.asarray(vectors, dtype=np.float32), numbers, plan=plan, head=head, settings=settings
-    )
+    return run_folds(np.asarray(vectors, dtype=np.float32), numbers, plan=plan, head=head, settings=settings)
 
 
 def plan_folds(
@@ -225,7 +223,7 @@ def run_position_baseline(
 
     centers = plan.centers
     if centers is None:
-        raise ConfigError("Guessing from neighbours needs the centers of the tiles.")
+        raise ConfigError("Guessing from neighbors needs the centers of the tiles.")
 
     def predict(
         train: NDArray[np.int64], test: NDArray[np.int64]

@@ -32,7 +32,8 @@ def load_image(
 ) -> Sample:
     """Return a picture float32 [C, H, W] in [0, 1], C = 1 or 3, at most 2048 pixels a side.
 
-    Missing pixels get the mean of the others, band by band, which tells a model least.
+    Missing pixels are False in its ``mask``: a model is shown the mean of its processor there. In the value
+    they have the mean of the others, band by band.
 
     Args:
         path: GeoTIFF, VRT, JPEG 2000, PNG or JPEG; a georeference is not needed.
@@ -85,7 +86,11 @@ def load_image(
         "scaling": raster.scaling,
         "valid_fraction": tile.valid_fraction,
     }
-    return Sample(_filled(tile.image, tile.mask, raster.name), "image", meta)
+    if not bool(tile.mask.any()):
+        raise RasterReadError(
+            f"{raster.name}: no pixel of it is valid: all hold the number for missing data."
+        )
+    return Sample(tile.filled(), "image", meta, mask=None if bool(tile.mask.all()) else tile.mask)
 
 
 def _is_plain_picture(path: str | os.PathLike[str], options: RasterOptions) -> bool:
@@ -121,12 +126,3 @@ def _decoded(raster: Raster) -> int:
     ]
     factor = max(factors, default=1)
     return raster.width * raster.height // factor**2
-
-
-def _filled(image: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tensor:
-    if bool(mask.all()):
-        return image
-    if not bool(mask.any()):
-        raise RasterReadError(f"{name}: no pixel of it is valid: all hold the number for missing data.")
-    means = image[:, mask].mean(dim=1)
-    return torch.where(mask, image, means[:, None, None])

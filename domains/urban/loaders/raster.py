@@ -271,13 +271,15 @@ class Raster:
             TileOutsideBounds, RasterReadError: see :meth:`read`.
         """
         if tile.window is not None:
-            self._check_own(tile, tile.window)
+            self.check_tile(tile)
             return self.read(tile.window, size=size, tile_id=tile.id)
         return self.read_bounds(tile.bounds, tile.crs, size=size or (256, 256), tile_id=tile.id)
 
-    def _check_own(self, tile: Tile, window: tuple[int, int, int, int]) -> None:
-        """Raise ``InputError`` where a window does not lie here at the place that the tile names."""
-        here = window_bounds(np.array([window]), self.transform)[0].tolist()
+    def check_tile(self, tile: Tile) -> None:
+        """Raise ``InputError`` where a tile's window does not lie here at the place that the tile names."""
+        if tile.window is None:
+            return
+        here = window_bounds(np.array([tile.window]), self.transform)[0].tolist()
         x, y = self.resolution
         off = max(abs(own - said) for own, said in zip(here, tile.bounds, strict=True))
         if off <= _OFF * min(x, y) and (tile.crs == self.crs or _names_one(tile.crs, self.crs)):

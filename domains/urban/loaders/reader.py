@@ -115,7 +115,9 @@ class LayoutReader:
                 number, part, extent, bounds=bounds, crs=crs, shape=shape, resampling=resampling
             )
 
-        inside = share_ground(reach.whole, bounds)
+        several = len(self._layout.parts) > 1
+        near = any(map(math.isfinite, (extent[0] for extent in extents.values())))
+        inside = near or (several and share_ground(reach.whole, bounds))
         return self._together(sorted(extents), read, asked=bounds, crs=crs, blank=shape if inside else None)
 
     def _reach(self, crs: str) -> _Reach:

@@ -165,5 +165,5 @@ def _read(
 def _colored(numbers: NDArray[Any], valid: NDArray[np.bool_], header: Header) -> Pixels:
     """Return the colors that numbers of a palette stand for; a number beyond its end stands for none."""
     table = np.asarray([*header.palette, (0, 0, 0, 0)], np.uint8)
-    colors = np.moveaxis(table[np.minimum(numbers, len(table) - 1)], -1, 0)
+    colors = np.moveaxis(table[np.minimum(numbers.astype(np.intp), len(table) - 1)], -1, 0)
     return Pixels(np.ascontiguousarray(colors[:3]), valid & (colors[3] != 0))

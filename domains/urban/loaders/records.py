@@ -33,6 +33,15 @@ class TileImage:
         """Share of valid pixels, 0 to 1."""
         return float(self.mask.float().mean()) if self.mask.numel() else 0.0
 
+    def filled(self) -> Tensor:
+        """Return the image with the mean of the valid pixels, band by band, in the others.
+
+        For whoever knows no model: one shows the mean of its own processor there.
+        """
+        if bool(self.mask.all()) or not bool(self.mask.any()):
+            return self.image
+        return self.image.where(self.mask, self.image[:, self.mask].mean(dim=1)[:, None, None])
+
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """(west, south, east, north) in units of ``crs``."""

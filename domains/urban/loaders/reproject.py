@@ -107,10 +107,14 @@ def extents_in(header: Header, crs: str) -> tuple[Bounds, ...]:
     own = bounds_of(header.transform, header.width, header.height)
     if crs == header.crs:
         return (own,)
-    if _is_wide(header):
+    degrees = _degrees(header)
+    if _is_wide(degrees):
         return (_EVERYWHERE,)
     found = _moved(own, header.crs, crs)
-    return () if found is None else _both_sides(found)
+    sides = () if found is None else _both_sides(found)
+    # In metres, what crosses the antimeridian lies on both ends of the world.
+    torn = len(sides) == 1 and degrees is not None and degrees[0] > degrees[2]
+    return (_EVERYWHERE,) if torn else sides
 
 
 def _both_sides(bounds: Bounds) -> tuple[Bounds, ...]:
@@ -135,14 +139,17 @@ def _moved(bounds: Bounds, source: str, target: str) -> Bounds | None:
     return found if all(math.isfinite(value) for value in found) else None
 
 
-def _is_wide(header: Header) -> bool:
-    found = _moved(bounds_of(header.transform, header.width, header.height), header.crs, "OGC:CRS84")
-    if found is None:
+def _degrees(header: Header) -> Bounds | None:
+    own = bounds_of(header.transform, header.width, header.height)
+    return _moved(own, header.crs, "OGC:CRS84")
+
+
+def _is_wide(degrees: Bounds | None) -> bool:
+    if degrees is None:
         return True
-    west, south, east, north = found
-    return (
-        (east - west) % 360.0 > _WIDE_DEGREES or east - west >= 360.0 or max(-south, north) > _WIDE_LATITUDE
-    )
+    west, south, east, north = degrees
+    across = east - west if east >= west else east - west + 360.0
+    return across > _WIDE_DEGREES or max(-south, north) > _WIDE_LATITUDE
 
 
 def bounds_of(transform: Transform, width: float, height: float) -> Bounds:
@@ -197,7 +204,7 @@ def _scales(header: Header, grid: WarpGrid) -> dict[str, float]:
 
     Left to itself the warper measures that anew for every piece it works on, and pieces differ.
     """
-    if grid.crs == header.crs or _is_wide(header):
+    if grid.crs == header.crs or _is_wide(_degrees(header)):
         return {}
     warp = require("rasterio.warp", extra="urban")
     a, _, c, _, e, f = header.transform

@@ -56,7 +56,9 @@ def read_table(file: parquet.ParquetFile, name: str, wanted: Sequence[str] | Non
         vectors[done : done + len(batch)] = flat.reshape(-1, width)
         done += len(batch)
         for column, parts in pieces.items():
-            parts.append(_checked(batch.column(column), column, name))
+            piece = _checked(batch.column(column), column, name)
+            # The same words in each row: hundreds of letters where a coordinate system has no code.
+            parts.append(piece.dictionary_encode() if column in ("crs", "source") else piece)
     if not np.isfinite(vectors).all():
         raise InputError(f"{name}: some vectors are not finite: the file is damaged. Embed the scene again.")
     return _table(_Columns(pieces, count, name), vectors, further, meta)
@@ -123,6 +125,11 @@ class _Columns:
     def listed(self, column: str) -> list[Any]:
         return [value for piece in self.pieces[column] for value in piece.to_pylist()]
 
+    def different(self, column: str) -> list[Any]:
+        """Return the values of a column without repeats."""
+        found = [value for piece in self.pieces.get(column, ()) for value in piece.unique().to_pylist()]
+        return list(dict.fromkeys(found))
+
     def plain(self, column: str) -> NDArray[Any]:
         """Return [N] numbers or words; a missing number is NaN."""
         parts = [piece.to_numpy(zero_copy_only=False) for piece in self.pieces[column]]
@@ -147,7 +154,7 @@ class _Columns:
 def _table(
     columns: _Columns, vectors: NDArray[np.float32], further: Sequence[str], meta: dict[str, Any]
 ) -> EmbeddingTable:
-    systems = set(columns.listed("crs"))
+    systems = columns.different("crs")
     if len(systems) > 1:
         raise InputError(
             f"{columns.name}: its tiles are in several coordinate systems ("
@@ -160,7 +167,6 @@ def _table(
         windows = np.concatenate([pixels[:, :2], pixels[:, 2:] - pixels[:, :2]], axis=1).astype(np.int64)
     axes = [columns.optional(axis, np.int64) for axis in "zxy"]
     regions: list[list[str] | None] = columns.listed("regions") if "regions" in columns.pieces else [None]
-    sources = columns.listed("source")[:1] if "source" in columns.pieces else []
     return EmbeddingTable(
         tuple(columns.listed("tile_id")),
         vectors,
@@ -172,7 +178,7 @@ def _table(
         None if any(axis is None for axis in axes) else np.stack(axes, axis=1),  # pyright: ignore[reportArgumentType, reportCallIssue]
         None if None in regions else tuple(tuple(names or ()) for names in regions),
         columns.optional("coverage", np.float64),
-        sources[0] if sources else "",
+        next(filter(None, columns.different("source")), ""),
         {column: columns.plain(column) for column in further},
         meta,
     )

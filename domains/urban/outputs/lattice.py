@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ....core.errors import ConfigError, LimitError
 from ....core.limits import DEFAULT
 from ..geometry.tiles import Tiles
-from .blending import RowBlender
+from .blending import RowBlender, blend_window
 
 _FINEST = 16
 """Tiles that overlap by more than this part of their side are no map of tiles any more."""
@@ -102,7 +102,8 @@ class TileRaster:
         transform, width, height: of the raster.
         tiles: N.
         lattice: with one pixel per tile; None where tiles are drawn into finer pixels.
-        mean: finer pixels get the mean of the tiles over them, not the tile whose middle is nearest.
+        mean: finer pixels get the mean of the tiles over them, which count less towards their edges, and not
+            the value of the tile whose middle is nearest.
     """
 
     transform: Transform
@@ -177,10 +178,14 @@ class TileRaster:
             block_rows=self.block,
         )
         boxes = self._boxes()
+        windows: dict[tuple[int, int], NDArray[np.float32]] = {}
         for tile in np.argsort(boxes[:, 1], kind="stable").tolist():
             left, top, right, bottom = boxes[tile].tolist()
-            patch = np.broadcast_to(bands[:, tile, None, None], (len(bands), bottom - top, right - left))
-            blender.add(patch, top, left)
+            shape = bottom - top, right - left
+            if shape not in windows:
+                windows[shape] = blend_window(*shape)
+            patch = np.broadcast_to(bands[:, tile, None, None], (len(bands), *shape))
+            blender.add(patch, top, left, weights=windows[shape])
             yield from ready
             ready.clear()
         blender.close()

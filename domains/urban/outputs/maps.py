@@ -59,7 +59,8 @@ def write_map(
         units: {band name: unit}.
         cog: as Cloud Optimized GeoTIFF, with overviews.
         resolution: side of a pixel in units of the tiles' coordinate system, each the mean of the tiles over
-            it. None takes tiles as pixels, or, where they are not regularly spaced, a quarter of their side.
+            it, which count less towards their edges. None takes tiles as pixels, or, where they are not
+            regularly spaced, a quarter of their side.
 
     Raises:
         DataError: another number of values than tiles, or no tiles.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ....core.errors import ConfigError
@@ -41,3 +42,25 @@ def staged(path: str | Path) -> Iterator[Path]:
                 os.replace(companion, path.with_name(companion.name))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def file_names(names: Sequence[str], blank: str) -> list[str]:
+    """Return a file name, without ending, for each of some names.
+
+    Letters of any language, digits, ``_``, ``-`` and ``.`` stay; where that makes names alike, or alike but for
+    upper and lower case, they are numbered. Equal lists give equal file names.
+
+    Args:
+        names: of tiles, indicators and the like. blank: for a name of which nothing can stay.
+    """
+    found: list[str] = []
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
+    for name in names:
+        word = chosen = re.sub(r"[^\w.-]+", "_", name).lstrip(".")[:150].rstrip("._") or blank
+        while chosen.casefold() in taken:
+            counts[word.casefold()] = counts.get(word.casefold(), 1) + 1
+            chosen = f"{word}_{counts[word.casefold()]}"
+        taken.add(chosen.casefold())
+        found.append(chosen)
+    return found

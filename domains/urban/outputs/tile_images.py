@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from ....core.answers import Failure
 from ....core.errors import ConfigError, nearest, require
 from ..loaders.errors import RasterReadError, TileOutsideBounds
-from .staging import staged
+from .staging import file_names, staged
 
 if TYPE_CHECKING:
     from ..geometry.tiles import Tile, Tiles
@@ -81,7 +80,7 @@ def write_tile_images(
             "GeoTIFFs."
         )
     folder = Path(folder)
-    names = _file_names(tiles)
+    names = file_names(tiles.ids, "tile")
     write = _write_png if image_format == "png" else _write_tif
     written, skipped, failed = 0, 0, []
     for number, tile in enumerate(tiles, start=1):
@@ -106,14 +105,6 @@ def write_png(path: str | Path, colors: np.ndarray, transform: tuple[float, ...]
         crs: of the transform; "" for a picture without a place.
     """
     _write(Path(path), colors, transform, crs, driver="PNG")
-
-
-def _file_names(tiles: Tiles) -> list[str]:
-    """Return file names of the ids: other systems than this one have to read them."""
-    names = [re.sub(r"[^\w.-]+", "_", name).strip(".") or "tile" for name in tiles.ids]
-    if len({name.casefold() for name in names}) == len(names):
-        return names
-    return [f"{name}_{number}" for number, name in enumerate(names)]
 
 
 def _write_png(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +15,10 @@ from ..captions.filtering import CaptionFilter
 from ..captions.run import CaptioningOptions, CaptionReport, CaptionRun, Pictures
 from ..geometry.tiles import Tiles
 from ..loaders.errors import TileOutsideBounds
+from ..outputs.staging import file_names
 from ..outputs.tile_images import write_png
-from .embedding import TileReader, fingerprint_of, reading_order
+from ..protocols import TileReader
+from .embedding import check_own, fingerprint_of, reading_order, scene_identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,14 +63,16 @@ def caption_tiles(
 
     Raises:
         DataError: there are no tiles, or none could be described.
+        InputError: the tiles are windows of another raster.
         ConfigError: ``out`` or its parts belong to another captioner, scene, setting or list of tiles.
     """
     if not len(tiles):
         raise DataError("There is nothing to describe: the list of tiles is empty.")
     options = options or CaptioningOptions()
     ordered = tiles.take(reading_order(tiles))
+    check_own(source, ordered)
     folder, size = options.pictures, options.read_px
-    names = ordered.ids if folder is None else tuple(f"{_file_stem(one)}.png" for one in ordered.ids)
+    names = ordered.ids if folder is None else tuple(f"{one}.png" for one in file_names(ordered.ids, "tile"))
 
     def read(position: int) -> Tensor:
         try:
@@ -87,7 +90,7 @@ def caption_tiles(
         return picture
 
     identity = {
-        "scene": source.fingerprint,
+        **scene_identity(source),
         "tiles": fingerprint_of(ordered),
         "min_valid": str(options.min_valid),
         "read_px": str(size),
@@ -152,11 +155,3 @@ def _sizes(root: Path, names: list[str]) -> str:
     for name in names:
         digest.update(f"{name}\0{(root / name).stat().st_size}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
-
-
-def _file_stem(identifier: str) -> str:
-    """Return the id of a tile as a file name; ids that differ give names that differ."""
-    if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,150}", identifier):
-        return identifier
-    digest = hashlib.sha256(identifier.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', identifier)[:150]}-{digest}"

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from ....core.embed_run import EmbedReport, EmbedRun, Encoder, LeftOut
 from ....core.errors import ConfigError, DataError, InputError
 from ....core.inputs import encode_inputs
 from ....core.registry import models
-from ..geometry.grids import window_bounds
 from ..geometry.tiles import Tile, Tiles
 from ..loaders.errors import TileOutsideBounds
 from ..outputs.embedding_table import tiles_meta
 from ..outputs.geoparquet import Precision, TileRows
+from ..protocols import TileReader
 from ..tile_settings import TileSettings, tile_settings
 from .tile_inputs import tile_tensor
 
@@ -29,32 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ....core.handle import ModelHandle
-    from ..loaders.records import TileImage
 
 __all__ = ["TileReader", "TileSettings", "embed_tiles", "reading_order", "tile_settings", "tile_tensor"]
-
-
-class TileReader(Protocol):
-    """What tiles are read from: a raster, or a folder of tiles.
-
-    Attributes:
-        name: file name, without folder.
-        fingerprint: changes when the files change.
-    """
-
-    @property
-    def name(self) -> str:
-        """File name, without folder."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Text that changes when the files change."""
-        ...
-
-    def read_tile(self, tile: Tile, *, size: tuple[int, int] | None = None) -> TileImage:
-        """Return the pixels of a tile, resampled to ``size`` (rows, columns) where it is given."""
-        ...
 
 
 def embed_tiles(
@@ -115,7 +91,7 @@ def embed_tiles(
     tiles = tiles.take(reading_order(tiles))
     # Tiles that lie nowhere, or elsewhere, show now and not one by one.
     tiles.take([0]).footprints()
-    _check_windows(raster, tiles)
+    check_own(raster, tiles)
     _check_bands(model, raster)
     source = _Source(model, raster, _read_size(model, size), min_valid)
     identity = {**source.identity(), "stored_dtype": dtype}
@@ -149,26 +125,28 @@ def fingerprint_of(tiles: Tiles) -> str:
     return digest.hexdigest()[:16]
 
 
-def _check_windows(raster: TileReader, tiles: Tiles) -> None:
-    """Raise ``InputError`` where windows were cut from another raster: they would show other places."""
-    transform, crs = getattr(raster, "transform", None), getattr(raster, "crs", "")
-    if tiles.windows is None or transform is None:
-        return
-    ends = tiles.take(sorted({0, len(tiles) - 1}))
-    here = window_bounds(tiles.windows[[0, -1]][: len(ends)], transform)
-    off = np.abs(here - ends.bounds) > 0.5 * abs(transform[0])
-    if (crs and tiles.crs != crs) or off.any():
-        raise InputError(
-            f"The tiles are windows of another raster than {raster.name}: {ends.ids[0]!r} lies at "
-            f"{tuple(ends.bounds[0].tolist())} of {tiles.crs[:40]}, and its pixels here at "
-            f"{tuple(here[0].tolist())} of {crs[:40] or 'no system'}. Cut this scene with `urban tiles`."
-        )
+def scene_identity(reader: TileReader) -> dict[str, str]:
+    """Return what equal pixels of tiles need: the files, what of them is read, and how it is scaled."""
+    return {
+        "scene": f"{reader.name} {reader.fingerprint}",
+        "bands": ",".join(map(str, getattr(reader, "bands", ()))),
+        "scaling": _as_json(getattr(reader, "scaling", None)),
+    }
+
+
+def check_own(reader: TileReader, tiles: Tiles) -> None:
+    """Raise ``InputError`` where the first or last tile is a window of another raster."""
+    check = getattr(reader, "check_tile", None)
+    for row in sorted({0, len(tiles) - 1}) if check else ():
+        check(tiles[row])
 
 
 def _check_bands(model: ModelHandle, raster: TileReader) -> None:
-    """Raise ``InputError`` where every tile would fail for its bands; a folder tells with each picture."""
+    """Raise ``InputError`` where every tile would fail; of a folder, each picture has bands of its own."""
     image, bands = model.processor.config.image, tuple(getattr(raster, "bands", ()))
-    if image is not None and bands and len(bands) not in (1, image.channels):
+    if image is None:
+        raise InputError(f"{model.id} takes no images, so no tiles. Choose a model that does.")
+    if bands and len(bands) not in (1, image.channels):
         listed = ", ".join(map(str, bands[:16]))
         raise InputError(
             f"{raster.name}: {len(bands)} bands ({listed}) would be shown, and {model.id} takes "
@@ -242,9 +220,7 @@ class _Source:
         return {
             **{key: str(value) for key, value in _origin(self.model).items()},
             "dtype": str(getattr(self.model, "dtype", "float32")),
-            "scene": f"{self.name} {self.raster.fingerprint}",
-            "bands": ",".join(map(str, getattr(self.raster, "bands", ()))),
-            "scaling": _as_json(getattr(self.raster, "scaling", None)),
+            **scene_identity(self.raster),
             "size": "auto" if self.size is None else f"{self.size[0]}x{self.size[1]}",
             "min_valid": f"{self.min_valid:g}",
         }

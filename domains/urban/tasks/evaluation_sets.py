@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....core.data.labelled import LabelledRow
-from ....core.embed_each import Progress, embed_images
+from ....core.embed_each import embed_images
 from ....core.errors import ConfigError, DataError, InputError
 from ....core.files import write_json_atomic
 from ....core.labelled_sets import find_rows, missing_files
@@ -87,8 +87,6 @@ def evaluate_set(
     prompts: PromptSet | None = None,
     protocol: str | None = None,
     scoring: Ensemble | None = None,
-    batch_size: int = 8,
-    progress: Progress | None = None,
     **options: Any,
 ) -> SetResult:
     """Measure a model on a public set.
@@ -102,9 +100,8 @@ def evaluate_set(
         prompts: one class per class of the set, in any order, instead of a protocol.
         protocol: one of the set's; None takes its first.
         scoring: how prompts become one vector; None takes the protocol's way.
-        batch_size: images per call of the network.
-        progress: told (done, all) of the images.
-        options: of the domain's loader.
+        options: ``batch_size``, ``progress`` (told (done, all) of the images) and those of the domain's
+            loader, as :func:`verticlip.core.embed_each.embed_images` takes them.
 
     Raises:
         ConfigError: no such set or protocol, prompts and a protocol, or prompts for other classes.
@@ -129,7 +126,7 @@ def evaluate_set(
         Path(out).mkdir(parents=True, exist_ok=True)
     classes = class_vectors(model, ordered, ensemble)
     files, ids = [Path(row["path"]) for row in rows], [row["id"] for row in rows]
-    embedded = embed_images(model, files, ids=ids, batch_size=batch_size, progress=progress, **options)
+    embedded = embed_images(model, files, ids=ids, **options)
     if not embedded.kept:
         raise DataError(
             f"{one.name}: none of {len(rows)} images could be used. First: {embedded.failures[0].error}"
@@ -177,8 +174,6 @@ def evaluate_all(
     out: str | Path | None = None,
     protocol: str | None = None,
     scoring: Ensemble | None = None,
-    batch_size: int = 8,
-    progress: Progress | None = None,
     **options: Any,
 ) -> SetTable:
     """Measure a model on every set whose files are below ``root``.
@@ -188,7 +183,7 @@ def evaluate_all(
         sets: which; None takes all that have the protocol.
         out: folder for one folder per set and ``table.json``.
         protocol: of all sets; None takes the first of each.
-        scoring, batch_size, progress, options: as in :func:`evaluate_set`.
+        scoring, options: as in :func:`evaluate_set`.
 
     Returns:
         Results and, for sets without files or with damaged ones, why they are missing.
@@ -210,9 +205,8 @@ def evaluate_all(
                 missing[one.name] = missing_files(one, Path(root))
                 continue
             results[one.name] = evaluate_set(
-                model, one.name, found, out=place, protocol=protocol, scoring=scoring,
-                batch_size=batch_size, progress=progress, **options,
-            )  # fmt: skip
+                model, one.name, found, out=place, protocol=protocol, scoring=scoring, **options
+            )
         except (DataError, InputError) as error:
             missing[one.name] = str(error)
     if not results:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -261,6 +260,7 @@ def _write(
 ) -> PredictionReport:
     from ..outputs.maps import origin_tags, write_map
     from ..outputs.picture import save_map
+    from ..outputs.staging import file_names
     from ..outputs.vector import write_layer
 
     folder, tiles, found = report.folder, embeddings.tiles(), report.indicators
@@ -279,7 +279,7 @@ def _write(
         units=units,
     )
     files = ["predictions.parquet", "predictions.gpkg", "predictions.csv", "indicators.tif"]
-    words = _file_words(list(found))
+    words = dict(zip(found, file_names(list(found), "indicator"), strict=True))
     for name, one in found.items():
         note = f"R2 {one.report.spatial.r2.value:.2f} by {one.report.spatial.folds.scheme}"
         save_map(
@@ -349,14 +349,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return str(int(value))
     return f"{value:.10g}" if np.isfinite(value) else ""
-
-
-def _file_words(names: Sequence[str]) -> dict[str, str]:
-    """Return {indicator: word that may be a file name}, all different."""
-    words: dict[str, str] = {}
-    for name in names:
-        word = re.sub(r"[^\w.-]+", "_", name).strip("._") or "indicator"
-        while word.lower() in {other.lower() for other in words.values()}:
-            word += "_"
-        words[name] = word
-    return words

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ....core.errors import ConfigError, DataError, require
+from ....core.errors import DataError, require
 from ....core.files import atomic_path
 from ....core.plots import made_by
 from ..outputs.picture import Background, Mark, save_marks
@@ -95,12 +94,6 @@ class HitOutputs:
 
     def _note(self) -> str:
         return made_by(str(self.table.meta.get("model_id", "")), str(self.table.meta.get("revision", "")))
-
-
-def check_suffix(path: Path, endings: Sequence[str], option: str) -> None:
-    """Raise ``ConfigError`` where a file cannot be written under a name, before anything is worked out."""
-    if path.suffix.lower() not in endings or path.is_dir():
-        raise ConfigError(f"{option} {path}: name a file that ends in {', '.join(endings)}.")
 
 
 def _cells(hit: Hit) -> tuple[str | int | float, ...]:

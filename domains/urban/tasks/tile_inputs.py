@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from ....core.errors import InputError
+from ....core.types import Sample
 
 if TYPE_CHECKING:
-    from ....core.config import ImageProcessing
+    from torch import Tensor
+
     from ....core.handle import ModelHandle
     from ..loaders.records import TileImage
 
@@ -39,21 +38,12 @@ def tile_tensor(model: ModelHandle, tile: TileImage) -> Tensor:
         )
     if not bool(tile.mask.any()):
         raise InputError(f"{name} has no valid pixel.")
-    filled = torch.where(tile.mask, tile.image, _fill(config, tile))
-    low, high = (float(bound) for bound in filled.aminmax())
-    if low < -1e-3 or high > 1 + 1e-3:
+    # Missing pixels are 0 here, and what is shown for them is the processor's to say.
+    low, high = (float(bound) for bound in tile.image.aminmax())
+    # Comparisons with NaN are false.
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise InputError(
             f"{name}: values from {low:g} to {high:g} where a picture has 0 to 1. Open the scene with "
             'scaling="auto", or with the sensor that it comes from.'
         )
-    return model.processor.fit_image(filled.clamp(0, 1), name=name)
-
-
-def _fill(config: ImageProcessing, tile: TileImage) -> Tensor:
-    """Return the value of invalid pixels per band, float32 [C, 1, 1]."""
-    bands = len(tile.image)
-    if config.standardize is not None:
-        # Such a processor subtracts the picture's own mean.
-        return torch.stack([band[tile.mask].mean() for band in tile.image]).view(-1, 1, 1)
-    mean = torch.tensor(config.mean)
-    return (mean if bands == config.channels else mean.mean().expand(bands)).view(-1, 1, 1)
+    return model.processor.fit_image(Sample(tile.image, "image", mask=tile.mask), name=name)

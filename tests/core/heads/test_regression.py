@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from verticlip.core.errors import InputError
 from verticlip.core.heads import RegressionHead, load_head, save_head
+from verticlip.core.heads.regression import ridge_path
 from verticlip.core.types import Outputs
 
 
@@ -26,7 +27,9 @@ def test_equals_scikit_learn(transform: str):
     points, targets = made()
     values = targets if transform in ("none", "standardize") else np.exp(targets)
     forward = {"log": np.log, "log1p": np.log1p}.get(transform, lambda value: value)
-    inverse = {"log": np.exp, "log1p": np.expm1}.get(transform, lambda value: value)
+    inverse = {"log": np.exp, "log1p": lambda value: np.maximum(np.expm1(value), 0)}.get(
+        transform, lambda value: value
+    )
     inputs, outputs = (
         StandardScaler().fit(points),
         StandardScaler(with_std=transform != "none", with_mean=transform != "none"),
@@ -79,6 +82,19 @@ def test_save_load_and_call(tmp_path: Path):
     )
 
 
+@pytest.mark.parametrize("shape", [(60, 8), (20, 50)])
+def test_one_decomposition_gives_every_penalty(shape: tuple[int, int]):
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(2, 3, shape), rng.normal(size=(shape[0], 2))
+    features[:, 3] = 1  # constant: no direction
+    alphas = (0.01, 1.0, 300.0)
+    weights, biases = ridge_path(features, targets, alphas)
+    scaled = StandardScaler().fit_transform(features)
+    for weight, bias, alpha in zip(weights, biases, alphas, strict=True):
+        expected = Ridge(alpha=alpha).fit(scaled, targets).predict(scaled)
+        np.testing.assert_allclose(features @ weight.T + bias, expected, atol=1e-8)
+
+
 def test_messages():
     points, targets = made(10)
     with pytest.raises(InputError, match="Give either alpha= or validation="):
@@ -89,9 +105,9 @@ def test_messages():
         RegressionHead.fit(
             points, np.where(np.arange(10)[:, None] == 3, np.nan, targets), ["x", "y"], alpha=1.0
         )
-    with pytest.raises(InputError, match=r"transform='log' needs targets above 0, got .*; use 'log1p'"):
+    with pytest.raises(InputError, match=r"targets: a log target needs values above 0, got .*; use log1p"):
         RegressionHead.fit(points, targets * 0, ["x", "y"], transform="log", alpha=1.0)
-    with pytest.raises(InputError, match="transform='log1p' needs targets of 0 or more"):
+    with pytest.raises(InputError, match="targets: a log1p target needs values of 0 or more"):
         RegressionHead.fit(points, targets, ["x", "y"], transform="log1p", alpha=1.0)
     with pytest.raises(InputError, match="Target 'y' is constant"):
         RegressionHead.fit(points, targets * [1, 0], ["x", "y"], alpha=1.0)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 import verticlip
 from PIL import Image
+from urban.captions import make_captioners, make_coca
 from verticlip.core.errors import ConfigError, InputError, WeightsError
 from verticlip.domains.urban.captions.captioner import as_picture, to_pil
 from verticlip.domains.urban.captions.coca_captioner import CoCaCaptioner
@@ -20,14 +19,6 @@ from verticlip.domains.urban.captions.transformers_captioner import Transformers
 from verticlip.domains.urban.loaders.records import TileImage
 
 TRANSFORM = (10.0, 0.0, 0.0, 0.0, -10.0, 0.0)
-
-
-def maker(name: str) -> ModuleType:
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +33,12 @@ def one_thread():
 def folders(tmp_path_factory) -> dict[str, Path]:
     """Model folders: three of transformers, and a CoCa."""
     folder = tmp_path_factory.mktemp("captioners")
-    captioners = maker("make_captioners")
     return {
-        "blip": captioners.blip(folder / "blip"),
-        "git": captioners.git(folder / "git"),
-        "pair": captioners.encoder_decoder(folder / "pair"),
-        "llava": captioners.llava(folder / "llava"),
-        "coca": maker("make_coca").coca(folder / "coca"),
+        "blip": make_captioners.blip(folder / "blip"),
+        "git": make_captioners.git(folder / "git"),
+        "pair": make_captioners.encoder_decoder(folder / "pair"),
+        "llava": make_captioners.llava(folder / "llava"),
+        "coca": make_coca.coca(folder / "coca"),
     }
 
 

@@ -103,13 +103,14 @@ def test_missing_pictures(city: Path, caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"take": "random"}, "take 'random' is none of any, first, one"),
-        ({"missing": "ignore"}, "missing 'ignore' is none of raise, skip"),
+        ({"take": "random"}, r"options: take: Input should be 'any', 'first' or 'one' .*got 'random'"),
+        ({"missing": "ignore"}, "missing: Input should be 'raise' or 'skip'"),
         ({"parts": "80"}, "parts '80': expected the shares"),
         ({"parts": "80/0/20"}, "such as 80/10/10"),
         ({"parts": "a/b"}, "such as 80/10/10"),
         ({"parts": "nan/1"}, "such as 80/10/10"),
-        ({"block": -1}, "block is 0, or at least 1 tile wide; got -1"),
+        ({"block": -1}, r"block: Input should be greater than or equal to 0 .*got -1"),
+        ({"part": "80/20"}, "unknown key 'part'. Did you mean 'parts'?"),
         ({"caption_filter": "urban"}, "No caption filter called 'urban'"),
         ({"caption_filter": "rules.yaml"}, "rules.yaml: no such file"),
     ],

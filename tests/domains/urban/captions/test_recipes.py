@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 import verticlip
 from PIL import Image
+from urban.captions import make_coca
 from verticlip.core.recipe import load_recipe
 from verticlip.domains.urban.captions.coca_captioner import CoCaCaptioner
 from verticlip.domains.urban.captions.fact_captioner import FactCaptioner, label_of_folder
 from verticlip.domains.urban.tasks.captioning import caption_pictures
 
 pytest.importorskip("rasterio", reason="the urban extra is not installed")
-
-
-def maker(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +85,7 @@ def _words(data: Path) -> list[str]:
 
 def test_the_published_recipe_runs_from_a_start_of_its_kind(data, tmp_path):
     pytest.importorskip("lightning", reason="the train extra is not installed")
-    start = maker("make_coca").coca(tmp_path / "start", bpe=True)
+    start = make_coca.coca(tmp_path / "start", bpe=True)
     changes = [f"start={start}", "epochs=2", "batch_size=6", "text.context_length=12"]
     result = verticlip.train("urban/urbanclip", data, tmp_path / "run", overrides=changes)
     recipe = load_recipe(result.model / "recipe.yaml").recipe

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+from urban.captions import make_captioners, make_coca
 
 pytest.importorskip("rasterio", reason="the urban extra is not installed")
-
-
-def maker(name: str) -> ModuleType:
-    path = Path(__file__).parents[1] / "captions" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +47,9 @@ def test_a_scene_without_a_model(run, scene, tmp_path):
     assert {entry["image"] for entry in entries} == {
         f"scene_{row}_{column}" for row in (0, 32) for column in (0, 32)
     }
-    assert "scene_0_64: 0% of the pixels are valid, 50% are asked for." in said
+    assert f"0 failed, 2 left out; reasons in {out}.failed.jsonl" in said
+    first, _ = map(json.loads, out.with_name("captions.json.failed.jsonl").read_text().splitlines())
+    assert first["reason"] == "0% of the pixels are valid, 50% are asked for."
     assert f"wrote {out}" in said
     lines = {line[:12].strip(): line for line in printed.splitlines()}
     assert lines["skipped"].split() == ["skipped", "2"]
@@ -88,8 +81,8 @@ def test_pictures_with_labels_and_a_filter(run, pictures, tmp_path):
 
 
 def test_models_of_both_kinds(run, scene, tmp_path):
-    coca = maker("make_coca").coca(tmp_path / "coca")
-    blip = maker("make_captioners").blip(tmp_path / "blip")
+    coca = make_coca.coca(tmp_path / "coca")
+    blip = make_captioners.blip(tmp_path / "blip")
     arguments = (
         "urban",
         "caption",

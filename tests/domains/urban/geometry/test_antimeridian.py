@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("geopandas")
 
 import shapely
+from verticlip.core.errors import InputError
 from verticlip.domains.urban.geometry.antimeridian import cut_at_antimeridian
+from verticlip.domains.urban.geometry.covering import TileGrid
 from verticlip.domains.urban.geometry.grids import raster_grid
 from verticlip.domains.urban.geometry.projection import reproject
 from verticlip.domains.urban.geometry.regions import Regions
@@ -95,3 +99,41 @@ def test_regions_in_a_polar_system_are_cut_as_well():
     assert outline.bounds[3] == 90
     assert outline.contains(shapely.Point(12, 89.9))
     assert not outline.contains(shapely.Point(12, 88))
+
+
+def scene(crs: str, west: float, south: float, side: float):
+    return SimpleNamespace(
+        name="a.tif", width=100, height=100, crs=crs,
+        transform=(side / 100, 0.0, west, 0.0, -side / 100, south + side),
+        bounds=(west, south, west + side, south + side),
+    )  # fmt: skip
+
+
+def test_web_map_tiles_of_a_scene_across_the_antimeridian() -> None:
+    raster = scene("EPSG:32660", 700_000, 5_000_000, 50_000)
+    grid = TileGrid("webmercator", zoom=10)
+    tiles = grid.over(raster)
+    assert set(tiles.zxy[:, 1].tolist()) == {0, 1022, 1023}
+    assert set(grid.within(raster.bounds, crs=raster.crs).ids) >= set(tiles.ids)
+    # Regions of the same ground in its own coordinate system, and cut in degrees.
+    outline = np.array([shapely.box(*raster.bounds)])
+    for crs in ("EPSG:32660", "EPSG:4326"):
+        regions = Regions(("a",), reproject(outline, "EPSG:32660", crs), crs)
+        covered = grid.cover(regions)
+        assert set(covered.ids) == set(tiles.ids)
+        area = shapely.area(covered.footprints("EPSG:3857")) * covered.coverage
+        # Mercator at 45 degrees shows areas twice as large.
+        assert float(area.sum()) == pytest.approx(2.0 * 50_000**2, rel=0.05)
+
+
+def test_web_map_tiles_of_the_whole_earth_and_of_a_pole() -> None:
+    world = SimpleNamespace(
+        name="w.tif", width=360, height=180, crs="EPSG:4326",
+        transform=(1.0, 0.0, -180.0, 0.0, -1.0, 90.0), bounds=(-180.0, -90.0, 180.0, 90.0),
+    )  # fmt: skip
+    assert len(TileGrid("webmercator", zoom=3).over(world)) == 64
+    arctic = TileGrid("webmercator", zoom=5).over(scene("EPSG:3413", -3e6, -3e6, 6e6))
+    assert len(set(arctic.zxy[:, 1].tolist())) == 32
+    assert set(arctic.zxy[:, 2].tolist()) == set(range(int(arctic.zxy[:, 2].max()) + 1))
+    with pytest.raises(InputError, match=r"x -100000 to 100000.* of EPSG:3413 has no place .* 85.05 degrees"):
+        TileGrid("webmercator", zoom=5).over(scene("EPSG:3413", -1e5, -1e5, 2e5))

@@ -127,6 +127,41 @@ def test_tiles_without_data_can_be_left_out_before(write_scene):
     assert len(valid_tiles(raster, wide, min_valid=0.0)) == 24
 
 
+@pytest.mark.parametrize("kind", [RandomSampler, BlockOrderSampler])
+def test_gaps_between_files_hold_nothing(write_scene, kind):
+    import rasterio
+
+    paths = [write_scene("a.tif", 64, 64), write_scene("b.tif", 64, 64)]
+    with rasterio.open(paths[1], "r+") as file:
+        file.transform = rasterio.Affine(10, 0, 500_000 + 1920, 0, -10, 4_500_000 - 1920)
+    raster = Raster.open(paths)
+    assert (raster.width, raster.height) == (256, 256)
+    dataset = TileDataset(raster, kind(raster, size=32, count=20), min_valid=0.5, tries=400)
+    assert all(dataset[place].valid_fraction >= 0.5 for place in dataset.sampler)
+    fixed = TileDataset(raster, raster_grid(256, 256, raster.transform, raster.crs, size=64))
+    assert [tile.valid_fraction for tile in map(fixed.__getitem__, range(16))] == [1.0] + [0.0] * 14 + [1.0]
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_places_are_made_batch_by_batch(write_scene, monkeypatch, workers):
+    from verticlip.domains.urban.geometry import samplers
+
+    raster = Raster.open(write_scene())
+    made = []
+    original = samplers.window_tile
+    monkeypatch.setattr(samplers, "window_tile", lambda *given: made.append(given[1]) or original(*given))
+    sampler = BlockOrderSampler(raster, size=32, count=1000, buffer=16)
+    batches = LaneBatches(sampler, batch_size=10, workers=workers)
+    first = next(iter(batches))
+    assert len(first) == len(made) == 10
+    assert first == list(sampler)[:10]
+    ordered = list(LaneBatches(sampler, batch_size=10, workers=1))
+    assert {place.tile for batch in batches for place in batch} == {
+        place.tile for batch in ordered for place in batch
+    }
+    assert [place for batch in ordered for place in batch] == list(sampler)
+
+
 def test_several_scenes(write_scene):
     rasters = [Raster.open(write_scene("a.tif")), Raster.open(write_scene("b.tif", 128, 128))]
     dataset = TileDataset(rasters, GridSampler(rasters, size=64))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from urban.geometry import make_regions as _made
 from verticlip.core.errors import InputError
 from verticlip.domains.urban.geometry.regions import Regions, RegionWarning
 from verticlip.domains.urban.loaders.errors import MissingCRSError
 
-_spec = importlib.util.spec_from_file_location("make_regions", Path(__file__).with_name("make_regions.py"))
-_made = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_made)
 BOW, box, geojson = _made.BOW, _made.box, _made.geojson
 
 geopandas, shapely = pytest.importorskip("geopandas"), pytest.importorskip("shapely")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from urban.geometry import make_regions as _made
 from verticlip.core.errors import InputError, LimitError
 from verticlip.core.limits import DEFAULT
 from verticlip.domains.urban.geometry.vector_files import read_layer
 
-_spec = importlib.util.spec_from_file_location("make_regions", Path(__file__).with_name("make_regions.py"))
-_made = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_made)
 box, geojson = _made.box, _made.geojson
 
 geopandas = pytest.importorskip("geopandas")

@@ -25,7 +25,7 @@ def test_features_that_only_know_the_place(head, grid_m, smooth):
         spatial.append(found.spatial.r2.value)
         assert found.gap.value == pytest.approx(found.random.r2.value - found.spatial.r2.value)
         assert found.gap.low > 0
-        assert any("owed to labelled neighbours" in warning for warning in found.warnings)
+        assert any("owed to labelled neighbors" in warning for warning in found.warnings)
     assert min(random) > 0.35
     assert max(spatial) < 0.1
     assert np.mean(random) - np.mean(spatial) > 0.4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from verticlip.core.errors import InputError, LimitError
+from verticlip.core.errors import DataError, InputError, LimitError
 from verticlip.core.limits import DEFAULT
 from verticlip.domains.urban.indicators.csv_files import read_csv, some, split_unit, to_number
 
@@ -48,12 +48,12 @@ def test_decimal_commas_where_commas_do_not_separate(write):
         ("a,b\n", r"has a header \(a, b\) and no rows"),
         ("a,a\n1,2\n", "column 'a' stands twice"),
         ("a,b\n1,2\n1,2,3\n", "line 3: 3 cells, the header has 2"),
-        (b"a,b\n\xe9,2\n", "not UTF-8.*Save it as 'CSV UTF-8'"),
+        (b"a,b\n\xe9,2\n", "t.csv row 1: not UTF-8 text.*Save it as UTF-8"),
         (b"a,b\n1,\x00\n", "line contains NUL|expected a number"),
     ],
 )
 def test_files_that_are_no_tables(text, message, write):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises((InputError, DataError), match=message):
         read_csv(write(text)).numbers("b")
 
 

@@ -50,7 +50,9 @@ def test_meters_are_true_in_every_system():
 
 
 def test_meters_are_true_across_the_antimeridian():
-    bounds = np.array([[179.97, -17, 179.98, -16.99], [179.99, -17, 180, -16.99], [-180, -17, -179.99, -16.99]])
+    bounds = np.array(
+        [[179.97, -17, 179.98, -16.99], [179.99, -17, 180, -16.99], [-180, -17, -179.99, -16.99]]
+    )
     found = local_meters(Tiles(("a", "b", "c"), bounds, "EPSG:4326"))
     steps = np.diff(found[:, 0])
     assert steps == pytest.approx([2 * 1064, 1064], rel=2e-3)
@@ -63,7 +65,9 @@ def test_tiles_with_ground_in_common():
     found = overlapping(grid(stride=16))
     bounds = grid(stride=16).bounds
     apart = np.abs(bounds[:, None, :2] - bounds[None, :, :2]).max(axis=2)
-    assert sorted(map(tuple, found.tolist())) == sorted(zip(*np.nonzero(np.triu(apart < 319, 1)), strict=True))
+    assert sorted(map(tuple, found.tolist())) == sorted(
+        zip(*np.nonzero(np.triu(apart < 319, 1)), strict=True)
+    )
     # The last column, pushed back onto the scene, overlaps the one before it.
     shifted = raster_grid(100, 32, TRANSFORM, UTM, size=32, name="s")
     assert overlapping(shifted).tolist() == [[2, 3]]

@@ -105,7 +105,9 @@ def test_tiles_outside_of_every_region_have_no_fold(city):
     assert found.to_dict()["validation"]["spatial"]["units"] == 5
     assert np.isfinite(found.values).all()
     few = Labels("p", "", people, np.where(np.arange(900) < 20, 1, -1))
-    with pytest.raises(InputError, match="p: 20 tiles have both an embedding and a value and lie in a region"):
+    with pytest.raises(
+        InputError, match="p: 20 tiles have both an embedding and a value and lie in a region"
+    ):
         predict_indicator(vectors, centers, few, settings)
 
 
@@ -113,7 +115,9 @@ def test_intervals_that_so_few_tiles_cannot_tell(city):
     vectors, people, centers = city
     few = Labels("p", "", np.where(np.arange(900) % 9 == 0, people, np.nan))
     settings = PredictionSettings(block_m=2500.0, resamples=0, level=0.995)
-    with pytest.raises(InputError, match="100 labelled tiles are too few for intervals of 0.995; 0.99 is the"):
+    with pytest.raises(
+        InputError, match="100 labelled tiles are too few for intervals of 0.995; 0.99 is the"
+    ):
         predict_indicator(vectors, centers, few, settings)
     predict_indicator(vectors, centers, few, replace(settings, level=0.99))
 

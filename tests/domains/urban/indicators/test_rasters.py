@@ -162,7 +162,9 @@ def test_tiles_on_the_antimeridian_have_ground_on_both_sides(stat, tmp_path):
     place = rasterio.transform.from_origin(-180, -16, step, step)
     path = write(tmp_path / "p.tif", values, crs="EPSG:4326", nodata=None, transform=place)
     middle = 814_000.0  # of UTM zone 60: 178.9 degrees east and on
-    bounds = np.array([[middle + dx, 8_080_000, middle + dx + 20_000, 8_100_000] for dx in range(-60_000, 60_000, 20_000)])
+    bounds = np.array(
+        [[middle + dx, 8_080_000, middle + dx + 20_000, 8_100_000] for dx in range(-60_000, 60_000, 20_000)]
+    )
     tiles = Tiles(tuple(f"t{row}" for row in range(len(bounds))), bounds, "EPSG:32760")
     shapes = tiles.footprints("EPSG:4326")
     parts = shapely.get_num_geometries(shapes)

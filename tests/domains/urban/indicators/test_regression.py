@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from verticlip.core.errors import ConfigError, InputError, WeightsError
+from verticlip.core.files import sha256_of
 from verticlip.domains.urban.indicators.mlp import MLPSettings
 from verticlip.domains.urban.indicators.regression import Binding, IndicatorRegressor, random_parts
 from verticlip.domains.urban.indicators.regressors import HEADS
@@ -80,6 +81,10 @@ def test_files_that_do_not_belong_together(tmp_path):
     IndicatorRegressor(head="mlp", mlp=MLP).fit(vectors, people).save(tmp_path / "mlp")
     config = json.loads((tmp_path / "regressor.json").read_text())
     (tmp_path / "mlp" / "regressor.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="is not the file that regressor.json was written with"):
+        IndicatorRegressor.load(tmp_path / "mlp")
+    other = {**config, "tensors_sha256": sha256_of(tmp_path / "mlp" / "regressor.safetensors")}
+    (tmp_path / "mlp" / "regressor.json").write_text(json.dumps(other))
     with pytest.raises(WeightsError, match="does not hold a 'ridge' regressor"):
         IndicatorRegressor.load(tmp_path / "mlp")
     config["binding"]["dim"] = 7

@@ -30,7 +30,7 @@ def data(rows=60, width=8, seed=0):
 @pytest.mark.parametrize("alpha", [0.01, 100.0])
 def test_ridge_is_that_of_the_core_head(shape, alpha):
     features, scores = data(*shape)
-    found = RidgeRegressor.fit(features, scores, (), alpha)
+    found = RidgeRegressor.fit(features, scores, inner=(), alpha=alpha)
     head = RegressionHead.fit(torch.from_numpy(features), scores, ["y"], transform="none", alpha=alpha)
     assert np.allclose(found.weight, head.weight[0].numpy(), atol=1e-5)
     assert np.allclose(
@@ -41,7 +41,7 @@ def test_ridge_is_that_of_the_core_head(shape, alpha):
 def test_ridge_chooses_the_penalty_of_least_error():
     features, scores = data()
     parts = [(np.arange(40), np.arange(40, 60)), (np.arange(20, 60), np.arange(20))]
-    chosen = RidgeRegressor.fit(features, scores, parts).chosen["alpha"]
+    chosen = RidgeRegressor.fit(features, scores, inner=parts).chosen["alpha"]
     errors = []
     for alpha in ALPHA_GRID:
         total = 0.0
@@ -65,13 +65,13 @@ def test_neighbours_are_those_of_scikit_learn():
 def test_the_number_of_neighbours_is_chosen_and_bounded():
     features, scores = data()
     parts = [(np.arange(40), np.arange(40, 60))]
-    assert NeighborRegressor.fit(features, scores, parts).chosen["neighbors"] in NEIGHBOR_GRID
+    assert NeighborRegressor.fit(features, scores, inner=parts).chosen["neighbors"] in NEIGHBOR_GRID
     # Noise: the more neighbours, the better.
     noise = np.random.default_rng(5).normal(size=60)
-    assert NeighborRegressor.fit(features, noise, parts).chosen["neighbors"] >= 10
-    assert NeighborRegressor.fit(features[:2], scores[:2], ()).neighbors == 2
-    with pytest.raises(InputError, match="k = 61 neighbours need as many training tiles, got 60"):
-        NeighborRegressor.fit(features, scores, (), 61)
+    assert NeighborRegressor.fit(features, noise, inner=parts).chosen["neighbors"] >= 10
+    assert NeighborRegressor.fit(features[:2], scores[:2], inner=()).neighbors == 2
+    with pytest.raises(InputError, match="k = 61 neighbors need as many training tiles, got 60"):
+        NeighborRegressor.fit(features, scores, inner=(), neighbors=61)
 
 
 def test_the_mean():
@@ -83,7 +83,7 @@ def test_the_mean():
 def test_tensors_make_the_same_regressor(kind):
     features, scores = data()
     parts = [(np.arange(40), np.arange(40, 60))]
-    fitted = kind.fit(features, scores) if kind is MeanRegressor else kind.fit(features, scores, parts)
+    fitted = kind.fit(features, scores) if kind is MeanRegressor else kind.fit(features, scores, inner=parts)
     again = FITTED[kind.name](fitted.tensors())
     assert np.allclose(again.predict(features), fitted.predict(features), atol=1e-6)
     assert again.chosen == pytest.approx(fitted.chosen)

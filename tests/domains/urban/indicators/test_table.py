@@ -9,7 +9,7 @@ from verticlip.domains.urban.geometry import baidu
 from verticlip.domains.urban.geometry.schemes import scheme_tiles
 from verticlip.domains.urban.geometry.tiles import Tiles
 from verticlip.domains.urban.indicators.released import parse_pair, parse_tile_name
-from verticlip.domains.urban.indicators.table import IndicatorTable
+from verticlip.domains.urban.indicators.table import IndicatorTable, is_amount
 
 rasterio = pytest.importorskip("rasterio")
 pytest.importorskip("shapely")
@@ -54,6 +54,25 @@ def test_without_tiles_the_rows_stay(read):
     assert found.column("x").tolist() == [1, 2]
     with pytest.raises(InputError, match="needs them. Pass tiles="):
         read("lat,lon,x\n39,116,1\n", tiles=None)
+
+
+def test_columns_of_positions_are_no_indicators_unless_asked_for(read):
+    text = "tile_id,lat,lon (deg),x,Y,z,people\na,39,116,1,2,3,4\nb,39,116.01,1,2,3,5\n"
+    found = read(text)
+    assert found.names == ("people",)
+    assert "t.csv: columns of positions are no indicators (lat, lon (deg), x, Y, z)" in found.notes
+    assert read(text, columns=["lat", "z"]).names == ("lat", "z")
+    # A letter by itself may be anything.
+    assert read("tile_id,x,z\na,1,2\n").names == ("x", "z")
+    with pytest.raises(InputError, match="no column of numbers beside tile_id"):
+        read("tile_id,lat,lon\na,39,116\n")
+
+
+def test_units_that_add_up():
+    assert all(map(is_amount, ("persons", "million yuan", "t", "Tons (CO2)", "kWh")))
+    assert not any(
+        map(is_amount, ("", "persons per km2", "persons/km2", "m", "%", "t CO2 per capita", "index"))
+    )
 
 
 def test_rows_by_point(read):
@@ -214,6 +233,12 @@ def test_from_rasters(tmp_path):
     assert found.notes == (
         "people: 1 of 3 tiles have valid pixels on less than 60% of their area and no value",
     )
+    for stat in ("area_weighted", "mean", "sum"):
+        counted = IndicatorTable.from_rasters(
+            {"people": path}, TILES, stat=stat, units={"people": "persons"}, bands={"people": 2}
+        )
+        said = [note for note in counted.notes if "counted in 'persons', an amount" in note]
+        assert len(said) == (stat != "sum")
     with pytest.raises(InputError, match="both.tif has 2 bands"):
         IndicatorTable.from_rasters({"people": path}, TILES)
     with pytest.raises(InputError, match="no such file"):

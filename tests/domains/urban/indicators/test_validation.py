@@ -91,9 +91,7 @@ def test_regions_are_left_out_as_a_whole(city):
 def test_the_position_baseline_is_the_mean_of_the_nearest(grid_m):
     height = grid_m[:, 0] / 1000
     plan = plan_folds(height, grid_m, scheme="random", folds=5, settings=QUICK)
-    found = run_position_baseline(
-        height, plan=plan, settings=ValidationSettings(target="none", resamples=0)
-    )
+    found = run_position_baseline(height, plan=plan, settings=ValidationSettings(target="none", resamples=0))
     assert found.r2.value > 0.98
     row = int(plan.test_rows(0)[7])
     train = plan.train_rows(0)

@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("rasterio", reason="the urban extra is not installed")
 
 from verticlip.core.errors import ConfigError, DataError
+from verticlip.domains.urban.geometry.projection import transform_bounds
+from verticlip.domains.urban.loaders import reader
 from verticlip.domains.urban.loaders.errors import BandError, MosaicError, TileOutsideBounds
 from verticlip.domains.urban.loaders.raster import Raster
 
@@ -37,14 +39,39 @@ def test_side_by_side_is_one_raster(write_raster, noise) -> None:
             np.testing.assert_array_equal(mine, theirs)
 
 
-def test_gaps_are_not_valid_and_far_windows_are_outside(write_raster, noise) -> None:
+def test_gaps_are_not_valid(write_raster, noise) -> None:
     paths = quarters(write_raster, noise(1, 40, 40))
     raster = Raster.open(paths[:2])
     values, valid = raster.raw((0, 0, 40, 40))
     assert valid.mean() == 0.5
     assert (values[:, ~valid] == 0).all()
+    values, valid = raster.raw((0, 0, 10, 10))
+    assert values.shape == (1, 10, 10)
+    assert not valid.any()
+    west, _, _, north = raster.bounds
+    gap = raster.read_bounds((west, north - 100, west + 100, north), "EPSG:32618", size=(4, 4))
+    assert gap.valid_fraction == 0
+    lonlat = transform_bounds((west + 10, north - 90, west + 90, north - 10), "EPSG:32618", "EPSG:4326")
+    assert raster.read_bounds(lonlat, "EPSG:4326", size=(4, 4)).valid_fraction == 0
     with pytest.raises(TileOutsideBounds):
-        raster.raw((0, 0, 10, 10))
+        raster.raw((40, 0, 10, 10))
+    with pytest.raises(TileOutsideBounds):
+        raster.read_bounds((0, 0, 1, 1), "EPSG:4326", size=(4, 4))
+
+
+def test_warped_tiles_open_the_files_they_meet_alone(write_raster, noise, monkeypatch) -> None:
+    raster = Raster.open(quarters(write_raster, noise(1, 40, 40)))
+    opened = []
+    original = reader.open_warped
+    monkeypatch.setattr(
+        reader,
+        "open_warped",
+        lambda part, grid, **more: opened.append(part.header.label) or original(part, grid, **more),
+    )
+    west, south, _, _ = raster.bounds
+    lonlat = transform_bounds((west + 10, south + 10, west + 90, south + 90), "EPSG:32618", "EPSG:4326")
+    assert raster.read_bounds(lonlat, "EPSG:4326", size=(4, 4)).valid_fraction == 1
+    assert len(opened) == 1
 
 
 def test_the_first_valid_pixel_wins(write_raster) -> None:

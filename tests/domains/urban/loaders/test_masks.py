@@ -97,3 +97,24 @@ def test_masks_of_a_stack_are_joined(write_raster) -> None:
 def test_the_sensor_says_what_is_missing_where_the_file_does_not(write_raster) -> None:
     path = write_raster(pixels(), names=("B04", "B03", "B02"))
     assert valid(path, sensor="sentinel-2-l2a", s2_offset=0).all(axis=1).sum() == 6
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf")])
+def test_a_number_no_pixel_can_have_marks_none(write_raster, number) -> None:
+    assert valid(write_raster(pixels()), nodata=number).all()
+
+
+@pytest.mark.parametrize("scaling", ["auto", "none"])
+def test_bands_without_a_number_become_zero_in_valid_pixels(write_raster, scaling) -> None:
+    values = np.linspace(5, 9, 300, dtype=np.float32).reshape(3, 10, 10)
+    values[0, 2], values[1, 3], values[:, 4] = np.nan, -9999, np.nan
+    raster = Raster.open(write_raster(values, nodata=-9999), invalid="all", scaling=scaling)
+    tile = raster.read((0, 0, 10, 10))
+    assert tile.mask.numpy().all(axis=1).tolist() == [row != 4 for row in range(10)]
+    assert (tile.image[0, 2] == 0).all()
+    assert (tile.image[1, 3] == 0).all()
+    assert bool(tile.image.isfinite().all())
+    if scaling == "auto":
+        # Percentiles are those of the numbers there are.
+        assert min(raster.profile.subtract) > 4
+        assert float(tile.image[2].max()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,13 @@ pytest.importorskip("rasterio", reason="the urban extra is not installed")
 import rasterio
 from rasterio.env import get_gdal_config
 from verticlip.core.errors import ConfigError
-from verticlip.domains.urban.loaders.memory import DEFAULT_CACHE_MB, MB, BoundedCache, WorkerInit
+from verticlip.domains.urban.loaders.memory import (
+    MB,
+    SMALL_CACHE_MB,
+    BoundedCache,
+    WorkerInit,
+    block_rows_mb,
+)
 from verticlip.domains.urban.loaders.raster import Raster
 
 
@@ -36,7 +43,7 @@ def test_the_default_gives_way_to_what_the_user_set(monkeypatch) -> None:
     with rasterio.Env(GDAL_CACHEMAX=900 * MB), BoundedCache(None):
         assert cache() == 900 * MB
     with BoundedCache(None):
-        assert cache() <= DEFAULT_CACHE_MB * MB
+        assert cache() <= SMALL_CACHE_MB * MB
     monkeypatch.setenv("GDAL_CACHEMAX", "2000")
     before = cache()
     with BoundedCache(None):
@@ -52,7 +59,21 @@ def test_it_can_be_pickled() -> None:
     for size in (None, 40):
         copied = pickle.loads(pickle.dumps(BoundedCache(size)))
         with copied:
-            assert cache() <= (size or DEFAULT_CACHE_MB) * MB
+            assert cache() <= (size or SMALL_CACHE_MB) * MB
+
+
+def test_unasked_it_holds_two_rows_of_blocks() -> None:
+    def needed(width: int, rows: int, count: int, interleaved: bool = True) -> int:
+        header = SimpleNamespace(
+            count=count, pixel_interleaved=interleaved, dtype="uint16", block=(rows, rows)
+        )
+        part = SimpleNamespace(header=header, indexes=(1, 2, 3))
+        return block_rows_mb(SimpleNamespace(parts=[part], stacked=False, width=width, first=header))  # pyright: ignore[reportArgumentType]
+
+    assert needed(1000, 256, 3) == 64
+    assert 2 * 512 * 20_000 * 4 * 2 <= needed(20_000, 512, 4) * MB <= 1.1 * 2 * 512 * 20_000 * 4 * 2
+    assert needed(20_000, 512, 40, interleaved=False) < needed(20_000, 512, 4)
+    assert needed(200_000, 512, 12) == 640
 
 
 def test_reading_keeps_to_the_budget(write_raster, noise, monkeypatch) -> None:

@@ -10,8 +10,10 @@ import pytest
 pytest.importorskip("rasterio", reason="the urban extra is not installed")
 
 import rasterio
+from rasterio.env import get_gdal_config
 from verticlip.core.errors import ConfigError, InputError, LimitError
 from verticlip.core.limits import Limits
+from verticlip.domains.urban.loaders import reader
 from verticlip.domains.urban.loaders.errors import (
     BandError,
     GeoreferenceError,
@@ -215,8 +217,13 @@ def test_the_network_is_not_asked(tmp_path) -> None:
     ):
         with pytest.raises(UnsafeRasterError, match="network or virtual file name"):
             Raster.open(name)
-    with pytest.raises(UnsafeRasterError, match="of remote files only"):
-        Raster.open("https://127.0.0.1:9/service?wms", allow_remote=True)
+    for name in (
+        "https://127.0.0.1:9/service?wms",
+        "http://127.0.0.1:9/a.tif",
+        "/vsicurl/http://127.0.0.1:9/a.tif",
+    ):
+        with pytest.raises(UnsafeRasterError, match="of remote files only"):
+            Raster.open(name, allow_remote=True)
     with pytest.raises(RasterOpenError, match="no such file"):
         Raster.open("GTIFF_DIR:1:/etc/passwd")
 
@@ -236,6 +243,30 @@ def test_sidecars_must_be_tiffs(write_raster, noise) -> None:
     with pytest.raises(UnsafeRasterError, match="scene.tif.ovr beside it is no TIFF"):
         Raster.open(path)
     assert Raster.open(path, sidecars=False).overviews == ()
+    # GDAL would take any spelling that it finds by listing the folder.
+    sidecar.rename(path.with_name("Scene.tif.Ovr"))
+    assert Raster.open(path).overviews == ()
+
+
+def test_settings_for_the_network_hold_while_pixels_are_read(write_raster, noise, monkeypatch) -> None:
+    raster = Raster.open(write_raster(noise()))
+    seen = []
+    original = reader.read_pixels
+    monkeypatch.setattr(
+        reader,
+        "read_pixels",
+        lambda *given, **more: seen.append(get_gdal_config("VSI_CACHE")) or original(*given, **more),
+    )
+    raster.read((0, 0, 8, 8))
+    raster._reader._remote = True
+    raster.read((0, 0, 8, 8))
+    assert seen == [None, True]
+
+
+def test_a_large_jpeg_is_not_searched_for_its_end(tmp_path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff" + bytes(5000))
+    with pytest.raises(LimitError, match=r"a.jpg: bytes 5,003 is over the limit of 1,000"):
+        Raster.open(tmp_path / "a.jpg", limits=Limits(file_bytes=1000))
 
 
 def test_overviews_in_other_files_are_refused(write_raster, noise) -> None:

@@ -15,8 +15,10 @@ import rasterio
 import rasterio.windows
 from rasterio.enums import Resampling
 from verticlip.core.errors import ConfigError, InputError, LimitError
-from verticlip.core.limits import Limits
-from verticlip.domains.urban.geometry.tiles import Tile
+from verticlip.core.limits import DEFAULT, Limits
+from verticlip.domains.urban.geometry.covering import TileGrid
+from verticlip.domains.urban.geometry.projection import crs_name, same_crs
+from verticlip.domains.urban.geometry.tiles import Tile, Tiles
 from verticlip.domains.urban.loaders.errors import MissingCRSError, RasterReadError, TileOutsideBounds
 from verticlip.domains.urban.loaders.raster import Raster
 
@@ -128,6 +130,14 @@ def test_a_smaller_output_that_sticks_out_keeps_its_grid(write_raster) -> None:
     np.testing.assert_allclose(tile.image[0, 5].numpy()[3:30], centers[3:30], atol=1e-3)
 
 
+def test_pictures_of_far_too_many_pixels_are_refused(write_raster, noise) -> None:
+    plain = Raster.open(write_raster(noise(1, 64, 64)), limits=DEFAULT.with_(pixels=200))
+    with pytest.raises(LimitError, match=r"scene.tif: 4,096 pixels would be decoded .* 4 x 4.*gdaladdo"):
+        plain.read((0, 0, 64, 64), size=(4, 4))
+    helped = write_raster(noise(1, 64, 64), "b.tif", overviews=(2, 4))
+    assert Raster.open(helped, limits=DEFAULT.with_(pixels=200)).read((0, 0, 64, 64), size=(4, 4))
+
+
 def test_reading_far_without_overviews_warns_once(write_raster, noise) -> None:
     raster = Raster.open(write_raster(noise()))
     with pytest.warns(UserWarning, match="scene.tif has no overviews.*gdaladdo"):
@@ -158,8 +168,13 @@ def test_a_tile_is_read_by_its_window_or_its_bounds(write_raster, noise) -> None
     assert by_window.tile_id == "a"
     assert by_window.bounds == pytest.approx(bounds)
     assert raster.read_tile(Tile("b", bounds, "EPSG:32618")).image.shape == (3, 256, 256)
-    with pytest.raises(InputError, match="is a window of a raster in EPSG:3857; scene.tif is in EPSG:32618"):
-        raster.read_tile(Tile("c", bounds, "EPSG:3857", window))
+    for stranger in (
+        Tile("c", bounds, "EPSG:3857", window),
+        Tile("c", bounds, "", window),
+        Tile("c", bounds, "EPSG:32618", (21, 10, 32, 32)),
+    ):
+        with pytest.raises(InputError, match=r"'c' is a window of another raster than scene.tif: .*urban"):
+            raster.read_tile(stranger)
 
 
 def test_pickling_carries_no_open_file_and_the_same_scaling(write_raster, noise) -> None:
@@ -180,6 +195,16 @@ def test_the_fingerprint_follows_files_and_bands(write_raster, noise) -> None:
     write_raster(noise(seed=1), width=128)
     assert Raster.open(path).fingerprint != before
     assert len(before) == 32
+
+
+def test_the_fingerprint_follows_what_counts_as_missing(write_raster, noise) -> None:
+    path = write_raster(noise(), nodata=0)
+    seen = {Raster.open(path, **options).fingerprint for options in ({}, {"nodata": 34}, {"invalid": "all"})}
+    write_raster(noise(1), "scene.tif.msk", crs=None)
+    seen.add(Raster.open(path).fingerprint)
+    seen.add(Raster.open(path, sidecars=False).fingerprint)
+    assert len(seen) == 4
+    assert Raster.open(path, sidecars=False).fingerprint == Raster.open(path, sidecars=False).fingerprint
 
 
 def test_a_cut_off_file_fails_where_pixels_are_missing(write_raster, noise) -> None:
@@ -226,6 +251,25 @@ def test_palettes_become_colors(tmp_path) -> None:
     assert raster.crs == ""
 
 
+def test_palettes_keep_to_masks_and_to_their_end(tmp_path) -> None:
+    numbers = np.array([[0, 1, 2, 3, 300]], np.uint16)
+    colors = {index: (10 * index, 20, 30, 255) for index in range(4)}
+    profile = {"driver": "GTiff", "width": 5, "height": 1, "count": 1, "dtype": "uint16"}
+    for name, mask in (("a.tif", None), ("b.tif", np.array([[255, 255, 0, 255, 255]], np.uint8))):
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(tmp_path / name, "w", photometric="palette", **profile) as file,
+        ):
+            file.write(numbers, 1)
+            file.write_colormap(1, colors)
+            if mask is not None:
+                file.write_mask(mask)
+    values, valid = Raster.open(tmp_path / "a.tif", nodata=1).raw((0, 0, 5, 1))
+    assert values[0, 0, :4].tolist() == [0, 10, 20, 30]
+    assert valid[0, :4].tolist() == [True, False, True, True]
+    assert Raster.open(tmp_path / "b.tif").raw((0, 0, 5, 1))[1][0, :4].tolist() == [True, True, False, True]
+
+
 def test_south_up_files_are_read(write_raster, noise) -> None:
     pixels = noise()
     path = write_raster(pixels, transform=rasterio.Affine(10, 0, 500_000, 0, 10, 4_500_000))
@@ -234,6 +278,10 @@ def test_south_up_files_are_read(write_raster, noise) -> None:
     np.testing.assert_array_equal(raster.raw((3, 4, 10, 10))[0], pixels[:, 4:14, 3:13])
     tile = raster.read_bounds((500_100, 4_500_100, 500_300, 4_500_300), "EPSG:32618", size=(20, 20))
     np.testing.assert_array_equal((tile.image * 255).round().numpy(), pixels[:, 10:30, 10:30][:, ::-1])
+    window = raster.read((10, 10, 20, 20))
+    torch.testing.assert_close(window.image, tile.image, rtol=0, atol=0)
+    assert window.transform == pytest.approx(tile.transform)
+    assert raster.read((-5, -7, 10, 10)).mask.numpy()[:3, 5:].all()
 
 
 def test_a_cloud_optimized_file_is_read_like_any_other(write_raster, noise, tmp_path) -> None:
@@ -276,8 +324,26 @@ def test_a_world_file_places_a_picture(tmp_path, noise) -> None:
 
 def test_tiles_may_write_the_crs_in_full(write_raster, noise) -> None:
     raster = Raster.open(write_raster(noise()))
-    tile = Tile("a", raster.bounds, rasterio.CRS.from_epsg(32618).to_wkt(), (0, 0, 8, 8))
+    bounds = (500_000.0, 4_499_920.0, 500_080.0, 4_500_000.0)
+    tile = Tile("a", bounds, rasterio.CRS.from_epsg(32618).to_wkt(), (0, 0, 8, 8))
     assert raster.read_tile(tile).crs == "EPSG:32618"
+
+
+@pytest.mark.parametrize(
+    "crs", ["ESRI:54009", "IGNF:LAMB93", "OGC:CRS84", "+proj=laea +lat_0=52 +lon_0=10 +datum=WGS84"]
+)
+def test_any_crs_is_called_alike_by_rasters_and_tiles(write_raster, noise, tmp_path, crs) -> None:
+    transform = rasterio.transform.from_origin(10, 50, 0.1, 0.1) if "84" in crs[:9] else None
+    path = write_raster(noise(), crs=crs, **({"transform": transform} if transform else {}))
+    raster = Raster.open(path)
+    assert raster.crs == crs_name(raster.crs)
+    assert same_crs(raster.crs, crs)
+    cut = TileGrid("raster", tile_px=64).over(raster)
+    cut.to_file(tmp_path / "tiles.parquet")
+    for tiles in (cut, Tiles.from_file(tmp_path / "tiles.parquet")):
+        assert raster.read_tile(tiles[0]).valid_fraction == 1
+        by_bounds = raster.read_bounds(tiles[0].bounds, tiles.crs, size=(64, 64))
+        torch.testing.assert_close(by_bounds.image, raster.read_tile(tiles[0]).image, rtol=0, atol=0)
 
 
 @pytest.mark.data

@@ -11,7 +11,7 @@ import rasterio
 from rasterio.warp import reproject, transform_bounds
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.domains.urban.loaders import reader as module
-from verticlip.domains.urban.loaders.errors import GeoreferenceError, TileOutsideBounds
+from verticlip.domains.urban.loaders.errors import TileOutsideBounds
 from verticlip.domains.urban.loaders.raster import Raster
 
 MERCATOR = "EPSG:3857"
@@ -220,8 +220,74 @@ def test_tiles_elsewhere_and_bounds_the_wrong_way_round(write_raster) -> None:
     with pytest.raises(InputError, match="west < east"):
         raster.read_bounds((0, 0, float("nan"), 10), MERCATOR, size=(8, 8))
     west, south, _, _ = middle(raster, MERCATOR)
-    with pytest.raises(GeoreferenceError, match="Ask for larger tiles"):
-        raster.read_bounds((west, south, west + 1e-5, south + 1e-5), MERCATOR, size=(64, 64))
+    # A grid that would hold the whole raster in pixels of 0.2 micrometres.
+    tiny = raster.read_bounds((west, south, west + 1e-5, south + 1e-5), MERCATOR, size=(64, 64))
+    assert tiny.valid_fraction == 1
+    assert float((tiny.image.amax((1, 2)) - tiny.image.amin((1, 2))).max()) < 1e-3
+
+
+def expected(path, bounds, crs, size):
+    found = np.full((1, size, size), np.nan, np.float32)
+    with rasterio.open(path) as file:
+        transform = rasterio.transform.from_bounds(*bounds, size, size)
+        reproject(
+            rasterio.band(file, 1), found[0], dst_crs=crs, dst_transform=transform, dst_nodata=np.nan,
+            resampling=rasterio.enums.Resampling.bilinear, tolerance=0,
+        )  # fmt: skip
+    return found
+
+
+HALF = 20037508.342789244
+
+
+@pytest.mark.parametrize(
+    ("bounds", "crs"),
+    [
+        ((179.9, 45.2, 180.0, 45.3), "EPSG:4326"),
+        ((-180.0, 45.2, -179.9, 45.3), "EPSG:4326"),
+        ((179.95, 45.2, 180.05, 45.3), "EPSG:4326"),
+        ((-180.05, 45.2, -179.95, 45.3), "EPSG:4326"),
+        ((HALF - 10_000, 5_650_000, HALF, 5_660_000), MERCATOR),
+        ((-HALF, 5_650_000, -HALF + 10_000, 5_660_000), MERCATOR),
+    ],
+)
+def test_a_scene_across_the_antimeridian_is_met_from_both_sides(write_raster, bounds, crs) -> None:
+    path = write_raster(
+        smooth(1, 500, 800, "float32"), origin=(700_000, 5_050_000), pixel=100.0, crs="EPSG:32660"
+    )
+    raster = Raster.open(path, scaling="none")
+    tile = raster.read_bounds(bounds, crs, size=(32, 32))
+    assert tile.valid_fraction == 1
+    np.testing.assert_allclose(tile.image.numpy(), expected(path, bounds, crs, 32), atol=10)
+    for elsewhere in ((0, 45, 1, 46), (178, 45.2, 178.1, 45.3)):
+        with pytest.raises(TileOutsideBounds):
+            raster.read_bounds(elsewhere, "EPSG:4326", size=(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "crs"),
+    [
+        ((-3e6, -3e6, -2e6, -2e6), "EPSG:3413"),
+        ((600_000, 4_400_000, 900_000, 4_700_000), "EPSG:32618"),
+        ((1_000_000, 5_000_000, 1_100_000, 5_100_000), MERCATOR),
+    ],
+)
+def test_a_raster_of_the_whole_earth_is_read_anywhere(write_raster, bounds, crs) -> None:
+    path = write_raster(
+        smooth(1, 360, 720, "float32"), crs="EPSG:4326",
+        transform=rasterio.transform.from_origin(-180, 90, 0.5, 0.5),
+    )  # fmt: skip
+    tile = Raster.open(path, scaling="none").read_bounds(bounds, crs, size=(32, 32))
+    assert tile.valid_fraction == 1
+    np.testing.assert_allclose(tile.image.numpy(), expected(path, bounds, crs, 32), atol=10)
+
+
+def test_the_pole_in_the_middle(write_raster) -> None:
+    path = write_raster(smooth(1, 60, 60, "float32"), crs="EPSG:3413", origin=(-3e6, 3e6), pixel=1e5)
+    raster = Raster.open(path, scaling="none")
+    assert raster.read_bounds((170, 80, 180, 85), "EPSG:4326", size=(16, 16)).valid_fraction == 1
+    with pytest.raises(TileOutsideBounds):
+        raster.read_bounds((-10, 20, 0, 30), "EPSG:4326", size=(16, 16))
 
 
 def test_longitude_comes_first(write_raster, noise) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pyarrow import parquet
+from urban import make_scenes as scenes
 from verticlip.core.errors import DataError, InputError
 from verticlip.domains.urban.geometry.tiles import Tiles
 from verticlip.domains.urban.outputs.embedding_table import EmbeddingTable
 from verticlip.domains.urban.outputs.geoparquet import read_embeddings, write_embeddings
 
-_spec = importlib.util.spec_from_file_location("make_scenes", Path(__file__).parents[1] / "make_scenes.py")
-scenes = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenes)
 grid, UTM = scenes.grid, scenes.UTM
 
 
@@ -45,6 +42,29 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert np.array_equal(tiles.windows, original.windows)
     assert (tiles.crs, tiles.scheme) == (original.crs, original.scheme)
     assert read_embeddings(tmp_path / "a.parquet", columns=["people"]).columns.keys() == {"people"}
+
+
+def test_words_of_the_scene_are_kept_once(tmp_path: Path, monkeypatch) -> None:
+    """A coordinate system without a code is hundreds of letters, the same in each of millions of rows."""
+    import pyproj
+    from verticlip.domains.urban.outputs import geoparquet_reading
+
+    wkt = pyproj.CRS("+proj=laea +lat_0=40 +lon_0=20 +type=crs").to_wkt()
+    transform = (10.0, 0.0, 0.0, 0.0, -10.0, 0.0)
+    tiles = scenes.raster_grid(1600, 1600, transform, wkt, size=16)
+    write_embeddings(tmp_path / "a.parquet", table(tiles))
+    kept: dict[str, int] = {}
+    make = geoparquet_reading._Columns
+
+    def columns(pieces, count, name):
+        kept.update({word: sum(piece.nbytes for piece in found) for word, found in pieces.items()})
+        return make(pieces, count, name)
+
+    monkeypatch.setattr(geoparquet_reading, "_Columns", columns)
+    back = read_embeddings(tmp_path / "a.parquet")
+    assert (back.crs, back.source, len(back)) == (wkt, "scene.tif", 10_000)
+    assert len(wkt) > 300
+    assert kept["crs"] < 10 * len(back), "not the words of each row"
 
 
 def test_geopandas_opens_it_as_a_layer(tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from urban import make_scenes as scenes
 from verticlip.core.errors import DataError, InputError
 from verticlip.domains.urban.geometry.grids import raster_grid
 from verticlip.domains.urban.geometry.regions import Regions
@@ -20,9 +20,6 @@ from verticlip.domains.urban.outputs.picture import Mark, save_map, save_marks
 
 pyproj = pytest.importorskip("pyproj")
 shapely = pytest.importorskip("shapely")
-_spec = importlib.util.spec_from_file_location("make_scenes", Path(__file__).parents[1] / "make_scenes.py")
-scenes = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenes)
 grid, UTM = scenes.grid, scenes.UTM
 
 ROME = "EPSG:32633"
@@ -71,7 +68,7 @@ def test_scale_is_geodesic() -> None:
     assert furniture.meters_across((1_390_000, 5_140_000, 1_400_000, 5_150_000), "EPSG:3857") < 7600
 
 
-@pytest.mark.parametrize(("across", "metres", "words"), [
+@pytest.mark.parametrize(("across", "meters", "words"), [
     (10_000, 2000, "2 km"), (700, 200, "200 m"), (17, 5, "5 m"), (4_000_000, 1_000_000, "1,000 km"), (2, 0.5, "0.5 m"),
 ])  # fmt: skip
 def test_bars_are_round_and_fit(across: float, meters: float, words: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from urban import make_scenes as scenes
 from verticlip.core.errors import ConfigError, DataError, InputError
 from verticlip.domains.urban.geometry.regions import Regions
 from verticlip.domains.urban.geometry.tiles import Tiles
@@ -17,9 +17,6 @@ from verticlip.domains.urban.outputs.vector import write_layer
 
 geopandas = pytest.importorskip("geopandas")
 shapely = pytest.importorskip("shapely")
-_spec = importlib.util.spec_from_file_location("make_scenes", Path(__file__).parents[1] / "make_scenes.py")
-scenes = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenes)
 grid, UTM = scenes.grid, scenes.UTM
 
 

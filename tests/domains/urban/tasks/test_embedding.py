@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -16,9 +15,11 @@ import numpy as np
 import pytest
 import torch
 from pyarrow import parquet
+from urban import make_scenes as scenes
 from verticlip.api import from_pretrained
 from verticlip.core.config import ModelConfig
 from verticlip.core.errors import ConfigError, DataError, InputError
+from verticlip.domains.urban.geometry.covering import TileGrid
 from verticlip.domains.urban.geometry.grids import raster_grid
 from verticlip.domains.urban.geometry.tiles import Tiles
 from verticlip.domains.urban.loaders.records import TileImage
@@ -27,9 +28,6 @@ from verticlip.domains.urban.tasks.embedding import embed_tiles, reading_order
 from verticlip.domains.urban.tasks.tile_inputs import tile_tensor
 from verticlip.domains.urban.tile_settings import tile_settings
 
-_spec = importlib.util.spec_from_file_location("make_scenes", Path(__file__).parents[1] / "make_scenes.py")
-scenes = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenes)
 FakeScene, grid = scenes.FakeScene, scenes.grid
 
 
@@ -162,13 +160,6 @@ def test_bad_arguments(model, tmp_path: Path) -> None:
         embed_tiles(model, FakeScene(), grid(), out, dtype="int8")
     with pytest.raises(ConfigError, match="size counts pixels and starts at 1, got 0"):
         embed_tiles(model, FakeScene(), grid(), out, size=0)
-    elsewhere = raster_grid(256, 192, (10.0, 0.0, 510_000.0, 0.0, -10.0, 4_500_000.0), scenes.UTM, size=32)
-    with pytest.raises(
-        InputError, match=r"windows of another raster than scene\.tif: '0_0' lies at \(510000"
-    ):
-        embed_tiles(model, FakeScene(), elsewhere, out)
-    with pytest.raises(InputError, match="windows of another raster"):
-        embed_tiles(model, FakeScene(), replace(grid(), crs="EPSG:32617"), out)
     nowhere = Tiles(("a",), np.array([[0.0, 0.0, 1.0, 1.0]]), "", windows=np.array([[0, 0, 8, 8]]))
     with pytest.raises(InputError, match="no coordinate system"):
         embed_tiles(model, FakeScene(), nowhere, out)
@@ -269,3 +260,113 @@ def test_ten_thousand_tiles_survive_kill_9(model, tmp_path: Path, monkeypatch) -
     left_out = [json.loads(line)["id"] for line in report.failures.read_text().splitlines()]
     assert sorted([*read_embeddings(out).ids, *left_out]) == sorted(tiles.ids)
     assert not (tmp_path / "a.parquet.parts").exists()
+
+
+REAL = """
+import sys, time
+import torch
+from verticlip.api import from_pretrained
+from verticlip.domains.urban.geometry.covering import TileGrid
+from verticlip.domains.urban.loaders.raster import Raster
+from verticlip.domains.urban.tasks.embedding import embed_tiles
+torch.set_num_threads(1)
+raster = Raster.open(sys.argv[1])
+embed_tiles(
+    from_pretrained(sys.argv[2]), raster, TileGrid("raster", tile_px=16).over(raster), sys.argv[3],
+    part_size=50, batch_size=8, progress=lambda done, total: time.sleep(0.05),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory):
+    """A GeoTIFF of 500 tiles, two of them without data."""
+    pytest.importorskip("rasterio")
+    from verticlip.domains.urban.loaders.raster import Raster
+
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 320, 400)).astype(np.uint8)
+    pixels[:, :16, :32] = 0
+    path = scenes.write_raster(tmp_path_factory.mktemp("city") / "city.tif", pixels, nodata=0)
+    return path, Raster.open(path), grid(400, 320, size=16)
+
+
+@pytest.mark.slow
+def test_five_hundred_tiles_of_a_file_survive_kill_9(model, city, tmp_path: Path) -> None:
+    path, raster, _ = city
+    out = tmp_path / "a.parquet"
+    command = [sys.executable, "-c", REAL, str(path), model.id, str(out)]
+    running = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "a.parquet.parts" / "part-000002.parquet").exists():
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not out.exists()
+    tiles = TileGrid("raster", tile_px=16).over(raster)
+    report = embed_tiles(model, raster, tiles, out, part_size=50, batch_size=8)
+    assert 3 <= report.resumed < 10
+    assert (report.embedded, report.skipped, report.failed) == (498, 2, 0)
+    whole = embed_tiles(model, raster, tiles, tmp_path / "whole.parquet", part_size=50, batch_size=8)
+    assert out.read_bytes() == whole.out.read_bytes()
+    assert report.failures.read_bytes() == whole.failures.read_bytes()
+    assert not (tmp_path / "a.parquet.parts").exists()
+
+
+@pytest.mark.parametrize(("batch_size", "workers", "part_size"), [(1, 1, 500), (7, 4, 64), (64, 2, 33)])
+def test_batches_and_threads_change_nothing(city, model, tmp_path, batch_size, workers, part_size) -> None:
+    _, raster, tiles = city
+    some = tiles.take(np.arange(0, 500, 5))
+    usual = read_embeddings(embed_tiles(model, raster, some, tmp_path / "a.parquet").out)
+    other = read_embeddings(
+        embed_tiles(
+            model, raster, some, tmp_path / "b.parquet", batch_size=batch_size, workers=workers,
+            part_size=part_size,
+        ).out
+    )  # fmt: skip
+    assert other.ids == usual.ids
+    assert np.abs(other.vectors - usual.vectors).max() < 1e-6
+    assert np.array_equal(other.valid_fraction, usual.valid_fraction)
+
+
+@pytest.mark.parametrize("changed", [{"nodata": 34}, {"bands": [3, 2, 1]}, {"scaling": "none"}])
+def test_what_a_scene_is_read_with_belongs_to_a_run(city, model, tmp_path, changed) -> None:
+    from verticlip.domains.urban.loaders.raster import Raster
+
+    path, raster, tiles = city
+    embed_tiles(model, raster, tiles.take(range(20)), tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match=r"a\.parquet exists and has "):
+        embed_tiles(model, Raster.open(path, **changed), tiles.take(range(20)), tmp_path / "a.parquet")
+
+
+def test_windows_of_another_raster_are_refused_at_once(model, city, tmp_path: Path) -> None:
+    _, raster, tiles = city
+    elsewhere = raster_grid(400, 320, (10.0, 0.0, 510_000.0, 0.0, -10.0, 4_500_000.0), scenes.UTM, size=16)
+    for wrong in (elsewhere, replace(tiles, crs="EPSG:32617")):
+        with pytest.raises(
+            InputError, match=r"'\w*0_0' is a window of another raster than city\.tif: it lies"
+        ):
+            embed_tiles(model, raster, wrong, tmp_path / "a.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_and_its_tile_are_one_picture(model, tmp_path: Path) -> None:
+    """Missing pixels are shown alike, whether a patch is embedded as a tile or as a file."""
+    pytest.importorskip("rasterio")
+    from verticlip.domains.urban.loaders.image import load_image
+    from verticlip.domains.urban.loaders.raster import Raster
+
+    pixels = np.random.default_rng(1).integers(100, 255, (3, 64, 64)).astype(np.uint8)
+    pixels[:, :, 40:] = 0
+    raster = Raster.open(scenes.write_raster(tmp_path / "patch.tif", pixels, nodata=0))
+    tiles = TileGrid("raster", tile_px=64).over(raster)
+    as_tile = read_embeddings(embed_tiles(model, raster, tiles, tmp_path / "a.parquet").out).vectors
+    sample = load_image(tmp_path / "patch.tif")
+    assert sample.mask is not None
+    assert bool(sample.value[:, ~sample.mask].min() > 0.3)
+    as_file = model.embed([sample], modality="image").vectors.numpy()
+    assert np.abs(as_tile - as_file).max() < 1e-6
+    fitted = tile_tensor(model, raster.read_tile(tiles[0]))
+    shown = model.processor.finish_images(fitted[None])["pixels"]
+    assert float(shown[0, :, :, -1].abs().max()) < 1e-6

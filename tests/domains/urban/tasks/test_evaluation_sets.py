@@ -191,7 +191,12 @@ def test_a_run_reports_accuracy_protocol_and_what_the_authors_say(tmp_path):
     assert stored["percent"]["accuracy"] == pytest.approx(90.909, abs=1e-3)
     assert (tmp_path / "out" / "confusion.png").stat().st_size > 1000
     # By the authors' protocol their number stands beside it, said to be theirs.
-    by = evaluate_set(model, "eurosat", root, protocol="georsclip", scoring="unit")
+    told = []
+    by = evaluate_set(
+        model, "eurosat", root, protocol="georsclip", scoring="unit",
+        batch_size=5, progress=lambda *now: told.append(now),
+    )  # fmt: skip
+    assert told == [(5, 12), (10, 12), (12, 12)]
     assert by.origin["protocol"] == "own", "another ensemble is another protocol"
     assert not [note for note in by.notes if "Reported" in note]
     with pytest.raises(ConfigError, match="Give prompts or the protocol 'georsclip', not both"):

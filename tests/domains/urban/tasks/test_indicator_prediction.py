@@ -15,6 +15,7 @@ from verticlip.domains.urban.indicators.regression import IndicatorRegressor
 from verticlip.domains.urban.indicators.table import IndicatorTable
 from verticlip.domains.urban.outputs.embedding_table import EmbeddingTable
 from verticlip.domains.urban.outputs.geoparquet import read_embeddings, write_embeddings
+from verticlip.domains.urban.tasks import indicator_prediction
 from verticlip.domains.urban.tasks.indicator_prediction import RegionPlan, binding_of, predict_indicators
 
 rasterio = pytest.importorskip("rasterio")
@@ -141,10 +142,6 @@ def test_a_stored_regressor_serves_the_same_model_only(run, city):
     )
     with pytest.raises(InputError, match="revision 'r2'"):
         again.predict(other.vectors, binding=binding_of(other))
-    folder = EmbeddingTable.from_tiles(
-        embeddings.tiles(), embeddings.vectors, meta={"model_id": "/home/someone/model"}
-    )
-    assert binding_of(folder).model_id == "model"
 
 
 def test_equal_runs_give_equal_numbers(run, city, tmp_path):
@@ -173,6 +170,67 @@ def test_the_papers_recipe_drops_zeros(city, tmp_path):
     report = predict_indicators(embeddings, zeros, tmp_path, settings=quick)
     assert report.indicators["height"].labelled == 216
     assert any("9 tiles with a zero in a target were left out" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "column"),
+    [(["x"], "x"), (["Lon"], "Lon"), (["geometry"], "geometry"), (["gdp", "GDP"], "GDP"),
+     (["gdp", "gdp_low"], "gdp_low"), (["gdp_far", "gdp"], "gdp_far")],
+)  # fmt: skip
+def test_names_that_the_files_need_are_refused_before_any_work(names, column, city, tmp_path, monkeypatch):
+    embeddings, _ = city
+    monkeypatch.setattr(indicator_prediction, "predict_indicator", None)
+    table = IndicatorTable(embeddings.ids, {name: np.ones(225) for name in names})
+    with pytest.raises(InputError, match=f"the files a column '{column}', and they have one already"):
+        predict_indicators(embeddings, table, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_columns_of_regions_keep_out_of_the_way_and_amounts_are_not_averaged_in_silence(city, tmp_path):
+    embeddings, table = city
+    shape = shapely.box(500_000, 4_395_200, 504_800, 4_400_000)
+    regions = Regions.from_geometries(
+        [shape], UTM, ids=["all"], attributes={"Population_mean": [3], "k": [1]}
+    )
+    settings = PredictionSettings(block_m=1500.0, resamples=0)
+    report = predict_indicators(
+        embeddings, table, tmp_path, targets=["population"], settings=settings, regions=RegionPlan(regions)
+    )
+    layer = geopandas.read_file(tmp_path / "regions.gpkg")
+    assert layer.columns.tolist() == ["region", "k", "population_mean", "population_covered", "geometry"]
+    mean = np.nanmean(report.indicators["population"].values)
+    assert layer["population_mean"][0] == pytest.approx(mean, rel=1e-3)
+    assert any(
+        "population is counted in 'persons', an amount: by region it is averaged" in one
+        for one in report.notes
+    )
+
+
+def test_tiles_that_overlap_are_kept_apart(tmp_path):
+    tiles = raster_grid(160, 160, TRANSFORM, UTM, size=32, stride=16, name="s")
+    vectors = np.random.default_rng(0).normal(size=(len(tiles), 4)).astype(np.float32)
+    embeddings = EmbeddingTable.from_tiles(tiles, vectors)
+    table = IndicatorTable(tiles.ids, {"gdp": np.exp(vectors[:, 0])})
+    settings = PredictionSettings(block_m=480.0, folds=3, resamples=0)
+    report = predict_indicators(embeddings, table, tmp_path, settings=settings)
+    spatial = report.indicators["gdp"].report.spatial
+    assert any("gdp: Tiles overlap: no tile trained where" in note for note in report.notes)
+    tested, train = spatial.folds.test_rows(0), spatial.folds.train_rows(0)
+    apart = np.abs(tiles.bounds[tested][:, None, :2] - tiles.bounds[train][None, :, :2]).max(axis=-1)
+    assert apart.min() >= 320
+
+
+def test_labelled_tiles_outside_of_all_regions_are_said(city, tmp_path):
+    embeddings, table = city
+    edges = 500_000 + 960 * np.arange(5)
+    shapes = [shapely.box(west, 4_395_200, west + 960, 4_400_000) for west in edges[:4]]
+    plan = RegionPlan(Regions.from_geometries(shapes, UTM))
+    settings = PredictionSettings(split="region", folds=4, resamples=0)
+    report = predict_indicators(
+        embeddings, table, tmp_path, targets=["mean height (m)/2"], settings=settings, regions=plan
+    )
+    assert report.indicators["mean height (m)/2"].labelled == 180
+    assert any("45 labelled tiles lie in no region and were not learned from" in one for one in report.notes)
 
 
 def test_what_cannot_be_predicted_leaves_no_files(city, tmp_path):

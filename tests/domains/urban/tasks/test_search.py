@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from urban import make_scenes as scenes
 from verticlip.api import from_pretrained
 from verticlip.core.errors import ConfigError, DataError, InputError
 from verticlip.core.heads.zero_shot import class_embeddings
@@ -23,9 +23,6 @@ from verticlip.domains.urban.tasks.search import Like, TextQuery, search_tiles
 
 pyproj = pytest.importorskip("pyproj")
 shapely = pytest.importorskip("shapely")
-_spec = importlib.util.spec_from_file_location("make_scenes", Path(__file__).parents[1] / "make_scenes.py")
-scenes = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(scenes)
 FakeScene, grid, UTM = scenes.FakeScene, scenes.grid, scenes.UTM
 
 
@@ -258,14 +255,19 @@ def test_from_scene_to_maps_on_the_command_line(run, model_folder, scene_file, t
     status, printed, told = run(
         "urban", "search", out, "red square", "blue", "-k", 2, "--out", tmp_path / "hits.gpkg",
         "--map", tmp_path / "hits.png", "--thumbnails", tmp_path / "small.png", "--scene", scene_file,
+        "--model", model_folder,
     )  # fmt: skip
     assert status == 0
     assert [line.split()[:2] for line in printed.splitlines()[1:3]] == [["red", "square"]] * 2
     assert "wrote" in told
     assert {"hits.gpkg", "hits.png", "small.png"} <= {path.name for path in tmp_path.iterdir()}
-    status, printed, _ = run("urban", "search", out, "--like", "city_64_32", "-k", 1, "--json")
+    status, printed, _ = run(
+        "urban", "search", out, "--like", "city_64_32", "-k", 1, "--json", "--model", model_folder
+    )
     assert json.loads(printed)["query"] == "like city_64_32"
-    status, printed, told = run("urban", "classify", out, "--labels", "red,blue", "--out", tmp_path / "use")
+    status, printed, told = run(
+        "urban", "classify", out, "--labels", "red,blue", "--out", tmp_path / "use", "--model", model_folder
+    )
     assert status == 0
     assert printed.splitlines()[0].split() == ["class", "tiles", "share"]
     assert {path.suffix for path in (tmp_path / "use").iterdir()} == {".gpkg", ".png", ".tif", ".xml"}
@@ -280,7 +282,7 @@ def test_slips_on_the_command_line(run, model_folder, scene_file, tmp_path: Path
         ),
         (
             ("embed", scene_file, "--model", model_folder, "--out", out, "--tiles", "t.gpkg", "--size", 3),
-            "leave --size",
+            "--size: --tiles says which tiles. Leave it out",
         ),
         (
             ("embed", scene_file, "--model", model_folder, "--out", out, "--repair"),
@@ -300,16 +302,27 @@ def test_slips_on_the_command_line(run, model_folder, scene_file, tmp_path: Path
         ((out, "red", "--like", "city_0_1"), "no tile called 'city_0_1' in this table. Did you"),
         ((scene_file, "red"), "cannot be read as Parquet"),
     ):
-        status, _, told = run("urban", "search", *arguments)
+        status, _, told = run("urban", "search", *arguments, "--model", model_folder)
         assert status == 1
         assert message in told
     status, printed, told = run(
-        "urban", "search", out, "red", "--min-score", 2, "--out", tmp_path / "no.gpkg"
+        "urban",
+        "search",
+        out,
+        "red",
+        "--min-score",
+        2,
+        "--out",
+        tmp_path / "no.gpkg",
+        "--model",
+        model_folder,
     )
     assert status == 0
     assert "no tile scores that high" in told
     assert not (tmp_path / "no.gpkg").exists()
-    status, _, told = run("urban", "classify", out, "--labels", "red", "--out", tmp_path / "use")
+    status, _, told = run(
+        "urban", "classify", out, "--labels", "red", "--out", tmp_path / "use", "--model", model_folder
+    )
     assert status == 1
 
 
@@ -330,7 +343,7 @@ def test_a_folder_of_map_tiles(run, model_folder, tmp_path: Path) -> None:
     lon, lat = table.centers()[0]
     assert (lon, lat) == pytest.approx((116.3974, 39.9093), abs=3e-3)
     status, _, told = run("urban", "embed", folder, "--model", model_folder, "--out", out, "--size", 8)
-    assert "the pictures of a folder are the tiles" in told
+    assert f"--size: the pictures of {folder} are the tiles, as they are. Leave it out." in told
 
 
 def test_regions_choose_tiles(run, model_folder, scene_file, tmp_path: Path) -> None:
