@@ -212,8 +212,8 @@ class Processor:
         """Return one image float32 [C, size, size] in [0, 1], before augmentation and normalization."""
         config = self._image_config()
         pixels = to_tensor(item, name=name)
-        if isinstance(item, Sample) and item.mask is not None:
-            pixels = fill_missing(as_unit(pixels), item.mask, config)
+        if isinstance(item, Sample) and item.valid is not None:
+            pixels = fill_missing(as_unit(pixels), item.valid, config)
         if config.trim_border or config.stretch is not None:
             pixels = as_unit(pixels)
         if config.trim_border:

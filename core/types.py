@@ -24,7 +24,7 @@ class Sample:
 
     ``value`` by modality: image ``float32 [C, H, W]`` in [0, 1] with C = 1 or 3; volume
     ``float32 [1, D, H, W]``; audio ``float32 [C, T]`` in [-1, 1]; text ``str``.
-    ``mask`` is None, or bool [H, W] of an image, False where it has no data: processors put their mean there.
+    ``valid`` is None, or bool [H, W] of an image, False where it has no data: processors put a mean there.
     ``meta`` holds only what may leave the machine (spacing, modality, window, sampling rate ...).
     """
 
@@ -32,7 +32,7 @@ class Sample:
     modality: Modality
     meta: Mapping[str, Any] = field(default_factory=dict)
     id: str | None = None
-    mask: torch.Tensor | None = None
+    valid: torch.Tensor | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def _words(config: ModelConfig) -> dict[str, str]:
     found = [name for name in config.towers if name in _WORDS]
     # A part without towers (a vocoder) is of its domain.
     words = _WORDS[found[0] if found else "audio" if config.domain == "audio" else "image"]
-    return words | (room(config.domain).card_words if config.domain in ROOMS else {})
+    return {**words, **(room(config.domain).card_words if config.domain in ROOMS else {})}
 
 
 def _reads(processor: ProcessorConfig) -> str:

@@ -69,3 +69,18 @@ class BlockedRaster(RasterShape, Protocol):
     def block(self) -> tuple[int, int]:
         """(rows, columns) of a block."""
         ...
+
+
+class Background(Protocol):
+    """What a map is drawn over: a raster."""
+
+    @property
+    def name(self) -> str:
+        """File name, without folder."""
+        ...
+
+    def read_bounds(
+        self, bounds: tuple[float, float, float, float], crs: str, *, size: tuple[int, int]
+    ) -> TileImage:
+        """Return the pixels of a rectangle of ``crs``, made smaller to ``size`` (rows, columns)."""
+        ...

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.errors import InputError, require
-from ...core.files import atomic_path, write_json_atomic
+from .outputs.tile_images import write_pixels
+from .outputs.vector import write_layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -226,20 +227,13 @@ def write_raster(
     *,
     overviews: bool = False,
 ) -> None:
-    """Write [C, H, W] as a tiled, compressed GeoTIFF through a temporary name."""
-    rasterio = require("rasterio", extra="urban")
-    _, height, width = values.shape
+    """Write [C, H, W] as a tiled, compressed GeoTIFF."""
     floats = values.dtype == np.float32
-    profile = {
-        "driver": "GTiff", "width": width, "height": height, "count": len(values), "dtype": values.dtype.name,
-        "crs": crs, "transform": rasterio.Affine(*transform), "tiled": True, "blockxsize": 256,
-        "blockysize": 256, "compress": "deflate", "predictor": 3 if floats else 2,
-        "nodata": math.nan if floats else None,
-    }  # fmt: skip
-    with atomic_path(path) as temporary, rasterio.open(temporary, "w", **profile) as out:
-        out.write(values)
-        if overviews:
-            out.build_overviews([2, 4, 8], rasterio.enums.Resampling.average)
+    write_pixels(
+        path, values, transform, crs, overviews=(2, 4, 8) if overviews else (), driver="GTiff", tiled=True,
+        blockxsize=256, blockysize=256, compress="deflate", predictor=3 if floats else 2,
+        nodata=math.nan if floats else None,
+    )  # fmt: skip
 
 
 def _write_people(path: Path, people: NDArray[np.float64]) -> None:
@@ -268,8 +262,8 @@ def _write_regions(path: Path, size: int) -> None:
     xs = ((0.02, 0.02, 0.02), (0.38, 0.33, 0.36), (0.67, 0.71, 0.64), (0.98, 0.98, 0.98))
     ys = ((0.02, 0.02, 0.02, 0.02), (0.5, 0.47, 0.53, 0.5), (0.98, 0.98, 0.98, 0.98))
     names = ("North Bay", "Northfield", "Highwood", "Harbor", "Old Town", "Orchards")
-    features = []
-    for position, name in enumerate(names):
+    outlines = []
+    for position in range(len(names)):
         row, column = divmod(position, 3)
         corners = [
             (xs[column][row], ys[row][column]), (xs[column + 1][row], ys[row][column + 1]),
@@ -279,14 +273,5 @@ def _write_regions(path: Path, size: int) -> None:
             transformer.transform(_ORIGIN[0] + u * size * PIXEL_M, _ORIGIN[1] - v * size * PIXEL_M)
             for u, v in [*reversed(corners), corners[-1]]
         ]
-        features.append(
-            {
-                "type": "Feature",
-                "properties": {"name": name},
-                "geometry": {
-                    "type": "Polygon",
-                    "coordinates": [[[round(a, 7), round(b, 7)] for a, b in ring]],
-                },
-            }
-        )
-    write_json_atomic(path, {"type": "FeatureCollection", "features": features})
+        outlines.append(require("shapely", extra="urban").Polygon(ring))
+    write_layer(path, outlines, {"name": names}, crs="EPSG:4326")

@@ -103,6 +103,14 @@ def test_identity_below_run_is_compared(tmp_path: Path) -> None:
         run(tmp_path / "a.parquet", count=13).complete()
 
 
+def test_what_an_earlier_run_had_and_this_one_has_not_is_told(tmp_path: Path) -> None:
+    first = run(tmp_path / "a.parquet")
+    first.identity["sensor"] = "sentinel-2"
+    first.complete()
+    with pytest.raises(ConfigError, match="has sensor 'sentinel-2'; this run has None"):
+        run(tmp_path / "a.parquet").complete()
+
+
 def test_another_process_may_finish_the_same_run(tmp_path: Path) -> None:
     def finished_meanwhile(done: int, total: int) -> None:
         if done < total:

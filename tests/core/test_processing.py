@@ -311,3 +311,15 @@ def test_a_share_of_the_images_is_warped():
     changed = augment(images, AugmentConfig(warp=0.25, zoom=(0.5, 0.8)), torch.Generator().manual_seed(0))
     unchanged = ((images - changed).abs().amax((1, 2, 3)) < 1e-3).float().mean()
     assert 0.65 <= float(unchanged) <= 0.85
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_pixels_without_data_are_zero_for_the_network(bands: int) -> None:
+    processor = image_processor(size=8, mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.5))
+    mask = torch.ones(8, 8, dtype=torch.bool)
+    mask[:, 5:] = False
+    image = torch.rand(bands, 8, 8, generator=torch.Generator().manual_seed(0))
+    pixels = processor("image", [Sample(image, "image", valid=mask)])["pixels"][0]
+    assert float(pixels[:, :, 5:].abs().max()) < 1e-6
+    whole = processor("image", [Sample(image, "image")])["pixels"][0]
+    assert torch.equal(pixels[:, :, :5], whole[:, :, :5])

@@ -224,6 +224,7 @@ class _Scene:
         """Return the tiles of the file, or those of a grid over the scene, and the side to read them at."""
         from ..geometry.covering import TileGrid
         from ..geometry.tiles import Tiles
+
         if self.tiles is not None:
             if self.size is not None or self.stride is not None:
                 raise ConfigError("--tiles says which tiles; leave --size and --stride out.")

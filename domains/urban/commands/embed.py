@@ -28,6 +28,7 @@ from .scenes import (
     Repair,
     SceneCRS,
     Sensor,
+    Verify,
     check_output,
     open_scene,
     read_regions,
@@ -38,7 +39,7 @@ from .scenes import (
 if TYPE_CHECKING:
     from ....core.embed_run import EmbedReport
     from ..geometry.tiles import Tiles
-    from ..tasks.embedding import TileReader
+    from ..protocols import TileReader
 
 
 def embed(
@@ -78,6 +79,7 @@ def embed(
     sensor: Sensor = None,
     nodata: NoData = None,
     crs: SceneCRS = None,
+    verify: Verify = False,
     scheme: Annotated[
         str | None,
         typer.Option(help="What x and y of a folder's names count: webmercator (default), tms or baidu."),
@@ -105,7 +107,13 @@ def embed(
     folder = len(scene) == 1 and scene[0].is_dir()
     cut = {"--size": size, "--stride": stride, "--edge": edge}
     if folder:
-        read = {"--bands": bands, "--sensor": sensor, "--nodata": nodata, "--crs": crs}
+        read = {
+            "--bands": bands,
+            "--sensor": sensor,
+            "--nodata": nodata,
+            "--crs": crs,
+            "--verify": verify or None,
+        }
         refuse({"--tiles": tiles, **cut, **read}, f"the pictures of {scene[0]} are the tiles, as they are")
     else:
         refuse({"--scheme": scheme, "--datum": datum}, "for a folder of tiles, and SCENE is a raster")
@@ -119,7 +127,7 @@ def embed(
         if only_in is not None:
             found = cover(found, only_in)
     else:
-        raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs)
+        raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs, verify=verify)
         if tiles is None:
             window = scene_window(handle, raster, size)
             read_px = window.read_px

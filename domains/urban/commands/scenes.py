@@ -27,6 +27,7 @@ NoData = Annotated[float | None, typer.Option(help="Number that stands for missi
 SceneCRS = Annotated[
     str | None, typer.Option("--crs", help="Coordinate system of a scene that names none: EPSG:32650 ...")
 ]
+Verify = Annotated[bool, typer.Option("--verify", help="Refuse a scene that is cut off, before reading any.")]
 RegionId = Annotated[
     str | None, typer.Option("--region-id", help="Column of --regions that names the regions.")
 ]
@@ -58,6 +59,7 @@ def open_scene(
     sensor: str | None = None,
     nodata: float | None = None,
     crs: str | None = None,
+    verify: bool = False,
 ) -> Raster:
     """Return the raster of one file, or of several side by side; messages name paths, as they were typed."""
     from ..loaders.raster import Raster
@@ -69,6 +71,7 @@ def open_scene(
         sensor=sensor,
         nodata=nodata,
         crs=crs,
+        verify=verify,
         show_paths=True,
     )
 

@@ -20,6 +20,7 @@ from .scenes import (
     Repair,
     SceneCRS,
     Sensor,
+    Verify,
     open_scene,
     read_regions,
 )
@@ -84,6 +85,7 @@ def tiles(
     sensor: Sensor = None,
     nodata: NoData = None,
     crs: SceneCRS = None,
+    verify: Verify = False,
     as_json: Json = False,
 ) -> None:
     """Cut a scene, or the regions of a file, into tiles.
@@ -99,7 +101,7 @@ def tiles(
     grid = _grid(scheme, size, stride, edge, zoom=zoom, datum=datum)
     raster = None
     if scene:
-        raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs)
+        raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs, verify=verify)
     if raster is None:
         _need_scene(scheme, regions, pictures)
     found_regions = read_regions(regions, region_id, regions_crs, layer=regions_layer, repair=repair)

@@ -11,9 +11,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core.errors import ConfigError, InputError, nearest, require
+from ....core.errors import ConfigError, InputError, LimitError, nearest, require
 from ..protocols import RasterShape
-from .grids import Edge, check_count, raster_grid
+from .grids import Edge, check_count, check_upright, raster_grid, window_bounds
 from .projection import WGS84, Geometries, is_geographic, reproject, same_crs, transform_bounds
 from .regions import Regions, RegionWarning, some
 from .schemes import SCHEMES, check_scheme, scheme_tiles, tile_range
@@ -183,7 +183,7 @@ class TileGrid:
         if self.scheme == "raster" or raster is not None:
             if raster is None:
                 raise ConfigError("scheme='raster' cuts the pixels of a raster; pass raster=.")
-            return cover(self.over(raster), regions, rule=rule, fraction=fraction)
+            return cover(self._near(raster, regions), regions, rule=rule, fraction=fraction)
         shapely = require("shapely", extra="urban")
         # In parts: the rectangle around one that the antimeridian cuts would go around the Earth.
         places = shapely.get_parts(regions.to_crs(WGS84).geometries)
@@ -205,6 +205,41 @@ class TileGrid:
             candidates.footprints(candidates.crs), reproject(outlines, WGS84, candidates.crs)
         )
         return candidates.take(np.unique(tile_of))
+
+    def _near(self, raster: RasterShape, regions: Regions) -> Tiles:
+        """Return the tiles on a raster; of one with too many for a table, those around the regions."""
+        try:
+            return self.over(raster)
+        except LimitError:
+            if self.scheme != "raster":
+                raise
+        check_upright(raster.transform)
+        a, _, c, _, e, f = raster.transform
+        west, south, east, north = transform_bounds(regions.bounds, regions.crs, raster.crs)
+        columns = self._along(raster.width, sorted(((west - c) / a, (east - c) / a)), regions)
+        rows = self._along(raster.height, sorted(((south - f) / e, (north - f) / e)), regions)
+        part = replace(self, overlap=0, stride=self.stride or self.tile_px - self.overlap)
+        found = raster_grid(
+            columns[1] - columns[0], rows[1] - rows[0], (a, 0.0, c + a * columns[0], 0.0, e, f + e * rows[0]),
+            raster.crs, size=part.tile_px, stride=part.stride, edge=part.edge,
+        )  # fmt: skip
+        windows = np.asarray(found.windows, np.int64) + np.array([columns[0], rows[0], 0, 0], np.int64)
+        stem = PurePath(raster.name).stem
+        ids = tuple(f"{stem}_{row}_{column}" for column, row in windows[:, :2].tolist())
+        return replace(found, ids=ids, windows=windows, bounds=window_bounds(windows, raster.transform))
+
+    def _along(self, length: int, wanted: Sequence[float], regions: Regions) -> tuple[int, int]:
+        """Return the first pixel and the one after the last of the tiles around (low, high) on one axis."""
+        stride = self.stride or self.tile_px - self.overlap
+        if wanted[1] <= 0 or wanted[0] >= length:
+            raise InputError(f"{some(regions.ids, 'region')}: none lies on the raster.")
+        first = int(max(0.0, wanted[0] - self.tile_px) // stride) * stride
+        last = int(min(length, wanted[1] + stride) // stride) * stride + self.tile_px
+        # Where the tiles reach the edge of the raster, they end as those of the whole raster do.
+        return (
+            min(first, max(0, length - self.tile_px) // stride * stride),
+            last if last < length else length,
+        )
 
     def within(self, bounds: tuple[float, float, float, float], *, crs: str = WGS84) -> Tiles:
         """Return the tiles of a scheme around a rectangle of ``crs``."""

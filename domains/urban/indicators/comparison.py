@@ -95,7 +95,9 @@ def validate(
     found = autocorrelation(actual, centers, seed=settings.seed) if len(actual) >= 10 else None
     scheme: Scheme = "block" if settings.groups is None else "region"
     if scheme == "block" and settings.block_m is None and found is not None:
-        settings = replace(settings, block_m=suggest_block_m(found, centers, folds))
+        settings = replace(
+            settings, block_m=suggest_block_m(found, centers, folds=folds, overlaps=settings.overlaps)
+        )
     spatial_plan = plan_folds(actual, centers, scheme=scheme, folds=folds, settings=settings)
     plans = plan_folds(actual, centers, scheme="random", folds=folds, settings=settings), spatial_plan
     units = spatial_plan.units

@@ -156,7 +156,8 @@ def plan_folds(
         raise ConfigError("A buffer needs the centers of the tiles.")
     block_m = settings.block_m
     if scheme == "block" and block_m is None and centers is not None:
-        block_m = suggest_block_m(autocorrelation(actual, centers, seed=settings.seed), centers, folds)
+        found = autocorrelation(actual, centers, seed=settings.seed)
+        block_m = suggest_block_m(found, centers, folds=folds, overlaps=settings.overlaps)
     plan = make_folds(
         len(actual),
         scheme,
@@ -171,12 +172,24 @@ def plan_folds(
     return replace(plan, buffer_m=settings.buffer_m, overlaps=settings.overlaps)
 
 
-def suggest_block_m(found: Autocorrelation, centers: NDArray[np.float64], folds: int) -> float:
+def suggest_block_m(
+    found: Autocorrelation,
+    centers: NDArray[np.float64],
+    *,
+    folds: int,
+    overlaps: NDArray[np.int64] | None = None,
+) -> float:
     """Return a side of blocks: the range of the autocorrelation, at least three rows of tiles, if these fit.
+
+    Where a tile overlaps more than its next neighbors, three times as far as it does: around a block under
+    test, what overlaps it does not train.
 
     Twice as many blocks as folds have to hold tiles; the side shrinks until they do.
     """
-    side = max(found.range_m, 3 * found.spacing_m)
+    reach = found.spacing_m
+    if overlaps is not None and len(overlaps):
+        reach = max(reach, float(np.abs(centers[overlaps[:, 0]] - centers[overlaps[:, 1]]).max()))
+    side = max(found.range_m, 3 * reach)
     while side > found.spacing_m and int(block_ids(centers, side).max()) + 1 < 2 * folds:
         side *= 0.8
     return side

@@ -41,7 +41,6 @@ _OTHER = (
 )
 _REMOTE = re.compile(r"(?:/vsi|[a-z][a-z0-9+.-]+://)", re.IGNORECASE)
 _SIDECARS = (".ovr", ".OVR", ".msk", ".MSK")
-_STATISTICS = ".aux.xml"
 FORMATS = "GeoTIFF (also cloud-optimized), VRT, JPEG 2000, PNG and JPEG"
 
 
@@ -151,23 +150,22 @@ def driver_of(head: bytes) -> str:
 def check_sidecars(facts: FileFacts) -> tuple[tuple[str, int, int], ...]:
     """Refuse overview and mask files beside a raster that are no TIFF: GDAL would open them as anything.
 
-    GDAL is told not to list folders, and looks for these spellings of the names alone.
+    GDAL is told not to list folders, and looks for these spellings of the names alone. What it reads of
+    ``.aux.xml`` files stands in the header, and they come and go as a scene is looked at in a GIS.
 
     Returns:
-        (ending, bytes, time of the last change) of the files beside the raster.
+        (ending, bytes, time of the last change) of those beside the raster.
 
     Raises:
         UnsafeRasterError: such a file.
     """
     found = []
-    for suffix in (*_SIDECARS, _STATISTICS):
+    for suffix in _SIDECARS:
         beside = Path(facts.path + suffix)
         if not beside.is_file():
             continue
         info = beside.stat()
         found.append((suffix, info.st_size, info.st_mtime_ns))
-        if suffix == _STATISTICS:
-            continue
         with beside.open("rb") as stream:
             driver = driver_of(stream.read(1024))
         if driver != "GTiff":

@@ -32,7 +32,7 @@ def load_image(
 ) -> Sample:
     """Return a picture float32 [C, H, W] in [0, 1], C = 1 or 3, at most 2048 pixels a side.
 
-    Missing pixels are False in its ``mask``: a model is shown the mean of its processor there. In the value
+    Missing pixels are False in its ``valid``: a model is shown the mean of its processor there. In the value
     they have the mean of the others, band by band.
 
     Args:
@@ -90,7 +90,7 @@ def load_image(
         raise RasterReadError(
             f"{raster.name}: no pixel of it is valid: all hold the number for missing data."
         )
-    return Sample(tile.filled(), "image", meta, mask=None if bool(tile.mask.all()) else tile.mask)
+    return Sample(tile.filled(), "image", meta, valid=None if bool(tile.mask.all()) else tile.mask)
 
 
 def _is_plain_picture(path: str | os.PathLike[str], options: RasterOptions) -> bool:

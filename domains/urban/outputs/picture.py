@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..geometry.regions import Regions
     from ..loaders.records import TileImage
+    from ..protocols import Background
 
 _log = logging.getLogger(__name__)
 Bounds = tuple[float, float, float, float]
@@ -37,19 +38,6 @@ _MOST_PIXELS = 4_000_000
 """A raster of more pixels would lose small tiles on the way to the picture; outlines do not."""
 _SKEWED = 20.0
 """High values over the middle one from which a map would show nothing but the highest."""
-
-
-class Background(Protocol):
-    """What a map is drawn over: a raster."""
-
-    @property
-    def name(self) -> str:
-        """File name, without folder."""
-        ...
-
-    def read_bounds(self, bounds: Bounds, crs: str, *, size: tuple[int, int]) -> TileImage:
-        """Return the pixels of a rectangle of ``crs``, made smaller to ``size`` (rows, columns)."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ def staged(path: str | Path) -> Iterator[Path]:
 def file_names(names: Sequence[str], blank: str) -> list[str]:
     """Return a file name, without ending, for each of some names.
 
-    Letters of any language, digits, ``_``, ``-`` and ``.`` stay; where that makes names alike, or alike but for
-    upper and lower case, they are numbered. Equal lists give equal file names.
+    Letters of any language, digits, ``_``, ``-`` and ``.`` stay; where that makes names alike, or alike but
+    for upper and lower case, they are numbered. Equal lists give equal file names.
 
     Args:
         names: of tiles, indicators and the like. blank: for a name of which nothing can stay.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -104,7 +104,7 @@ def write_png(path: str | Path, colors: np.ndarray, transform: tuple[float, ...]
         transform: as in :class:`..loaders.records.TileImage`.
         crs: of the transform; "" for a picture without a place.
     """
-    _write(Path(path), colors, transform, crs, driver="PNG")
+    write_pixels(Path(path), colors, transform, crs, driver="PNG")
 
 
 def _write_png(
@@ -116,7 +116,7 @@ def _write_png(
     colors = found.image[:3].clamp(0, 1).mul(255).round().byte().numpy()
     alpha = found.mask.numpy().astype(np.uint8)[None] * 255
     values = colors if bool(found.mask.all()) else np.concatenate([colors, alpha])
-    _write(path, values, found.transform, found.crs, driver="PNG")
+    write_pixels(path, values, found.transform, found.crs, driver="PNG")
     return True
 
 
@@ -136,20 +136,32 @@ def _write_tif(
     column, row = tile.window[:2]
     transform = (a, b, c + a * column + b * row, d, e, f + d * column + e * row)
     mask = None if nodata is not None or valid.all() else valid
-    _write(path, values, transform, raster.crs, mask=mask, driver="GTiff", nodata=nodata, compress="deflate")
+    write_pixels(
+        path, values, transform, raster.crs, mask=mask, driver="GTiff", nodata=nodata, compress="deflate"
+    )
     return True
 
 
-def _write(
+def write_pixels(
     path: Path,
     values: np.ndarray,
     transform: tuple[float, ...],
     crs: str,
     *,
     mask: np.ndarray | None = None,
+    overviews: Sequence[int] = (),
     **profile: Any,
 ) -> None:
-    """Write [C, H, W] with its place; the companion of a PNG comes along."""
+    """Write [C, H, W] with its place; the companion of a PNG comes along.
+
+    Args:
+        path: file to write; it appears whole or not at all.
+        values: pixels as the file shall hold them.
+        transform, crs: where they lie; a ``crs`` of "" is nowhere.
+        mask: bool [H, W], valid pixels, where no value says so.
+        overviews: factors of smaller copies inside of the file.
+        profile: of the driver.
+    """
     rasterio = require("rasterio", extra="urban")
     count, height, width = values.shape
     place = {"crs": crs, "transform": rasterio.Affine(*transform)} if crs else {}
@@ -162,3 +174,5 @@ def _write(
         out.write(values)
         if mask is not None:
             out.write_mask(mask)
+        if overviews:
+            out.build_overviews(list(overviews), rasterio.enums.Resampling.average)

@@ -18,8 +18,9 @@ from ....core.inputs import encode_texts
 from ....core.plots import made_by
 from ..outputs.geoparquet import EmbeddingTable
 from ..outputs.maps import origin_tags, write_class_map, write_map
-from ..outputs.picture import Background, save_map
+from ..outputs.picture import save_map
 from ..outputs.vector import write_layer
+from ..protocols import Background
 from .text_queries import check_maker, check_text, satellite_prompts
 
 if TYPE_CHECKING:

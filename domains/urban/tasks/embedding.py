@@ -137,8 +137,9 @@ def scene_identity(reader: TileReader) -> dict[str, str]:
 def check_own(reader: TileReader, tiles: Tiles) -> None:
     """Raise ``InputError`` where the first or last tile is a window of another raster."""
     check = getattr(reader, "check_tile", None)
-    for row in sorted({0, len(tiles) - 1}) if check else ():
-        check(tiles[row])
+    if check is not None:
+        for row in sorted({0, len(tiles) - 1}):
+            check(tiles[row])
 
 
 def _check_bands(model: ModelHandle, raster: TileReader) -> None:

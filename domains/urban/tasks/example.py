@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ....core.errors import require
 from ....core.files import write_json_atomic
+from ..outputs.vector import write_layer
 from ..scene import Scene, scene_in, write_raster, write_scene
 from .class_map import ClassMap, classify_tiles
 from .indicator_prediction import PredictionReport, RegionPlan, predict_indicators
@@ -208,7 +208,7 @@ def _inputs(out: Path, real: Path | None, scene_px: int, tell: Callable[[str], N
         return _Inputs(made.image, made.regions, "population", unit, made.population, name)
     raster = Raster.open(real)
     regions, brightness = out / "quarters.geojson", out / "brightness.tif"
-    write_json_atomic(regions, _quarters(raster))
+    _write_quarters(raster, regions)
     _write_brightness(raster, brightness)
     return _Inputs(real, regions, "brightness", "0 to 1", brightness)
 
@@ -224,10 +224,9 @@ def _town(folder: Path, side: int) -> Scene:
     return write_scene(folder, size=side)
 
 
-def _quarters(raster: Raster) -> dict[str, Any]:
-    """Return the four quarters of a scene as GeoJSON in longitude and latitude."""
-    from ..geometry.projection import transform_points
-
+def _write_quarters(raster: Raster, path: Path) -> None:
+    """Write the four quarters of a scene as GeoJSON."""
+    shapely = require("shapely", extra="urban")
     west, south, east, north = raster.bounds
     middle = (west + east) / 2, (south + north) / 2
     boxes = {
@@ -236,20 +235,7 @@ def _quarters(raster: Raster) -> dict[str, Any]:
         "southwest": (west, south, middle[0], middle[1]),
         "southeast": (middle[0], south, east, middle[1]),
     }
-    features = []
-    for name, (left, bottom, right, top) in boxes.items():
-        ring = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
-        xs, ys = np.array(ring).T
-        lon, lat = transform_points(xs, ys, raster.crs, "EPSG:4326")
-        corners = np.stack([lon, lat], axis=1).round(7).tolist()
-        features.append(
-            {
-                "type": "Feature",
-                "properties": {"name": name},
-                "geometry": {"type": "Polygon", "coordinates": [corners]},
-            }
-        )
-    return {"type": "FeatureCollection", "features": features}
+    write_layer(path, [shapely.box(*box) for box in boxes.values()], {"name": list(boxes)}, crs=raster.crs)
 
 
 def _write_brightness(raster: Raster, path: Path) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 from ....core.errors import DataError, require
 from ....core.files import atomic_path
 from ....core.plots import made_by
-from ..outputs.picture import Background, Mark, save_marks
+from ..outputs.picture import Mark, save_marks
 from ..outputs.vector import layer_driver, write_layer
 
 if TYPE_CHECKING:
     from ..outputs.geoparquet import EmbeddingTable
-    from .embedding import TileReader
+    from ..protocols import Background, TileReader
     from .search import Hit
 
 _COLUMNS = ("query", "rank", "score", "tile_id", "lon", "lat", "west", "south", "east", "north", "crs")

@@ -46,4 +46,4 @@ def tile_tensor(model: ModelHandle, tile: TileImage) -> Tensor:
             f"{name}: values from {low:g} to {high:g} where a picture has 0 to 1. Open the scene with "
             'scaling="auto", or with the sensor that it comes from.'
         )
-    return model.processor.fit_image(Sample(tile.image, "image", mask=tile.mask), name=name)
+    return model.processor.fit_image(Sample(tile.image, "image", valid=tile.mask), name=name)

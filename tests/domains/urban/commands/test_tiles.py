@@ -148,3 +148,12 @@ def test_what_cannot_be_is_said_and_writes_nothing(
     assert stdout == ""
     assert message in stderr
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_cut_off_scene_is_refused_before_any_of_it_is_read(run, scene, tmp_path):
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(scene.read_bytes()[:-100])
+    status, _, stderr = run("urban", "tiles", cut, "--verify", "--out", tmp_path / "t.geojson")
+    assert status != 0
+    assert "cut.tif: the file is cut off" in stderr
+    assert not (tmp_path / "t.geojson").exists()

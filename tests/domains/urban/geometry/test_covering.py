@@ -273,3 +273,32 @@ class TestTileGrid:
             LimitError, match="tiles are over the limit of 5,000,000.*Take a lower zoom than 18"
         ):
             TileGrid("webmercator", zoom=18).within((-180, -80, 180, 80))
+
+
+@pytest.mark.parametrize("edge", ["shift", "pad", "drop"])
+@pytest.mark.parametrize("stride", [None, 20, 70])
+@pytest.mark.parametrize("place", [(3, 5, 70, 80), (400, 300, 660, 515), (640, 10, 655, 20)])
+def test_a_scene_with_too_many_tiles_is_cut_around_the_regions(monkeypatch, edge, stride, place):
+    transform = (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_500_000.0)
+    raster = SimpleNamespace(
+        name="s.tif", width=655, height=515, transform=transform, crs="EPSG:32650",
+        bounds=(500_000.0, 4_494_850.0, 506_550.0, 4_500_000.0),
+    )  # fmt: skip
+    west, north, east, south = place
+    box = shapely.box(
+        500_000 + 10 * west, 4_500_000 - 10 * south, 500_000 + 10 * east, 4_500_000 - 10 * north
+    )
+    regions = Regions.from_geometries([box], "EPSG:32650")
+    grid = TileGrid("raster", tile_px=50, stride=stride, edge=edge)
+    try:
+        whole = grid.cover(regions, raster=raster)
+    except InputError:
+        return
+    monkeypatch.setattr("verticlip.domains.urban.geometry.grids.MAX_TILES", len(grid.over(raster)) - 1)
+    part = grid.cover(regions, raster=raster)
+    assert part.ids == whole.ids
+    assert np.array_equal(part.windows, whole.windows)
+    assert np.array_equal(part.bounds, whole.bounds)
+    away = Regions.from_geometries([shapely.box(600_000, 0, 600_100, 100)], "EPSG:32650")
+    with pytest.raises(InputError, match="none lies on the raster"):
+        grid.cover(away, raster=raster)

@@ -188,3 +188,19 @@ def test_tall_and_wide_scenes_stay_readable(tmp_path: Path) -> None:
         height_px, width_px = pixels(tmp_path / f"{name}.png").shape[:2]
         assert height_px < 1700
         assert 300 < width_px < 1600
+
+
+@pytest.mark.parametrize("away", [5_000, 600_000], ids=["pixels", "outlines"])
+def test_tiles_far_apart_are_drawn_where_they_are(tmp_path: Path, away: float) -> None:
+    """Two tiles in opposite corners: most of the map stays empty, whichever way it is drawn."""
+    side = away / 10 if away < 10_000 else 640.0
+    west, south = 400_000.0, 4_000_000.0
+    corners = [(west, south), (west + away, south + 0.8 * away)]
+    bounds = np.array([(x, y, x + side, y + side) for x, y in corners])
+    tiles = Tiles(("a", "b"), bounds, UTM)
+    save_map(tmp_path / "a.png", [0, 1], tiles, classes=["water", "town"])
+    seen = pixels(tmp_path / "a.png")[:, : int(pixels(tmp_path / "a.png").shape[1] * 0.7)]
+    for color in class_colors(["water", "town"]):
+        near = (np.abs(seen - np.array(color)).max(axis=2) <= 12).sum()
+        assert near < 0.05 * seen.shape[0] * seen.shape[1]
+    assert (seen.min(axis=2) > 250).mean() > 0.85, "the ground between them is empty"

@@ -363,8 +363,8 @@ def test_a_file_and_its_tile_are_one_picture(model, tmp_path: Path) -> None:
     tiles = TileGrid("raster", tile_px=64).over(raster)
     as_tile = read_embeddings(embed_tiles(model, raster, tiles, tmp_path / "a.parquet").out).vectors
     sample = load_image(tmp_path / "patch.tif")
-    assert sample.mask is not None
-    assert bool(sample.value[:, ~sample.mask].min() > 0.3)
+    assert sample.valid is not None
+    assert bool(sample.value[:, ~sample.valid].min() > 0.3)
     as_file = model.embed([sample], modality="image").vectors.numpy()
     assert np.abs(as_tile - as_file).max() < 1e-6
     fitted = tile_tensor(model, raster.read_tile(tiles[0]))

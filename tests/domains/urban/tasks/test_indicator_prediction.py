@@ -206,18 +206,20 @@ def test_columns_of_regions_keep_out_of_the_way_and_amounts_are_not_averaged_in_
     )
 
 
-def test_tiles_that_overlap_are_kept_apart(tmp_path):
-    tiles = raster_grid(160, 160, TRANSFORM, UTM, size=32, stride=16, name="s")
+@pytest.mark.parametrize(("stride", "block_m"), [(16, 480.0), (8, None)])
+def test_tiles_that_overlap_are_kept_apart(stride, block_m, tmp_path):
+    tiles = raster_grid(256, 256, TRANSFORM, UTM, size=32, stride=stride, name="s")
     vectors = np.random.default_rng(0).normal(size=(len(tiles), 4)).astype(np.float32)
     embeddings = EmbeddingTable.from_tiles(tiles, vectors)
     table = IndicatorTable(tiles.ids, {"gdp": np.exp(vectors[:, 0])})
-    settings = PredictionSettings(block_m=480.0, folds=3, resamples=0)
+    settings = PredictionSettings(block_m=block_m, folds=3, resamples=0)
     report = predict_indicators(embeddings, table, tmp_path, settings=settings)
     spatial = report.indicators["gdp"].report.spatial
     assert any("gdp: Tiles overlap: no tile trained where" in note for note in report.notes)
     tested, train = spatial.folds.test_rows(0), spatial.folds.train_rows(0)
     apart = np.abs(tiles.bounds[tested][:, None, :2] - tiles.bounds[train][None, :, :2]).max(axis=-1)
     assert apart.min() >= 320
+    assert len(train) > len(tiles) / 5
 
 
 def test_labelled_tiles_outside_of_all_regions_are_said(city, tmp_path):
