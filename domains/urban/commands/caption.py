@@ -21,7 +21,7 @@ from ....core.commandline import (
 from ....core.console import print_json, print_table, say, shown
 from ....core.errors import ConfigError, nearest
 from ....core.registry import ROOMS, model_spec, models
-from .scenes import Bands, NoData, SceneCRS, Sensor, open_scene, scene_window
+from .scenes import Bands, NoData, S2Offset, SceneCRS, Sensor, open_scene, scene_window
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
@@ -70,6 +70,7 @@ def caption(
     stride: Annotated[int | None, typer.Option(min=1, help="Pixels between tiles; default: size.")] = None,
     bands: Bands = None,
     sensor: Sensor = None,
+    s2_offset: S2Offset = "auto",
     nodata: NoData = None,
     crs: SceneCRS = None,
     min_valid: Annotated[
@@ -125,7 +126,7 @@ def caption(
         chosen = rules.ready(context, source)
         found = _describe_folder(source, out, writer.ready(context)[0], options=options, chosen=chosen)
     else:
-        raster = open_scene([source], bands=bands, sensor=sensor, nodata=nodata, crs=crs)
+        raster = open_scene([source], bands=bands, sensor=sensor, s2_offset=s2_offset, nodata=nodata, crs=crs)
         chosen = rules.ready(context, pictures)
         ready, model = writer.ready(context)
         places, read_px = scene.places(raster, model)

@@ -21,7 +21,7 @@ from ....core.commandline import (
 )
 from ....core.console import print_json, print_table, say, shown
 from ....core.errors import ConfigError
-from .scenes import Backdrop, Bands, NoData, Sensor, Table, TableModel, made_with, open_scene
+from .scenes import Backdrop, Bands, NoData, S2Offset, Sensor, Table, TableModel, made_with, open_scene
 
 
 def classify(
@@ -36,6 +36,7 @@ def classify(
     scene: Backdrop = None,
     bands: Bands = None,
     sensor: Sensor = None,
+    s2_offset: S2Offset = "auto",
     nodata: NoData = None,
     model: TableModel = None,
     revision: Revision = None,
@@ -59,7 +60,11 @@ def classify(
     found = classify_tiles(
         handle, embedded, words, templates=read_prompts(prompts), min_probability=min_probability
     )
-    raster = None if scene is None else open_scene([scene], bands=bands, sensor=sensor, nodata=nodata)
+    raster = (
+        None
+        if scene is None
+        else open_scene([scene], bands=bands, sensor=sensor, s2_offset=s2_offset, nodata=nodata)
+    )
     files = found.save(out, name=name, background=raster, cog=cog)
     counts = {**found.counts(), None: len(embedded) - sum(found.counts().values())}
     rows = [(label or "no class", count) for label, count in counts.items() if count]

@@ -26,6 +26,7 @@ from .scenes import (
     RegionsCRS,
     RegionsLayer,
     Repair,
+    S2Offset,
     SceneCRS,
     Sensor,
     Verify,
@@ -77,6 +78,7 @@ def embed(
     ] = 0.5,
     bands: Bands = None,
     sensor: Sensor = None,
+    s2_offset: S2Offset = "auto",
     nodata: NoData = None,
     crs: SceneCRS = None,
     verify: Verify = False,
@@ -110,6 +112,7 @@ def embed(
         read = {
             "--bands": bands,
             "--sensor": sensor,
+            "--s2-offset": None if s2_offset == "auto" else s2_offset,
             "--nodata": nodata,
             "--crs": crs,
             "--verify": verify or None,
@@ -127,7 +130,9 @@ def embed(
         if only_in is not None:
             found = cover(found, only_in)
     else:
-        raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs, verify=verify)
+        raster = open_scene(
+            scene, bands=bands, sensor=sensor, s2_offset=s2_offset, nodata=nodata, crs=crs, verify=verify
+        )
         if tiles is None:
             window = scene_window(handle, raster, size)
             read_px = window.read_px

@@ -16,6 +16,7 @@ from .scenes import (
     RegionsCRS,
     RegionsLayer,
     Repair,
+    S2Offset,
     Sensor,
     Table,
     open_scene,
@@ -91,6 +92,7 @@ def predict(
     ] = None,
     bands: Bands = None,
     sensor: Sensor = None,
+    s2_offset: S2Offset = "auto",
     id_column: Annotated[str | None, typer.Option(help="Column of the CSV with tile names.")] = None,
     lat_lon: Annotated[
         str | None, typer.Option(metavar="LAT,LON", help="Columns of the CSV with latitude and longitude.")
@@ -134,7 +136,7 @@ def predict(
         targets=target,
         settings=settings,
         regions=plan,
-        scene=None if scene is None else open_scene([scene], bands=bands, sensor=sensor),
+        scene=None if scene is None else open_scene([scene], bands=bands, sensor=sensor, s2_offset=s2_offset),
     )
     for note in report.notes:
         say(f"note: {note}")

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from ..tasks.scene_tiles import WindowSize
 
 _SHOWN = 10
+_S2_OFFSETS = {"auto": "auto", "0": 0, "-1000": -1000}
 
 Bands = Annotated[str | None, typer.Option(help="Comma-separated: red,green,blue or 4,3,2.")]
 Sensor = Annotated[str | None, typer.Option(help="Sensor of the scene, such as sentinel-2-l2a.")]
+S2Offset = Annotated[
+    str, typer.Option("--s2-offset", help="Sentinel-2: what its numbers need added; -1000, 0 or auto.")
+]
 NoData = Annotated[float | None, typer.Option(help="Number that stands for missing data.")]
 SceneCRS = Annotated[
     str | None, typer.Option("--crs", help="Coordinate system of a scene that names none: EPSG:32650 ...")
@@ -59,11 +63,14 @@ def open_scene(
     sensor: str | None = None,
     nodata: float | None = None,
     crs: str | None = None,
+    s2_offset: str = "auto",
     verify: bool = False,
 ) -> Raster:
     """Return the raster of one file, or of several side by side; messages name paths, as they were typed."""
     from ..loaders.raster import Raster
 
+    if s2_offset not in _S2_OFFSETS:
+        raise ConfigError(f"--s2-offset {s2_offset}: give one of {', '.join(_S2_OFFSETS)}.")
     words = None if bands is None else [word.strip() for word in bands.split(",")]
     return Raster.open(
         scene[0] if len(scene) == 1 else list(scene),
@@ -71,6 +78,7 @@ def open_scene(
         sensor=sensor,
         nodata=nodata,
         crs=crs,
+        s2_offset=_S2_OFFSETS[s2_offset],
         verify=verify,
         show_paths=True,
     )

@@ -17,6 +17,7 @@ from .scenes import (
     RegionsCRS,
     RegionsLayer,
     Repair,
+    S2Offset,
     Sensor,
     Table,
     TableModel,
@@ -68,6 +69,7 @@ def search(
     scene: Backdrop = None,
     bands: Bands = None,
     sensor: Sensor = None,
+    s2_offset: S2Offset = "auto",
     nodata: NoData = None,
     model: TableModel = None,
     revision: Revision = None,
@@ -91,7 +93,11 @@ def search(
     handle = open_model(context, model or made_with(embedded.meta), revision, device, dtype)
     for word in unfamiliar_words(handle, queries or ()):
         say(f"note: {handle.id} has never read {shown(word)!r}; a score that hangs on it means little.")
-    raster = None if scene is None else open_scene([scene], bands=bands, sensor=sensor, nodata=nodata)
+    raster = (
+        None
+        if scene is None
+        else open_scene([scene], bands=bands, sensor=sensor, s2_offset=s2_offset, nodata=nodata)
+    )
     found = search_tiles(
         handle,
         embedded,

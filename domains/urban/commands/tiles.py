@@ -18,6 +18,7 @@ from .scenes import (
     RegionsCRS,
     RegionsLayer,
     Repair,
+    S2Offset,
     SceneCRS,
     Sensor,
     Verify,
@@ -83,6 +84,7 @@ def tiles(
     ] = 0.5,
     bands: Bands = None,
     sensor: Sensor = None,
+    s2_offset: S2Offset = "auto",
     nodata: NoData = None,
     crs: SceneCRS = None,
     verify: Verify = False,
@@ -101,7 +103,9 @@ def tiles(
     grid = _grid(scheme, size, stride, edge, zoom=zoom, datum=datum)
     raster = None
     if scene:
-        raster = open_scene(scene, bands=bands, sensor=sensor, nodata=nodata, crs=crs, verify=verify)
+        raster = open_scene(
+            scene, bands=bands, sensor=sensor, s2_offset=s2_offset, nodata=nodata, crs=crs, verify=verify
+        )
     if raster is None:
         _need_scene(scheme, regions, pictures)
     found_regions = read_regions(regions, region_id, regions_crs, layer=regions_layer, repair=repair)

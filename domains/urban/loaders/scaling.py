@@ -310,6 +310,7 @@ def s2_offset_of(header: Header, options: RasterOptions) -> int:
         return -1000 if header.baseline >= _HARMONIZED else 0
     raise ScalingError(
         f"{header.label}: nothing says which processing baseline it is of, and from 04.00 on numbers "
-        "of Sentinel-2 are 1000 too high. Pass s2_offset=-1000 (as delivered since January 2022), or "
-        "s2_offset=0 (older files, and providers that have removed the offset)."
+        "of Sentinel-2 are 1000 too high. Pass s2_offset=-1000 (as delivered since January 2022) or "
+        "s2_offset=0 (older files, and providers that have removed the offset); --s2-offset on the "
+        "command line."
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _GEORSCLIP = "arXiv 2306.11300, table of zero-shot results"
-_SKYSCRIPT = "SkyScript's README"
 _CLIP_RSICD = "arampacha/CLIP-rsicd, README"
 _TRANSCLIP = (
     "RS-TransCLIP (ICASSP 2025), inductive rows: the mean of 106 prompts, everything loaded with GELU"

@@ -113,3 +113,18 @@ def test_numbers_of_no_known_sensor_are_told(run, tmp_path) -> None:
     assert status == 0
     assert "no sensor of l2a.tif is known, so its numbers were stretched" in stderr
     assert "trained on sentinel-2-rgb8. Name the sensor with sensor= (--sensor)" in stderr
+
+
+def test_sentinel_2_numbers_are_corrected_as_the_user_says(run, tmp_path, model_folder) -> None:
+    scene = write_scene(tmp_path / "l2a.tif", dtype="uint16")
+    common = ("urban", "embed", scene, "--model", model_folder, "--size", 64, "--sensor", "sentinel-2-l2a")
+    bands = ("--bands", "1,2,3")
+    status, _, stderr = run(*common, *bands, "--out", tmp_path / "a.parquet")
+    assert (status, "--s2-offset" in stderr) == (1, True)
+    for word, name in (("-1000", "new"), ("0", "old")):
+        status, _, stderr = run(*common, *bands, "--out", tmp_path / f"{name}.parquet", "--s2-offset", word)
+        assert status == 0, stderr
+    new, old = (read_embeddings(tmp_path / f"{name}.parquet").vectors for name in ("new", "old"))
+    assert np.abs(new - old).max() > 1e-3
+    status, _, stderr = run(*common, *bands, "--out", tmp_path / "b.parquet", "--s2-offset", "5")
+    assert (status, "give one of auto, 0, -1000" in stderr) == (1, True)
