@@ -186,6 +186,7 @@ def test_a_small_clip_fills_the_model_of_a_recipe(recipe, root, tmp_path):
 
 def test_the_hub_name_points_to_the_registered_one():
     with pytest.raises(
-        ConfigError, match=r"Load it by name, which converts them: 'audio/openai-clip-vit-b32' or 'urban/openai-"
+        ConfigError,
+        match=r"Load it by name, which converts them: 'audio/openai-clip-vit-b32' or 'urban/openai-",
     ):
         verticlip.from_pretrained("timm/vit_base_patch32_clip_224.openai")
