@@ -137,7 +137,7 @@ def collate_tiles(tiles: Sequence[TileImage]) -> TileBatch:
         tuple(tile.tile_id for tile in tiles),
         torch.tensor([tile.transform for tile in tiles], dtype=torch.float64),
         tuple(tile.crs for tile in tiles),
-        masks.flatten(1).float().mean(1),
+        torch.tensor([tile.valid_fraction for tile in tiles]),
     )
 
 
