@@ -54,17 +54,14 @@ class _WithDomains(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return every name; a domain without commands of its own has none here."""
-        return [
-            *super().list_commands(ctx),
-            *(name for name in registry.ROOMS if registry.room(name).commands),
-        ]
+        return [*super().list_commands(ctx), *registry.command_groups()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command or the domain's group of commands, or None."""
         found = super().get_command(ctx, cmd_name)
-        if found is None and cmd_name in registry.ROOMS:
-            app = registry.room(cmd_name).command_app()
-            found = typer.main.get_group(app) if app is not None else None
+        if found is None:
+            home = registry.command_groups().get(cmd_name)
+            found = typer.main.get_group(home.command_app(cmd_name)) if home is not None else None
         return found
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import ConfigError, nearest
 
-ROOMS: tuple[str, ...] = ("medical", "audio", "urban")
+ROOMS: tuple[str, ...] = ("medical", "audio", "urban", "ecommerce")
 _PACKAGE = __name__.rsplit(".", 2)[0]
 
 
@@ -146,7 +146,7 @@ class Room:
             a long recording: ``has_parts`` (model, path) -> bool; ``read`` (model, path, options) -> (parts,
             meta), which calls no network; ``embed`` (model, parts) -> float32 [D].
         tasks: kinds of training run that are no comparison of samples with texts; see ``core/task_data.py``.
-        commands: ``"module:typer app"`` of the domain's own commands, or "".
+        commands: {group of the command line: ``"module:typer app"``} of the domain's own commands.
         prompts: prompt sets by short name; see :func:`verticlip.core.prompts.prompt_set`.
         evaluations: ``sets`` and ``retrieval``, modules that measure a model.
         card_words: what model cards of the domain say of its samples; see ``hub/card.py``.
@@ -166,7 +166,7 @@ class Room:
     collate_checks: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     tasks: Mapping[str, str] = field(default_factory=dict)
-    commands: str = ""
+    commands: Mapping[str, str] = field(default_factory=dict)
     prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
     evaluations: Mapping[str, str] = field(default_factory=dict)
     card_words: Mapping[str, str] = field(default_factory=dict)
@@ -194,11 +194,9 @@ class Room:
         module = table[word].partition(":")[0]
         return importlib.import_module(f".domains.{self.name}.{module}", _PACKAGE)
 
-    def command_app(self) -> Any:
-        """Import and return the typer app of the room's own commands, or None when it has none."""
-        module, _, name = self.commands.partition(":")
-        if not module:
-            return None
+    def command_app(self, group: str) -> Any:
+        """Import and return the typer app of one group of the room's own commands."""
+        module, _, name = self.commands[group].partition(":")
         return getattr(importlib.import_module(f".domains.{self.name}.{module}", _PACKAGE), name)
 
 
@@ -232,7 +230,7 @@ def room(name: str) -> Room:
         collate_checks=getattr(module, "COLLATE_CHECKS", {}),
         parts=getattr(module, "PARTS", {}),
         tasks=getattr(module, "TASKS", {}),
-        commands=getattr(module, "COMMANDS", ""),
+        commands=getattr(module, "COMMANDS", {}),
         prompts={spec.name: spec for spec in getattr(module, "PROMPTS", ())},
         evaluations=getattr(module, "EVALUATIONS", {}),
         card_words=getattr(module, "CARD_WORDS", {}),
@@ -247,6 +245,11 @@ def models() -> dict[str, ModelSpec]:
 def recipes() -> dict[str, RecipeSpec]:
     """Return every known recipe by name, in room order."""
     return {name: spec for word in ROOMS for name, spec in room(word).recipes.items()}
+
+
+def command_groups() -> dict[str, Room]:
+    """Return {group of the command line: the room that declares it}, in room order."""
+    return {group: room(word) for word in ROOMS for group in room(word).commands}
 
 
 def model_spec(name: str) -> ModelSpec:

@@ -23,6 +23,7 @@ HEAVY = ("torch", "torchvision", "timm", "open_clip", "transformers", "lightning
 LATE = {*HEAVY[1:], "matplotlib", "pyarrow", "pydicom", "nibabel", "huggingface_hub", "PIL", "tokenizers"}
 LATE |= {"soundfile", "soxr", "av", "diffusers", "torchaudio", "librosa"}
 LATE |= {"rasterio", "geopandas", "shapely", "pyproj", "pyogrio", "pandas", "torchgeo", "scipy"}
+LATE |= {"usearch", "faiss", "lancedb", "qdrant_client", "zstandard"}
 """Imported inside the functions that need them, never at the top of a module."""
 
 
@@ -123,6 +124,7 @@ def loaded_after(code: str) -> set[str]:
         COMMAND.format(["medical", "ground", "--help"]),
         COMMAND.format(["audio", "--help"]),
         COMMAND.format(["urban", "--help"]),
+        COMMAND.format(["catalog", "--help"]),
         COMMAND.format(["audio", "generate", "--help"]),
     ],
 )

@@ -139,5 +139,5 @@ PARTS = {
 TASKS = {"mix_and_separate": "clipsep.training:prepare", "diffusion": "clipsonic.training:prepare"}
 """{kind of training run: "module:function"}; see ``core/task_data.py``."""
 
-COMMANDS = "commands:app"
-"""The typer app of ``verticlip audio ...``."""
+COMMANDS = {"audio": "commands:app"}
+"""{group of the command line: "module:typer app"}."""

@@ -110,8 +110,8 @@ PARTS = {
 }
 """How an image model answers for a series folder or a NIfTI file; see ``core/registry.py``."""
 
-COMMANDS = "commands:app"
-"""The typer app of ``verticlip medical ...``."""
+COMMANDS = {"medical": "commands:app"}
+"""{group of the command line: "module:typer app"}."""
 
 EVALUATIONS = {"sets": "tasks.evaluation_sets", "retrieval": "tasks.retrieval"}
 """{what is measured: "module"}; see ``verticlip evaluate``."""

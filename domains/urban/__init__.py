@@ -69,8 +69,8 @@ COLLATES = {"caption_tokens": "coca.collate:collate_captions", "tile_claims": "c
 OBJECTIVES = {"claims": "claims:ClaimContrast"}
 """{objective: "module:class"}; see ``core/objectives/base.py``."""
 
-COMMANDS = "commands:app"
-"""The typer app of ``verticlip urban ...``."""
+COMMANDS = {"urban": "commands:app"}
+"""{group of the command line: "module:typer app"}."""
 
 EVALUATIONS = {"sets": "tasks.evaluation_sets", "retrieval": "tasks.retrieval"}
 """{what is measured: "module"}; see ``verticlip evaluate``."""

@@ -63,8 +63,9 @@ def test_models_are_opened_by_what_the_program_hands_down() -> None:
 
 def test_a_room_without_commands_has_no_app() -> None:
     plain = registry.Room("none", registry.room("medical").folder, {}, {}, {}, {}, {}, {})
-    assert plain.command_app() is None
-    assert isinstance(registry.room("medical").command_app(), typer.Typer)
+    assert not plain.commands
+    assert isinstance(registry.room("medical").command_app("medical"), typer.Typer)
+    assert registry.command_groups()["catalog"].name == "ecommerce"
 
 
 def test_a_failure_is_one_safe_line() -> None:

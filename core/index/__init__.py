@@ -1,0 +1,25 @@
+"""Vectors on disk: stored in versions, filtered, searched exactly or by a graph."""
+
+from __future__ import annotations
+
+from ..lazy import lazy_names
+
+_HOMES = {
+    "Change": "base",
+    "Hits": "base",
+    "Identity": "base",
+    "IndexStats": "base",
+    "Rows": "base",
+    "Tuning": "base",
+    "VectorIndex": "base",
+    "F": "filters",
+    "Where": "filters",
+    "parse_where": "filters",
+    "LocalIndex": "local",
+    "create_index": "opening",
+    "open_index": "opening",
+}
+
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+__getattr__ = lazy_names(__name__, _HOMES)

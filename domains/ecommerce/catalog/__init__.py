@@ -1,0 +1,1 @@
+"""A catalogue on disk: what is in it, taking in rows, and search."""

@@ -1,0 +1,19 @@
+"""``verticlip catalog <verb>``: a searchable catalogue of products."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    name="catalog",
+    help="Product catalogues: take in rows, search, find duplicates, measure.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Product catalogues: take in rows, search, find duplicates, measure."""

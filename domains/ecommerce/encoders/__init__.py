@@ -1,0 +1,1 @@
+"""Image, text and image with text of a product in one space."""

@@ -1,0 +1,1 @@
+"""How well a model or a catalogue finds products."""

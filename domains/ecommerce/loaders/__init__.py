@@ -1,0 +1,1 @@
+"""Product pictures as samples."""

@@ -1,0 +1,1 @@
+"""What users do with product models beyond embedding and classifying; see each module."""

@@ -1,0 +1,1 @@
+"""Pairs of products for training."""
