@@ -328,6 +328,62 @@ def train_run(
         say(result.summary)
 
 
+@train_app.command("caption")
+def train_caption(
+    model: ModelName,
+    images: Annotated[Path, typer.Argument(help="Image folder (class folders), or manifest .csv/.jsonl.")],
+    captions: Annotated[Path, typer.Option(help="Text file of captions to choose from, one per line.")],
+    out: Annotated[Path, typer.Option(help="JSON lines to write: path, label, split, text.")],
+    threshold: Annotated[
+        float, typer.Option(help="Least cosine of image and caption; models differ, look at the quartiles.")
+    ] = 0.27,
+    at_most: Annotated[int, typer.Option(min=1, help="Captions per image.")] = 5,
+    revision: Revision = None,
+    batch_size: BatchSize = 8,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Give images captions that a model finds fitting, to keep words in place while training by classes."""
+    from .core.data import Manifest
+    from .core.pseudo_captions import choose_captions, read_pool
+
+    pool = read_pool(captions)
+    if images.is_dir():
+        manifest = Manifest.from_folder(images, check=None)
+    else:
+        read = Manifest.from_jsonl if images.suffix == ".jsonl" else Manifest.from_csv
+        manifest = read(images, check=None)
+    found = choose_captions(
+        load_model(model, revision, device, dtype),
+        manifest,
+        pool,
+        threshold=threshold,
+        at_most=at_most,
+        batch_size=batch_size,
+    )
+    found.save(out)
+    facts = found.to_dict()
+    if as_json:
+        print_json([facts])
+    else:
+        low, middle, high = found.best
+        print_table(
+            ("images with captions", "captions", "without", "unusable", "best cosine: quartiles"),
+            [
+                (
+                    str(facts["with_captions"]),
+                    str(facts["captions"]),
+                    str(found.without),
+                    str(len(found.failures)),
+                    f"{low:.3f} {middle:.3f} {high:.3f}",
+                )
+            ],
+        )
+    say(f"wrote {out}")
+    finish(len(found.failures), len(found.records) + len(found.failures))
+
+
 @app.command()
 def verify(
     system: Annotated[str, typer.Argument(help="core, or a system of a domain, e.g. medical_loading.")],

@@ -193,8 +193,9 @@ class EvaluationConfig(Config):
     ``contrastive``."""
     min_above_chance: float = 0.0
     """The run fails when the selected model is not this much over chance; catches broken runs."""
-    suite: tuple[Literal["zero_shot", "retrieval"], ...] = ()
-    """How a contrastive model is judged; empty: classes by zero-shot, captions by retrieval."""
+    suite: tuple[Literal["zero_shot", "retrieval", "neighbors"], ...] = ()
+    """How a contrastive model is judged; empty: classes by zero-shot, captions by retrieval. ``neighbors``
+    looks at samples only: whether those most like one are of its class."""
     recall_at: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 5, 10), min_length=1)
     """Depths of the retrieval recalls; the score is their mean over both directions."""
     duplicates: Literal["merge", "separate"] = "merge"

@@ -147,8 +147,7 @@ class Run:
             self.started = fill(self.model, start, self.recipe.start)
         initialize(self.data, self.model)
         self._check_modalities()
-        if isinstance(self.objective, CrossEntropy):
-            self.objective.prepare(self.model.config.embed_dim, self.data.class_names)
+        self.objective.prepare(self.model.config.embed_dim, self.data.class_names)
         self.adapted = apply_policy(self.model, self.recipe.peft)
         for modality in self.recipe.freeze:
             self.model.freeze(modality)

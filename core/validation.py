@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .errors import ConfigError, DataError, nearest
 from .heads.zero_shot import ZeroShotHead, class_embeddings
 from .inputs import on_device
+from .metrics.bootstrap import Bootstrap
 from .metrics.classification import classification_report
 from .metrics.matched import Matches, matched_report
+from .metrics.ranking import Positives, positive_ranks
+from .metrics.retrieval import QueryMetrics
 from .model import ContrastiveModel
 from .objectives.base import Objective
 from .objectives.classify import CrossEntropy
@@ -56,7 +61,7 @@ def evaluate(
     """
     if isinstance(objective, CrossEntropy):
         return evaluate_classifier(model, objective, data, details=details)
-    by_class, by_text = _suites(data, settings)
+    by_class, by_text, by_neighbors = _suites(data, settings)
     report: dict[str, Any] = {"sources": {}, "across": None}
     scores: list[tuple[float, float]] = []
     if by_class:
@@ -75,27 +80,74 @@ def evaluate(
         )
         report["sources"][name] = {**report["sources"].get(name, {}), **found}
         scores.append((found["score"], found["chance"]))
+    for name in by_neighbors:
+        found = evaluate_neighbors(model, data, name, details=details)
+        report["sources"][name] = {**report["sources"].get(name, {}), "neighbors": found}
+        scores.append((_value(found["map@10"]), found["chance"]))
     report["score"] = sum(score for score, _ in scores) / len(scores)
     report["chance"] = sum(chance for _, chance in scores) / len(scores)
     return report
 
 
-def _suites(data: TrainingData, settings: EvaluationConfig) -> tuple[list[str], list[str]]:
-    """Return the sources that are judged by their classes and those judged by retrieval."""
+def _suites(data: TrainingData, settings: EvaluationConfig) -> tuple[list[str], list[str], list[str]]:
+    """Return the sources that are judged by their classes, by retrieval, and by neighbors."""
     by_class = [name for name in data.validation if _has_classes(data, name)]
     by_text = [name for name in data.validation if all(data.validation_texts(name))]
+    by_neighbors: list[str] = []
     if settings.suite:
         by_class = by_class if "zero_shot" in settings.suite else []
         by_text = by_text if "retrieval" in settings.suite else []
+        if "neighbors" in settings.suite:
+            by_neighbors = [name for name in data.validation if _has_neighbors(data, name)]
     else:
         by_text = [name for name in by_text if name not in by_class]
-    if not by_class and not by_text:
+    if not by_class and not by_text and not by_neighbors:
         raise ConfigError(
             f"evaluation.suite {list(settings.suite) or 'by data'}: no source has what it needs. "
             "zero_shot needs a prompt set with the labels of the validation rows, retrieval needs captions "
-            "of their own."
+            "of their own, neighbors needs two validation rows of one label and rows of another."
         )
-    return by_class, by_text
+    return by_class, by_text, by_neighbors
+
+
+def _has_neighbors(data: TrainingData, source: str) -> bool:
+    counts = Counter(record.label for record in data.validation[source] if record.label is not None)
+    return len(counts) > 1 and max(counts.values()) > 1
+
+
+def evaluate_neighbors(
+    model: ContrastiveModel, data: TrainingData, source: str, *, details: bool = False
+) -> dict[str, Any]:
+    """Return whether the validation samples most like a sample are of its class; no text is read.
+
+    Returns:
+        ``map@10`` and ``precision@1``, means over the samples whose class has another, each searched for
+        among all others; ``chance``: the share of right answers among them; ``queries``. With ``details``
+        the first two have 95 % intervals.
+    """
+    with judged(model):
+        vectors, targets = _encode_records(model, data, source)
+    vectors, labels = vectors[targets >= 0], targets[targets >= 0].tolist()
+    counts = Counter(labels)
+    rows = [row for row, label in enumerate(labels) if counts[label] > 1]
+    positives = Positives.from_lists(
+        [
+            [other for other, label in enumerate(labels) if label == labels[row] and other != row]
+            for row in rows
+        ]
+    )
+    ranks = positive_ranks(vectors[rows], vectors, positives, exclude=torch.tensor(rows))
+    metrics = QueryMetrics.from_ranks(ranks, positives)
+    found = {"map@10": metrics.average_precision(10), "precision@1": metrics.precision_at(1)}
+    bootstrap = Bootstrap(len(rows)) if details else None
+    return {
+        "queries": len(rows),
+        "chance": float(np.mean(positives.counts / (len(labels) - 1))),
+        **{
+            name: float(values.mean()) if bootstrap is None else bootstrap.mean(values).to_dict()
+            for name, values in found.items()
+        },
+    }
 
 
 def _has_classes(data: TrainingData, source: str) -> bool:

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -89,6 +89,13 @@ class Objective(nn.Module):
             parts = self.compute(at_least_float32(outputs), batch)
             return {"loss": functools.reduce(torch.add, parts.values()), **parts}
 
+    def prepare(self, width: int, class_names: Sequence[str]) -> None:
+        """Size what the objective learns itself, before training; most learn nothing.
+
+        Args:
+            width: D of the embeddings. class_names: K classes of the run.
+        """
+
     def compute(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted parts of the loss; ``outputs`` is in full precision here."""
         raise NotImplementedError(f"{type(self).__name__} must implement compute().")
@@ -108,7 +115,7 @@ def at_least_float32(outputs: Outputs) -> Outputs:
 
 
 _REGISTRY: dict[str, type[Objective]] = {}
-_CORE_MODULES = ("pairwise", "caption", "classify", "distill")
+_CORE_MODULES = ("pairwise", "caption", "classify", "distill", "margin")
 _ObjectiveT = TypeVar("_ObjectiveT", bound=type[Objective])
 
 

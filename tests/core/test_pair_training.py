@@ -351,6 +351,7 @@ TABLE = (
         ("[]", {"accuracy", "balanced_accuracy"}),
         ("[zero_shot, retrieval]", {"accuracy", "balanced_accuracy", "image_to_text", "text_to_image"}),
         ("[retrieval]", {"image_to_text", "text_to_image"}),
+        ("[neighbors]", {"neighbors"}),
     ],
 )
 def test_the_suite_is_chosen_by_the_data_or_the_recipe(labelled, tmp_path, suite, keys):

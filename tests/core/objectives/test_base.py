@@ -23,7 +23,10 @@ from verticlip.core.types import Batch, Outputs
 
 
 def test_every_registered_objective_is_buildable_with_its_defaults():
-    assert list_objectives() == ("coca", "cross_entropy", "cwcl", "distill", "infonce", "sigmoid")
+    assert list_objectives() == (
+        *("aligned_retrieval", "coca", "cross_entropy", "cwcl", "distill", "infonce", "margin_softmax"),
+        "sigmoid",
+    )
     for name in list_objectives():
         assert isinstance(build_objective(name), Objective)
 
@@ -43,7 +46,7 @@ def test_options_reach_the_constructor():
 
 def test_unknown_objective_names_the_nearest():
     with pytest.raises(
-        ConfigError, match=r"Unknown objective 'infonse'; known: coca.*Did you mean 'infonce'"
+        ConfigError, match=r"Unknown objective 'infonse'; known: aligned_retrieval.*Did you mean 'infonce'"
     ):
         build_objective("infonse")
 
