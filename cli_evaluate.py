@@ -260,7 +260,11 @@ def show_prompts(
 @app.command("retrieval")
 def evaluate_pairs(
     pairs: Annotated[
-        Path, typer.Option(help="CSV or JSON lines with an image and a text column; JSON of RSICD's kind.")
+        Path,
+        typer.Option(
+            help="CSV or JSON lines with an image and a text column; JSON of RSICD's kind; for products the "
+            "file or folder of their protocol, see the README."
+        ),
     ],
     images: Annotated[Path, typer.Option(help="Folder that the image paths are relative to.")],
     model: ModelName,
@@ -299,6 +303,8 @@ def evaluate_pairs(
     path = module.write_result(result, out)
     if as_json:
         print_json([result.to_dict()])
+    elif hasattr(result, "table"):
+        print_table(*result.table())
     else:
         header = ("metric", "image to text", "text to image")
         print_table(header, [(name, str(a or "-"), str(b or "-")) for name, a, b in result.rows()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +173,7 @@ class _Ready(Generic[Prepared]):
 def read_ahead(
     pool: Executor,
     read: Callable[[Item], Prepared],
-    items: Sequence[Item],
+    items: Iterable[Item],
     ahead: int,
     alone: Callable[[Item], bool],
 ) -> Iterator[tuple[Item, bool, Future[Prepared]]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,13 @@ class ClipTowers:
     report: LoadReport
 
 
-def read_clip(path: str | Path, *, skip_objects: bool = False) -> dict[str, Tensor]:
+def read_clip(
+    path: str | Path, *, entries: Sequence[str] = ("state_dict",), skip_objects: bool = False
+) -> dict[str, Tensor]:
     """Return {name: tensor} of a CLIP file: safetensors, or a pickled state dict or training checkpoint.
 
     Args:
-        skip_objects: as in :func:`core.conversion.read_checkpoint`.
+        entries, skip_objects: as in :func:`core.conversion.read_checkpoint`.
 
     Raises:
         WeightsError: missing or damaged, or the TorchScript archive of OpenAI's own download: its tensors
@@ -102,7 +104,7 @@ def read_clip(path: str | Path, *, skip_objects: bool = False) -> dict[str, Tens
                     f"{path.name} is a TorchScript archive, as OpenAI shares CLIP: a program that would have "
                     f"to be loaded to get at its weights. The same weights lie in {_ELSEWHERE}."
                 )
-    return read_checkpoint(path, skip_objects=skip_objects)
+    return read_checkpoint(path, entries=entries, skip_objects=skip_objects)
 
 
 def clip_towers(

@@ -244,8 +244,9 @@ class TextProcessing(Config):
     tokenizer: Literal["tokenizer_json", "open_clip_bpe"] = "tokenizer_json"
     context_length: int = Field(ge=1, le=8192)
     pad_id: int = Field(default=0, ge=0)
-    clean: Literal["none", "whitespace"] = "whitespace"
-    """``whitespace`` also mends encodings and HTML escapes, as open_clip does."""
+    clean: Literal["none", "whitespace", "canonicalize"] = "whitespace"
+    """``whitespace`` also mends encodings and HTML escapes, as open_clip does; ``canonicalize`` then makes
+    letters small and leaves out ASCII punctuation, as SigLIP was trained."""
     strip_end: str = ""
     """Characters taken off the right end of every text."""
     allow_empty: bool = False

@@ -44,7 +44,9 @@ def run_curves(rows: list[dict[str, Any]], words: ScoreWords | None = None) -> d
         }
     losses = {"training": "train_loss", "validation": "valid_loss"}
     if any(row["train_loss"] is not None for row in rows):
-        panels["loss"] = {name: line(lambda row, key=key: row.get(key)) for name, key in losses.items()}
+        curves = {name: line(lambda row, key=key: row.get(key)) for name, key in losses.items()}
+        # A validation part that is too small for a batch has no loss at all.
+        panels["loss"] = {name: curve for name, curve in curves.items() if curve[0]}
     return panels
 
 

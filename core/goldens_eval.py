@@ -1,4 +1,4 @@
-"""Replays of the golden cases of evaluation: classifier, recall, INQUIRE metrics, prompt weights.
+"""Replays of the golden cases of inference: classifier, recall, INQUIRE metrics, prompt weights, composition.
 
 Each replay computes, from the inputs of a case, the tensors that the case's outputs hold. ``CASES``
 maps the name of a case to its replay and ``TOLERANCES`` to (relative to the tensor's largest
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .composition import direction, pdv
 from .heads.zero_shot import ZeroShotHead, class_embeddings
 from .metrics.ranking import Positives, image_text_ranks, top_k
 from .metrics.retrieval import QueryMetrics
@@ -153,11 +154,31 @@ def replay_prompt_weights(
     return outputs
 
 
+def replay_pdv(config: Mapping[str, Any], inputs: Mapping[str, Tensor], case_dir: Path) -> dict[str, Tensor]:
+    """Return the change of the words, its step from picture, from words and from both, and the ranking.
+
+    Reference: Tursun et al. 2025, arXiv 2502.07215.
+    """
+    image, base, composed = (inputs[name] for name in ("image", "base_text", "composed_text"))
+    alphas = {name: float(config[name]) for name in ("alpha_image", "alpha_text")}
+    fused = pdv(image, base, composed, beta=float(config["beta"]), **alphas)
+    similarity = fused @ torch.nn.functional.normalize(inputs["gallery"], dim=-1).T
+    return {
+        "delta": direction(base, composed),
+        "pdv_image": pdv(image, base, composed, beta=0.0, **alphas),
+        "pdv_text": pdv(image, base, composed, beta=1.0, **alphas),
+        "pdv_fused": fused,
+        "similarity": similarity,
+        "ranking": similarity.argsort(dim=1, descending=True, stable=True),
+    }
+
+
 CASES: dict[str, Replay] = {
     "open_clip.zero_shot_classifier": replay_zero_shot,
     "retrieval.recall": replay_recall,
     "inquire.metrics": replay_inquire,
     "zpe.prompt_weights": replay_prompt_weights,
+    "formula.pdv": replay_pdv,
 }
 
 TOLERANCES: dict[str, tuple[float, float]] = {
@@ -165,4 +186,5 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "retrieval.recall": (1e-12, 0.0),
     "inquire.metrics": (0.0, 1e-9),
     "zpe.prompt_weights": (1e-5, 0.0),
+    "formula.pdv": (1e-12, 0.0),
 }

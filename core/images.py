@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ from .errors import InputError, LimitError
 from .limits import DEFAULT, Limits
 from .pixels import to_pixels
 from .types import Sample
+
+if TYPE_CHECKING:
+    from PIL import Image as PILImage
 
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 _ORIENTATION_TAG = 0x0112
@@ -41,9 +46,6 @@ def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT, show_p
         InputError: missing file, not an image, damaged, or more than one frame.
         LimitError: over a ceiling.
     """
-    # Pillow opens a named format only when its plugin has been imported; it imports the others itself.
-    from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401
-
     path = Path(path)
     name = str(path) if show_paths else path.name
     if not path.is_file():
@@ -51,8 +53,35 @@ def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT, show_p
             f"{name}: {'is a folder' if path.is_dir() else 'no such file'}. Give one image file."
         )
     limits.check("file_bytes", path.stat().st_size, what=f"{name}: bytes")
+    with open_still(path, name=name, limits=limits) as (image, meta):
+        return Sample(_pixels(image, name), "image", meta, id=name)
+
+
+@contextlib.contextmanager
+def open_still(
+    source: str | os.PathLike[str] | IO[bytes], *, name: str, limits: Limits = DEFAULT
+) -> Iterator[tuple[PILImage.Image, dict[str, Any]]]:
+    """Yield one still image, turned as the camera meant it, and what its header says.
+
+    Damage that shows while the caller decodes the pixels is told in the same words as damage found here.
+
+    Args:
+        source: a file, or a stream of its bytes.
+        name: what messages call it.
+        limits: ceiling on pixels, compared with the header before decoding.
+
+    Yields:
+        The PIL image, and ``meta`` as of :func:`load_image`.
+
+    Raises:
+        InputError: not an image, damaged, or more than one frame.
+        LimitError: over a ceiling.
+    """
+    # Pillow opens a named format only when its plugin has been imported; it imports the others itself.
+    from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS) as image:
             limits.check("pixels", image.width * image.height, what=f"{name}: pixels")
             frames = getattr(image, "n_frames", 1)
             # An MPO file is a photograph followed by previews or a second view; its first frame is the one.
@@ -64,7 +93,7 @@ def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT, show_p
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
             if orientation != 1:
                 meta["exif_orientation"] = orientation
-            value = _pixels(ImageOps.exif_transpose(image), name)
+            yield ImageOps.exif_transpose(image), meta
     except (InputError, LimitError):
         raise
     except Image.DecompressionBombError as error:
@@ -76,7 +105,6 @@ def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT, show_p
         raise InputError(
             f"{name}: the image is damaged ({type(error).__name__}). Copy or save it again."
         ) from error
-    return Sample(value, "image", meta, id=name)
 
 
 def _pixels(image: Any, name: str) -> Tensor:

@@ -6,6 +6,7 @@ import hashlib
 import html
 import json
 import re
+import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -298,8 +299,10 @@ class Processor:
             InputError: a special token of the tokenizer that ``allow_special`` does not have.
         """
         config = cast("TextProcessing", self.config.text)
-        if config.clean == "whitespace":
+        if config.clean != "none":
             text = _clean(text)
+        if config.clean == "canonicalize":
+            text = " ".join(text.replace("_", " ").translate(_NO_PUNCTUATION).lower().split())
         if config.strip_end:
             text = text.rstrip(config.strip_end)
         if config.allow_special is not None:
@@ -363,6 +366,9 @@ def _text_of(item: Any, position: int, *, allow_empty: bool = False) -> str:
     if not allow_empty and not text.strip():
         raise InputError(f"text {position} is empty. Remove it or write something.")
     return text
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def _clean(text: str) -> str:

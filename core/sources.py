@@ -53,8 +53,9 @@ def read_source(source: SourceConfig, recipe: Recipe, folder: Path, prompts: Pro
     rows = _read(source, recipe, path, folder)
     own_text = source.captions == "text" and not recipe.classifies
     if recipe.task is not None:
-        # What else a row needs is known to the task.
-        _need(source, rows, [row for row in rows if row.record.path is None], "file", f"task {recipe.task}")
+        # What else a row needs is known to the task, and a room's reader may give rows that need no file.
+        bare = [row for row in rows if row.record.path is None and not row.extras]
+        _need(source, rows, bare, "file", f"task {recipe.task}")
     elif own_text:
         _need(source, rows, [row for row in rows if not row.texts], "caption", "captions: text")
         _need(source, rows, [row for row in rows if row.record.path is None], "file", "training pairs")

@@ -1,7 +1,8 @@
 """Replaying a stored reference case and saying how far off each output is.
 
 A case is a folder with ``config.json`` (or ``case.json``), ``inputs.safetensors`` and
-``outputs.safetensors``. A system is a module with
+``outputs.safetensors``. A worked example has no tensors: its JSON file holds the numbers, those to come out
+under ``expected``, where nested names are joined by dots (``ppm_text.rows``). A system is a module with
 
 * ``CASES``: {case: ``replay(config, inputs, case_dir) -> {output: tensor}``},
 * ``tolerance(case, output, expected) -> float``: largest absolute difference allowed; or
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -94,7 +96,10 @@ def replay(system: str, case_dir: str | Path) -> Report:
     config = _read_config(case_dir)
     case = str(config.get("case", case_dir.name))
     module, known = _find(system, case)
-    inputs, expected = (_read_tensors(case_dir / f"{name}.safetensors") for name in ("inputs", "outputs"))
+    if "expected" in config and not (case_dir / "outputs.safetensors").is_file():
+        inputs, expected = {}, dict(_worked(config["expected"], ""))
+    else:
+        inputs, expected = (_read_tensors(case_dir / f"{name}.safetensors") for name in ("inputs", "outputs"))
     got = module.CASES[known]({**config, "case": known}, inputs, case_dir)
     checks = [_check(module, known, name, expected[name], got.get(name)) for name in sorted(expected)]
     return Report(system, case, tuple(checks))
@@ -138,6 +143,18 @@ def _read_config(case_dir: Path) -> dict[str, Any]:
     raise InputError(
         f"{case_dir}: neither config.json nor case.json is here. Give the folder of one golden case."
     )
+
+
+def _worked(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield the numbers of a worked example as float64 tensors, by their dotted names."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _worked(inner, f"{name}.{key}" if name else key)
+        return
+    try:
+        yield name, torch.tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"expected.{name} is no array of numbers. Copy the case again.") from None
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

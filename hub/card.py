@@ -198,7 +198,8 @@ def _further(metrics: dict[str, Any], words: dict[str, str]) -> list[str]:
         f"| {name} | {_interval(value if isinstance(value, dict) else {**_NO_BOUNDS, 'value': value})} |"
         for name, value in found.items()
     ]
-    return [_fill("results_further", rows="\n".join(rows), **words)]
+    notes = metrics["further"].get("notes", "")
+    return [_fill("results_further", rows="\n".join(rows), **words), *([f"{notes}\n"] if notes else [])]
 
 
 _NO_BOUNDS = {"low": None, "high": None}

@@ -18,6 +18,8 @@ _HOMES = {
     "group_equal": "leakage",
     "group_equal_files": "leakage",
     "group_near_duplicates": "leakage",
+    "dct_hash": "perceptual",
+    "near_hashes": "perceptual",
     "split": "splitting",
     "DistinctTexts": "distinct",
     "LoaderConfig": "loader",
@@ -37,10 +39,12 @@ __all__ = [
     "check_header",
     "check_leakage",
     "check_readable",
+    "dct_hash",
     "difference_hash",
     "group_equal",
     "group_equal_files",
     "group_near_duplicates",
+    "near_hashes",
     "split",
 ]
 

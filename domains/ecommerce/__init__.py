@@ -36,7 +36,11 @@ CONVERTERS = {
 }
 """{converter: "module:function"}; see ``core/conversion.py``."""
 
+COLLATES = {"garment_claims": "claims:collate_claims"}
+"""{collate: "module:function"}; from extras and texts of a batch to ``Batch.extras``."""
+
 OBJECTIVES = {
+    "claims": "claims:ClaimContrast",
     "esspr": "objectives.esspr:SameStyle",
     "product_infonce": "objectives.contrast:ProductInfoNCE",
     "gcl": "objectives.ranking:RankingWeighted",
@@ -51,3 +55,17 @@ COMMANDS = {"catalog": "commands:app"}
 
 EVALUATIONS = {"sets": "evaluation.sets", "retrieval": "evaluation.retrieval"}
 """{what is measured: "module"}; see ``verticlip evaluate``."""
+
+CARD_WORDS = {
+    "sample": "photo",
+    "a_sample": "a photo",
+    "samples": "photos",
+    "file": "product.jpg",
+    "validation": (
+        "Validation is the sources' own validation part where there is one; otherwise groups of "
+        "near-identical photos\n(64-bit difference hash) were kept on one side of a random split. It is "
+        "drawn like the training photos, so expect\nless on photos of another kind: studio or living room, "
+        "lying or worn, one product or several."
+    ),
+}
+"""{word: what a model card says}; see ``hub/card.py``."""

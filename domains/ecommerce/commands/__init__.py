@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from .create import create
+from .delete import delete
+from .export import export
+from .ingest import ingest
+
 app = typer.Typer(
     name="catalog",
     help="Product catalogues: take in rows, search, find duplicates, measure.",
@@ -17,3 +22,7 @@ app = typer.Typer(
 @app.callback()
 def _group() -> None:
     """Product catalogues: take in rows, search, find duplicates, measure."""
+
+
+for _command in (create, ingest, delete, export):
+    app.command()(_command)

@@ -76,7 +76,7 @@ def test_every_clip_of_the_room_states_its_activation():
 def test_the_registered_sizes_are_those_of_the_architecture(architecture, monkeypatch):
     import open_clip
     from open_clip.model import CLIP
-    from verticlip.domains.urban.checkpoints import open_clip as converter
+    from verticlip.core.layouts import open_clip as converter
 
     with torch.device("meta"):
         theirs = CLIP(**open_clip.get_model_config(architecture))

@@ -16,46 +16,46 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ....core.config import LN_100, Config, ImageProcessing, ModelConfig, ProcessorConfig, TextProcessing
-from ....core.conversion import (
-    Converted,
-    build_empty,
-    check_vocabulary,
-    count_blocks,
-    dimension,
-    read_checkpoint,
-    refuse_incomplete,
-    rename_state,
+from ..config import Config
+from ..conversion import Converted, count_blocks, dimension, read_checkpoint
+from ..errors import ConfigError, WeightsError
+from ..files import read_json
+from .siglip_towers import (
+    IMAGE,
+    SCALARS,
+    SYSTEM,
+    TEXT,
+    Activation,
+    ImageSizes,
+    SiglipText,
+    TextSizes,
+    image_grid,
+    image_tower,
+    refuse_other_sizes,
+    siglip_model,
+    text_tower,
 )
-from ....core.errors import ConfigError, WeightsError
-from ....core.files import read_json
 
-SYSTEM = "SigLIP"
-BACKBONE = "vit_base_patch16_siglip_224"
-"""timm's name of the smallest one; every other size is this one with other options."""
-
-_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+_ACTIVATIONS: dict[str, Activation] = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 """{name in transformers: name in timm}."""
-_IMAGE, _TEXT = "towers.image.model.", "towers.text.model."
-
 _OUTSIDE = {
-    "vision_model.embeddings.patch_embedding.": f"{_IMAGE}patch_embed.proj.",
-    "vision_model.embeddings.position_embedding.weight": f"{_IMAGE}pos_embed",
-    "vision_model.encoder.layers.": f"{_IMAGE}blocks.",
-    "vision_model.post_layernorm.": f"{_IMAGE}norm.",
-    "vision_model.head.probe": f"{_IMAGE}attn_pool.latent",
-    "vision_model.head.attention.out_proj.": f"{_IMAGE}attn_pool.proj.",
-    "vision_model.head.layernorm.": f"{_IMAGE}attn_pool.norm.",
-    "vision_model.head.mlp.": f"{_IMAGE}attn_pool.mlp.",
-    "text_model.embeddings.token_embedding.": f"{_TEXT}token_embedding.",
-    "text_model.embeddings.position_embedding.weight": f"{_TEXT}positional_embedding",
-    "text_model.encoder.layers.": f"{_TEXT}transformer.resblocks.",
-    "text_model.final_layer_norm.": f"{_TEXT}ln_final.",
-    "text_model.head.": f"{_TEXT}text_projection.",
+    "vision_model.embeddings.patch_embedding.": f"{IMAGE}patch_embed.proj.",
+    "vision_model.embeddings.position_embedding.weight": f"{IMAGE}pos_embed",
+    "vision_model.encoder.layers.": f"{IMAGE}blocks.",
+    "vision_model.post_layernorm.": f"{IMAGE}norm.",
+    "vision_model.head.probe": f"{IMAGE}attn_pool.latent",
+    "vision_model.head.attention.out_proj.": f"{IMAGE}attn_pool.proj.",
+    "vision_model.head.layernorm.": f"{IMAGE}attn_pool.norm.",
+    "vision_model.head.mlp.": f"{IMAGE}attn_pool.mlp.",
+    "text_model.embeddings.token_embedding.": f"{TEXT}token_embedding.",
+    "text_model.embeddings.position_embedding.weight": f"{TEXT}positional_embedding",
+    "text_model.encoder.layers.": f"{TEXT}transformer.resblocks.",
+    "text_model.final_layer_norm.": f"{TEXT}ln_final.",
+    "text_model.head.": f"{TEXT}text_projection.",
 }
 _INSIDE = {
-    _IMAGE: {".layer_norm1.": ".norm1.", ".layer_norm2.": ".norm2.", ".self_attn.out_proj.": ".attn.proj."},
-    _TEXT: {
+    IMAGE: {".layer_norm1.": ".norm1.", ".layer_norm2.": ".norm2.", ".self_attn.out_proj.": ".attn.proj."},
+    TEXT: {
         ".layer_norm1.": ".ln_1.",
         ".layer_norm2.": ".ln_2.",
         ".self_attn.out_proj.": ".attn.out_proj.",
@@ -63,9 +63,8 @@ _INSIDE = {
         ".mlp.fc2.": ".mlp.c_proj.",
     },
 }
-_JOINED = {_IMAGE: "attn.qkv.{}", _TEXT: "attn.in_proj_{}"}
+_JOINED = {IMAGE: "attn.qkv.{}", TEXT: "attn.in_proj_{}"}
 """Where query, key and value stand in one."""
-_SCALARS = ("logit_scale", "logit_bias")
 
 
 class SiglipOptions(Config):
@@ -98,46 +97,12 @@ def convert(name: str, weights: Path, files: Mapping[str, Path], settings: Sigli
         "image": _image_tower(state, parts["vision_config"], source),
         "text": _text_tower(state, parts["text_config"], source),
     }
-    embed_dim = int(towers["image"]["options"]["embed_dim"])
-    size = int(towers["image"]["options"]["img_size"])
-    for what, want, have in (
-        ("embed_dim", settings.embed_dim, embed_dim),
-        ("image_size", settings.image_size, size),
-    ):
-        if want is not None and want != have:
-            raise WeightsError(
-                f"{source} has {what} {have}; {name} has {want}. It is another model of the family."
-            )
+    refuse_other_sizes(name, towers, settings.embed_dim, settings.image_size, source=source)
     renamed = _renamed(state, source)
-    config = ModelConfig.model_validate(
-        {
-            "name": name,
-            "domain": "urban",
-            "embed_dim": embed_dim,
-            "towers": towers,
-            # Published scales lie above ln 100: the tensor keeps the value, training starts at the limit.
-            "logit_scale": min(float(renamed["logit_scale"]), LN_100) if "logit_scale" in renamed else LN_100,
-            "logit_bias": float(renamed["logit_bias"]) if "logit_bias" in renamed else -10.0,
-        }
-    )
-    wanted = build_empty(config).state_dict()
-    tensors, report = rename_state(renamed, lambda given: (_part(given), given), wanted, _part)
-    refuse_incomplete(report, source=source, system=SYSTEM)
     tokenizer = Path(files["tokenizer"]).read_text(encoding="utf-8")
-    check_vocabulary(
-        tokenizer, towers["text"]["options"]["vocab_size"], name=Path(files["tokenizer"]).name, source=source
-    )
-    context = int(towers["text"]["options"]["context_length"])
     pad = parts["text_config"].pad_token_id
-    processor = ProcessorConfig(
-        image=ImageProcessing(
-            size=size, resize="squash", interpolation="bicubic", resampler="pillow",
-            mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5),
-        ),
-        # Padding is attended to, as it was in training: every text has the full length.
-        text=TextProcessing(context_length=context, pad_id=1 if pad is None else pad, padding="context"),
-    )  # fmt: skip
-    return Converted(config, processor, tokenizer, tensors, report)
+    text = SiglipText(tokenizer, Path(files["tokenizer"]).name, pad_id=1 if pad is None else pad)
+    return siglip_model(name, towers, renamed, text, source=source)
 
 
 def _parts(path: Path) -> dict[str, _Part]:
@@ -171,29 +136,23 @@ def _image_tower(state: Mapping[str, Tensor], part: _Part, source: str) -> dict[
 
     width, patch = side("embeddings.patch_embedding.weight", 0), side("embeddings.patch_embedding.weight", 2)
     places = side("embeddings.position_embedding.weight", 0)
-    grid = math.isqrt(places)
-    if grid * grid != places:
-        raise WeightsError(f"{source}: its {places} image positions are no square. It is another model.")
+    grid = image_grid(places, source)
     size = part.image_size or grid * patch
     if size // patch != grid:
         raise WeightsError(
             f"{source}: {grid} x {grid} positions of {patch} pixels; config.json says {size} pixels."
         )
-    return {
-        "backend": "timm",
-        "architecture": BACKBONE,
-        "projection": "none",
-        "options": {
-            "img_size": size,
-            "patch_size": patch,
-            "embed_dim": width,
-            "depth": count_blocks(state, "vision_model.encoder.layers."),
-            "num_heads": _heads(width, part, source),
-            # timm cuts width x ratio to a whole number; half a unit more lands on the one in the file.
-            "mlp_ratio": (side("encoder.layers.0.mlp.fc1.weight", 0) + 0.5) / width,
-            "act_layer": _ACTIVATIONS[part.hidden_act],
-        },
-    }
+    return image_tower(
+        ImageSizes(
+            size=size,
+            patch=patch,
+            width=width,
+            layers=count_blocks(state, "vision_model.encoder.layers."),
+            heads=_heads(width, part, source),
+            mlp_width=side("encoder.layers.0.mlp.fc1.weight", 0),
+        ),
+        activation=_ACTIVATIONS[part.hidden_act],
+    )
 
 
 def _text_tower(state: Mapping[str, Tensor], part: _Part, source: str) -> dict[str, Any]:
@@ -201,24 +160,18 @@ def _text_tower(state: Mapping[str, Tensor], part: _Part, source: str) -> dict[s
         return dimension(state, f"text_model.{name}", axis, source=source)
 
     width = side("embeddings.token_embedding.weight", 1)
-    return {
-        "backend": "open_clip",
-        "kind": "text",
-        "output_dim": side("head.weight", 0),
-        "options": {
-            "context_length": side("embeddings.position_embedding.weight", 0),
-            "vocab_size": side("embeddings.token_embedding.weight", 0),
-            "width": width,
-            "heads": _heads(width, part, source),
-            "layers": count_blocks(state, "text_model.encoder.layers."),
-            "mlp_ratio": (side("encoder.layers.0.mlp.fc1.weight", 0) + 0.5) / width,
-            "no_causal_mask": True,
-            "proj_bias": True,
-            "pool_type": "last",
-            "norm_kwargs": {"eps": 1e-6},
-            "act_kwargs": {"approximate": "tanh" if part.hidden_act == "gelu_pytorch_tanh" else "none"},
-        },
-    }
+    return text_tower(
+        TextSizes(
+            context=side("embeddings.position_embedding.weight", 0),
+            vocabulary=side("embeddings.token_embedding.weight", 0),
+            width=width,
+            layers=count_blocks(state, "text_model.encoder.layers."),
+            heads=_heads(width, part, source),
+            mlp_width=side("encoder.layers.0.mlp.fc1.weight", 0),
+            output=side("head.weight", 0),
+        ),
+        activation=_ACTIVATIONS[part.hidden_act],
+    )
 
 
 def _heads(width: int, part: _Part, source: str) -> int:
@@ -235,7 +188,7 @@ def _renamed(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     for name, tensor in state.items():
         if name.endswith("position_ids"):
             continue
-        if name in _SCALARS:
+        if name in SCALARS:
             found[name] = tensor.float().reshape(())
             continue
         ours = next(
@@ -246,7 +199,7 @@ def _renamed(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
             ),
             name,
         )
-        home = _IMAGE if ours.startswith(_IMAGE) else _TEXT
+        home = IMAGE if ours.startswith(IMAGE) else TEXT
         if ".self_attn.q_proj." in ours:
             parts = [name.replace(".q_proj.", f".{part}_proj.") for part in "qkv"]
             missing = [part for part in parts if part not in state]
@@ -259,17 +212,11 @@ def _renamed(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
         elif name.startswith("vision_model.head.attention.in_proj_"):
             kind = name.rpartition("_")[2]
             width = len(tensor) // 3
-            found[f"{_IMAGE}attn_pool.q.{kind}"] = tensor[:width]
-            found[f"{_IMAGE}attn_pool.kv.{kind}"] = tensor[width:]
+            found[f"{IMAGE}attn_pool.q.{kind}"] = tensor[:width]
+            found[f"{IMAGE}attn_pool.kv.{kind}"] = tensor[width:]
         else:
             for theirs, mine in _INSIDE[home].items():
                 ours = ours.replace(theirs, mine)
             # A table of positions is a parameter of timm with a batch axis, and one of open_clip without.
-            found[ours] = tensor[None] if ours == f"{_IMAGE}pos_embed" else tensor
+            found[ours] = tensor[None] if ours == f"{IMAGE}pos_embed" else tensor
     return found
-
-
-def _part(name: str) -> str:
-    if name in _SCALARS:
-        return "scalars"
-    return "image" if name.startswith(_IMAGE) else "text" if name.startswith(_TEXT) else "other"

@@ -1,0 +1,183 @@
+"""How well duplicates are found among photographs and altered copies of them, stage by stage.
+
+Some photographs get copies as shops make them: saved again, smaller, brighter, cropped, with a watermark,
+mirrored. Which belong together is known. Every stage is run alone, then all together, and for each the share
+of found pairs that are right and the share of right pairs that are found is counted, by kind of copy as well.
+With labels of one half, thresholds are fitted and the figures are those of the other half.
+
+    python -m verticlip.benchmarks.duplicates --photos PHOTOS --out runs/duplicates.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from ..core.files import write_json_atomic
+from ..domains.ecommerce.catalog.catalog import Catalog
+from ..domains.ecommerce.duplicates.fitting import LabelledPair, fit_thresholds
+from ..domains.ecommerce.duplicates.grouping import find_duplicates
+from ..domains.ecommerce.duplicates.labels import candidates
+from ..domains.ecommerce.duplicates.report import DuplicateReport
+from ..domains.ecommerce.duplicates.settings import DuplicateSettings, Thresholds
+
+Pair = tuple[str, str]
+
+
+def _cropped(image: Image.Image) -> Image.Image:
+    """Cut 5 % of width and height off, half on either side."""
+    left, top = round(image.width * 0.025), round(image.height * 0.025)
+    return image.crop((left, top, image.width - left, image.height - top))
+
+
+def _marked(image: Image.Image) -> Image.Image:
+    copy = image.copy()
+    size = max(10, image.width // 9)
+    place = (image.width // 8, image.height // 2)
+    ImageDraw.Draw(copy).text(place, "SHOP.EXAMPLE", fill="white", font_size=size)
+    return copy
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "saved again": lambda image: image,
+    "half the size": lambda image: image.resize((max(64, image.width // 2), max(64, image.height // 2))),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.25),
+    "cropped 5 %": _cropped,
+    "watermark": _marked,
+    "mirrored": ImageOps.mirror,
+}
+"""What shops do to a copy; each is then saved as JPEG of quality 70."""
+
+STAGES: dict[str, dict[str, bool]] = {
+    "exact": {"perceptual": False, "embedding": False},
+    "perceptual": {"exact": False, "embedding": False},
+    "embedding": {"exact": False, "perceptual": False},
+    "all": {},
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print one JSON line per stage."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, class by class")
+    parser.add_argument("--model", default="ecommerce/tiny")
+    parser.add_argument("--originals", type=int, default=1000, help="photographs that are taken")
+    parser.add_argument("--copied", type=int, default=500, help="of these, how many get copies, two each")
+    parser.add_argument("--precision", type=float, default=0.99)
+    parser.add_argument("--confidence", type=float, default=0.95)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args(arguments)
+    from ..api import from_pretrained
+
+    with tempfile.TemporaryDirectory() as folder:
+        truth, kinds = write_copies(given.photos, Path(folder), given.originals, given.copied)
+        catalog = Catalog.create(Path(folder) / "catalog", model=from_pretrained(given.model))
+        catalog.ingest(Path(folder) / "shop")
+        rows = list(_rows(catalog, truth, kinds, given.precision, given.confidence))
+    for row in rows:
+        sys.stdout.write(json.dumps(row) + "\n")
+    if given.out is not None:
+        write_json_atomic(given.out, {"model": given.model, "products": len(truth), "rows": rows})
+    return 0
+
+
+def write_copies(
+    photos: Path, folder: Path, originals: int, copied: int, *, seed: int = 0
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Write photographs and copies into ``folder / "shop"``, class by class.
+
+    Returns:
+        {product id: photograph it shows} and {product id: what was done to it, "" for the photograph}.
+    """
+    rng = random.Random(seed)
+    chosen = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    rng.shuffle(chosen)
+    chosen = chosen[:originals]
+    truth: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    for number, path in enumerate(chosen):
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened).convert("RGB")
+        versions = [""]
+        if number < copied:
+            versions += rng.sample(sorted(CHANGES), 2)
+        for version in versions:
+            name = f"{path.parent.name}/{number:05d}{version.replace(' ', '-').replace('%', 'pc')}.jpg"
+            target = folder / "shop" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if version:
+                CHANGES[version](image).save(target, "JPEG", quality=70)
+            else:
+                target.write_bytes(path.read_bytes())
+            truth[name], kinds[name] = str(number), version
+    return truth, kinds
+
+
+def _rows(
+    catalog: Catalog, truth: Mapping[str, str], kinds: Mapping[str, str], precision: float, confidence: float
+) -> Iterator[dict[str, Any]]:
+    for stage, switches in STAGES.items():
+        start = time.perf_counter()
+        report = find_duplicates(catalog, DuplicateSettings.model_validate(switches))
+        yield {
+            "stage": stage,
+            "thresholds": "starting values",
+            **scores(report, truth, kinds),
+            "seconds": round(time.perf_counter() - start, 2),
+        }
+    found = candidates(catalog, 10**9, floor=0.6)
+    pairs = [
+        LabelledPair(
+            one.first, one.second, truth[one.first] == truth[one.second], one.product, one.image, one.text
+        )
+        for one in found
+    ]
+    fitted: Thresholds = fit_thresholds(pairs, target_precision=precision, confidence=confidence)
+    yield {"stage": "fit", "labelled": len(pairs), **fitted.model_dump()}
+    for stage in ("embedding", "all"):
+        settings = DuplicateSettings.model_validate({**STAGES[stage], "thresholds": fitted})
+        report = find_duplicates(catalog, settings)
+        yield {"stage": stage, "thresholds": "fitted", **scores(report, truth, kinds)}
+
+
+def scores(report: DuplicateReport, truth: Mapping[str, str], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Return precision and recall over pairs in one group, and the recall by kind of copy."""
+    wanted = _pairs_of(truth)
+    found = {pair for group in report.groups for pair in combinations(sorted(group.members), 2)}
+    right = found & wanted
+    by_kind: dict[str, tuple[int, int]] = {}
+    for pair in wanted:
+        # Against its photograph; two copies of one are counted above only.
+        changed = [kinds[one] for one in pair if kinds[one]]
+        if len(changed) == 1:
+            hit, total = by_kind.get(changed[0], (0, 0))
+            by_kind[changed[0]] = (hit + (pair in right), total + 1)
+    return {
+        "precision": round(len(right) / len(found), 4) if found else None,
+        "recall": round(len(right) / len(wanted), 4),
+        "found": len(found),
+        "wrong": len(found - wanted),
+        "refused": len(report.refused),
+        "recall_by_change": {kind: round(hit / total, 3) for kind, (hit, total) in sorted(by_kind.items())},
+    }
+
+
+def _pairs_of(truth: Mapping[str, str]) -> set[Pair]:
+    homes: dict[str, list[str]] = {}
+    for name, home in truth.items():
+        homes.setdefault(home, []).append(name)
+    return {pair for members in homes.values() for pair in combinations(sorted(members), 2)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Types that a payload column may have, and the schema as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import field_validator
+
+from ..config_base import Config
+from ..errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ColumnKind = Literal["text", "number", "flag", "time", "tags"]
+"""What a column holds: texts, numbers, true or false, points in time, lists of texts."""
+TYPES = "string, float64, int64, bool, list<string>, timestamp[us], timestamp[us, tz=UTC]"
+
+
+class Column(Config):
+    """One payload column as JSON: ``{"name": "price", "type": "double"}``."""
+
+    name: str
+    type: str
+
+    @field_validator("type")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        data_type(value)
+        return value
+
+
+def compute() -> ModuleType:
+    """Return ``pyarrow.compute``, whose functions are made when it is imported, which type checkers miss."""
+    return import_module("pyarrow.compute")
+
+
+def column_kind(kind: pyarrow.DataType) -> ColumnKind:
+    """Return what a column of an Arrow type holds.
+
+    Raises:
+        InputError: a payload has no columns of this type.
+    """
+    from pyarrow import types
+
+    if types.is_string(kind):
+        return "text"
+    if types.is_float64(kind) or types.is_int64(kind):
+        return "number"
+    if types.is_boolean(kind):
+        return "flag"
+    if types.is_list(kind) and types.is_string(kind.value_type):
+        return "tags"
+    if types.is_timestamp(kind) and kind.unit == "us" and kind.tz in (None, "UTC"):
+        return "time"
+    raise InputError(
+        f"{kind} is no type of a payload column. Cast it to one of: {TYPES} (UTC or without zone)."
+    )
+
+
+def data_type(name: str) -> pyarrow.DataType:
+    """Return the Arrow type that :func:`to_columns` wrote down.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    import pyarrow
+
+    plain = {
+        "string": pyarrow.string(),
+        "double": pyarrow.float64(),
+        "int64": pyarrow.int64(),
+        "bool": pyarrow.bool_(),
+        "list<string>": pyarrow.list_(pyarrow.string()),
+        "timestamp[us]": pyarrow.timestamp("us"),
+        "timestamp[us, tz=UTC]": pyarrow.timestamp("us", "UTC"),
+    }
+    if name in plain:
+        return plain[name]
+    raise ValueError(f"{name!r} is no type of a payload column; types: {TYPES}")
+
+
+def to_columns(schema: pyarrow.Schema) -> tuple[Column, ...]:
+    """Return a schema as JSON would hold it.
+
+    Raises:
+        InputError: a name that is empty, stands twice or begins with ``@``, or an unsupported type.
+    """
+    columns: list[Column] = []
+    for field in schema:
+        if not field.name or field.name.startswith("@"):
+            raise InputError(f"{field.name!r} is no name of a payload column: it is empty or begins with @.")
+        if field.name in {column.name for column in columns}:
+            raise InputError(f"The payload has two columns {field.name!r}.")
+        try:
+            kind = column_kind(field.type)
+        except InputError as error:
+            raise InputError(f"Payload column {field.name!r}: {error}") from None
+        columns.append(Column(name=field.name, type="list<string>" if kind == "tags" else str(field.type)))
+    return tuple(columns)
+
+
+def to_schema(columns: Sequence[Column]) -> pyarrow.Schema:
+    """Return the schema that JSON holds."""
+    import pyarrow
+
+    return pyarrow.schema([(column.name, data_type(column.type)) for column in columns])
+
+
+def pick_columns(schema: pyarrow.Schema, names: Sequence[str] | None) -> pyarrow.Schema:
+    """Return the named columns of a payload, all for None.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    import pyarrow
+
+    if names is None:
+        return schema
+    for name in names:
+        if name not in schema.names:
+            raise InputError(
+                f"The index has no payload column {name!r}.{nearest(name, schema.names)} "
+                f"Columns: {', '.join(schema.names) or 'none'}."
+            )
+    return pyarrow.schema([schema.field(name) for name in names])
+
+
+def conform(table: pyarrow.Table, schema: pyarrow.Schema, count: int) -> pyarrow.Table:
+    """Return a payload with exactly the columns of ``schema``, in its order.
+
+    Columns of a narrower type (int32, large_string, dictionary, null ...) are cast where nothing is lost.
+
+    Raises:
+        InputError: other columns, a value that does not fit, or another number of rows than ``count``.
+    """
+    import pyarrow
+
+    for name in schema.names:
+        if name not in table.column_names:
+            raise InputError(
+                f"The payload lacks the column {name!r} of the index.{nearest(name, table.column_names)}"
+            )
+    for name in table.column_names:
+        if name not in schema.names:
+            known = ", ".join(schema.names) or "none"
+            raise InputError(
+                f"The index has no payload column {name!r}.{nearest(name, schema.names)} Columns: {known}."
+            )
+    if len(set(table.column_names)) != len(table.column_names):
+        raise InputError(f"A payload column stands twice: {', '.join(table.column_names)}.")
+    if schema.names and len(table) != count:
+        raise InputError(f"The payload has {len(table)} rows for {count} ids.")
+    columns = []
+    for field in schema:
+        column = table.column(field.name)
+        try:
+            columns.append(column if column.type == field.type else column.cast(field.type))
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+            raise InputError(
+                f"Payload column {field.name!r} is {column.type} and does not fit {field.type} ({error})."
+            ) from None
+    return pyarrow.Table.from_arrays(columns, schema=schema) if columns else table.select([])
+
+
+def to_moment(value: str | datetime) -> datetime:
+    """Return a point in time in UTC; one without a zone is taken as UTC.
+
+    Raises:
+        ValueError: the text is no date or time of ISO 8601.
+    """
+    if isinstance(value, str):
+        # Python 3.10 does not know the Z.
+        value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
+    return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)

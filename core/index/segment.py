@@ -1,0 +1,267 @@
+"""One folder of rows: written once, then read without copying.
+
+``rows.parquet`` holds ids (``@id``), which vectors a row has (``@has:<view>``) and the payload. The vectors
+of a view lie in ``<view>.f32``: little-endian float32 of the rows that have one, so that a file is a matrix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ConfigError
+from .conditions import Where
+from .engines import ExactEngine
+from .manifest import FileEntry, SegmentEntry
+
+if TYPE_CHECKING:
+    import pyarrow
+    from numpy.typing import NDArray
+
+ROWS_FILE, ID, HAS = "rows.parquet", "@id", "@has:"
+_BLOCK_BYTES = 4 * 1024**2
+_MASKS = 8
+
+
+class SegmentWriter:
+    """Writes the files of one segment into a new folder and remembers what they are.
+
+    Args:
+        folder: that does not exist yet.
+        dim: D.
+    """
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.folder, self.dim = folder, dim
+        self.files: dict[str, FileEntry] = {}
+        self.vectors: dict[str, int] = {}
+        folder.mkdir(parents=True)
+
+    def write_rows(
+        self, ids: pyarrow.Array, payload: pyarrow.Table, present: Mapping[str, NDArray[np.bool_]]
+    ) -> None:
+        """Write ids, payload and which vectors there are."""
+        import pyarrow
+        from pyarrow import parquet
+
+        columns = {ID: ids, **{HAS + view: pyarrow.array(mask) for view, mask in present.items()}}
+        table = pyarrow.table(columns)
+        for name in payload.column_names:
+            table = table.append_column(payload.schema.field(name), payload.column(name))
+        path = self.folder / ROWS_FILE
+        parquet.write_table(table, path, compression="zstd", compression_level=1, write_page_checksum=True)
+        self.files[ROWS_FILE] = entry_of(path)
+
+    def write_vectors(self, view: str, blocks: Iterable[NDArray[np.float32]]) -> None:
+        """Write the vectors of the rows that have one, in order, float32 [n, D] each; nothing for none."""
+        path, digest, count = self.folder / f"{view}.f32", hashlib.sha256(), 0
+        with path.open("wb") as file:
+            for block in blocks:
+                data = np.ascontiguousarray(block, dtype="<f4").data.cast("B")
+                file.write(data)
+                digest.update(data)
+                count += len(block)
+        if count:
+            size = count * self.dim * 4
+            self.files[path.name] = FileEntry(bytes=size, sha256=digest.hexdigest())
+        else:
+            path.unlink()
+        self.vectors[view] = count
+
+    def finish(self, rows: int) -> SegmentEntry:
+        """Return what was written."""
+        return SegmentEntry(name=self.folder.name, rows=rows, vectors=self.vectors, files=self.files)
+
+
+class Segment:
+    """The files of one segment, open: they can be read even after they are removed (POSIX).
+
+    Args:
+        folder: of the segment.
+        entry: what it must be; sizes are checked, hashes by :meth:`.store.SegmentStore.verify`.
+        dim: D.
+
+    Raises:
+        FileNotFoundError: a file is absent.
+        ConfigError: a file has another size.
+    """
+
+    def __init__(self, folder: Path, entry: SegmentEntry, dim: int) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        self.name, self.rows, self._dim = entry.name, entry.rows, dim
+        for name, expected in entry.files.items():
+            if not name.startswith("deleted-"):
+                check_size(folder, name, expected)
+        self._vectors = {
+            view: np.memmap(folder / f"{view}.f32", np.dtype("<f4"), "r", shape=(count, dim)).view(np.ndarray)
+            if count
+            else np.empty((0, dim), np.float32)
+            for view, count in entry.vectors.items()
+        }
+        self._where = f"segments/{entry.name}/{ROWS_FILE}"
+        try:
+            self._file = parquet.ParquetFile(
+                pyarrow.memory_map(str(folder / ROWS_FILE)), page_checksum_verification=True
+            )
+        except pyarrow.ArrowInvalid as error:
+            raise self._damaged(error) from None
+        self._names = set(self._file.schema_arrow.names)
+        self._lock = threading.RLock()
+        self._columns: dict[str, pyarrow.ChunkedArray] = {}
+        self._masks: dict[Where, NDArray[np.bool_]] = {}
+        self._exact: dict[str, ExactEngine] = {}
+
+    def column(self, name: str) -> pyarrow.ChunkedArray | None:
+        """Return a column as it is stored, decoded once; None where this segment is older than it."""
+        if name not in self._columns:
+            if name not in self._names:
+                return None
+            with self._lock:
+                self._columns[name] = self._read(name)
+        return self._columns[name]
+
+    def _read(self, name: str) -> pyarrow.ChunkedArray:
+        import pyarrow
+
+        try:
+            column = self._file.read(columns=[name], use_threads=False).column(name)
+        except (pyarrow.ArrowInvalid, OSError, KeyError) as error:
+            raise self._damaged(error) from None
+        if len(column) != self.rows:
+            raise self._damaged(f"{len(column)} rows, expected {self.rows}")
+        return column
+
+    def _damaged(self, problem: object) -> ConfigError:
+        return ConfigError(
+            f"{self._where}: damaged ({problem}). Restore the index from a copy or build it anew."
+        )
+
+    @property
+    def ids(self) -> pyarrow.Array:
+        """Ids, string [N], ascending."""
+        column = self.column(ID)
+        if column is None:
+            raise self._damaged("it holds no ids")
+        if column.num_chunks != 1:
+            with self._lock:
+                import pyarrow
+
+                self._columns[ID] = column = pyarrow.chunked_array([column.combine_chunks()])
+        return column.chunk(0)
+
+    def table(self, schema: pyarrow.Schema) -> pyarrow.Table:
+        """Return columns of the payload, those younger than the segment without values."""
+        import pyarrow
+
+        columns = []
+        for field in schema:
+            column = self.column(field.name)
+            if column is None:
+                column = pyarrow.chunked_array([pyarrow.nulls(self.rows, field.type)])
+            columns.append(column if column.type == field.type else column.cast(field.type))
+        return pyarrow.Table.from_arrays(columns, schema=schema)
+
+    def vectors(self, view: str) -> NDArray[np.float32]:
+        """Return the vectors of the rows that have one, float32 [n, D], a memory map."""
+        return self._vectors[view]
+
+    def present(self, view: str) -> NDArray[np.bool_] | None:
+        """Return which rows have a vector, bool [N]; None where all have."""
+        if len(self._vectors[view]) == self.rows:
+            return None
+        column = self.column(HAS + view)
+        if column is None:
+            raise self._damaged(f"it does not say which rows have {view} vectors")
+        return np.asarray(column, dtype=bool)
+
+    def take(self, view: str, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the vectors of some rows, float32 [R, D], zeros where there is none, and bool [R] where."""
+        present = self.present(view)
+        if present is None:
+            return self._vectors[view][rows], np.ones(len(rows), bool)
+        places = np.cumsum(present) - 1
+        found = present[rows]
+        vectors = np.zeros((len(rows), self._dim), np.float32)
+        vectors[found] = self._vectors[view][places[rows[found]]]
+        return vectors, found
+
+    def exact(self, view: str) -> ExactEngine:
+        """Return the exact search over :meth:`vectors`."""
+        if view not in self._exact:
+            self._exact[view] = ExactEngine(self._vectors[view])
+        return self._exact[view]
+
+    def mask(self, where: Where, schema: pyarrow.Schema) -> NDArray[np.bool_]:
+        """Return which rows fit a condition that was checked, bool [N]; the last few are kept."""
+        with self._lock:
+            mask = self._masks.pop(where, None)
+        if mask is None:
+            import pyarrow
+
+            asked = pyarrow.schema([schema.field(name) for name in where.fields()])
+            mask = where.fits(self.table(asked))
+        with self._lock:
+            self._masks[where] = mask
+            while len(self._masks) > _MASKS:
+                self._masks.pop(next(iter(self._masks)))
+        return mask
+
+
+def write_tombstones(folder: Path, version: int, deleted: NDArray[np.bool_]) -> tuple[str, FileEntry]:
+    """Write which rows of a segment are deleted and return the name and entry of the file."""
+    name = f"deleted-{version:010d}.bits"
+    (folder / name).write_bytes(np.packbits(deleted).tobytes())
+    return name, entry_of(folder / name)
+
+
+def read_tombstones(folder: Path, entry: SegmentEntry) -> NDArray[np.bool_] | None:
+    """Return which rows are deleted, bool [N]; None where none is.
+
+    Raises:
+        FileNotFoundError: the file is absent.
+        ConfigError: it is not what was written.
+    """
+    if not entry.tombstones:
+        return None
+    expected = entry.files[entry.tombstones]
+    check_size(folder, entry.tombstones, expected)
+    data = (folder / entry.tombstones).read_bytes()
+    # The file is a few kilobytes, and a wrong bit would bring a deleted row back.
+    check_hash(folder, entry.tombstones, expected, hashlib.sha256(data).hexdigest())
+    return np.unpackbits(np.frombuffer(data, np.uint8), count=entry.rows).astype(bool)
+
+
+def entry_of(path: Path) -> FileEntry:
+    """Return the size and hash of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    return FileEntry(bytes=size, sha256=digest.hexdigest())
+
+
+def check_size(folder: Path, name: str, expected: FileEntry) -> None:
+    """Raise ``FileNotFoundError`` where a file is absent, ``ConfigError`` where its size is another."""
+    found = (folder / name).stat().st_size
+    if found != expected.bytes:
+        raise ConfigError(
+            f"{folder.parent.name}/{folder.name}/{name}: {found:,} bytes, expected {expected.bytes:,}. "
+            "The file was cut or changed; restore the index from a copy or build it anew."
+        )
+
+
+def check_hash(folder: Path, name: str, expected: FileEntry, found: str) -> None:
+    """Raise ``ConfigError`` where the SHA-256 of a file is another."""
+    if found != expected.sha256:
+        raise ConfigError(
+            f"{folder.parent.name}/{folder.name}/{name}: SHA-256 {found[:12]}..., expected "
+            f"{expected.sha256[:12]}.... It was changed; restore the index from a copy or build it anew."
+        )

@@ -1,0 +1,268 @@
+"""One version of an index, open for reading; it stays readable while later versions are written."""
+
+from __future__ import annotations
+
+import bisect
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError, nearest
+from .base import Hits, Rows
+from .columns import compute, to_schema
+from .conditions import Where
+from .engines import Engine, GraphEngine
+from .gathering import Places
+from .manifest import GraphEntry, Manifest
+from .optimizing import GRAPH_FILE
+from .segment import Segment, read_tombstones
+from .store import SegmentStore, absent
+
+if TYPE_CHECKING:
+    import pyarrow
+    from numpy.typing import NDArray
+
+_log = logging.getLogger(__name__)
+_LOOKED_UP = 64
+"""Ids that are found one by one; more are found in one pass over all rows."""
+
+
+class Snapshot:
+    """The segments of a version and which of their rows are live.
+
+    Args:
+        store: files of the index.
+        manifest: the version.
+        dim: D.
+        reuse: {name: segment} that are open already.
+
+    Raises:
+        FileNotFoundError: a file is absent, or a writer removed it since the manifest was read.
+        ConfigError: a file has another size.
+    """
+
+    def __init__(
+        self, store: SegmentStore, manifest: Manifest, dim: int, reuse: Mapping[str, Segment] | None = None
+    ) -> None:
+        store.check_sizes(manifest)
+        self.store, self.manifest, self.dim = store, manifest, dim
+        self.schema = to_schema(manifest.columns)
+        self.segments = [
+            (reuse or {}).get(entry.name) or Segment(store.path("segments", entry.name), entry, dim)
+            for entry in manifest.segments
+        ]
+        self.deleted = [
+            read_tombstones(store.path("segments", entry.name), entry) for entry in manifest.segments
+        ]
+        self._graphs: dict[str, GraphEngine | None] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        store: SegmentStore,
+        dim: int,
+        *,
+        version: int | None = None,
+        reuse: Mapping[str, Segment] | None = None,
+    ) -> Snapshot:
+        """Return a version, None the last one, even while a writer goes on to others.
+
+        Raises:
+            ConfigError: no such version, or a damaged or absent file, which is named.
+        """
+        while True:
+            manifest = store.read(version)
+            try:
+                return cls(store, manifest, dim, reuse)
+            except FileNotFoundError as error:
+                if manifest.version in store.versions():
+                    name = "/".join(str(error.filename).replace("\\", "/").split("/")[-3:])
+                    raise absent(name) from None
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    # Rows
+
+    def live(self, number: int) -> NDArray[np.int64]:
+        """Return the rows of a segment that are not deleted, int64, ascending."""
+        deleted = self.deleted[number]
+        if deleted is None:
+            return np.arange(self.segments[number].rows)
+        return np.flatnonzero(~deleted)
+
+    def find(self, ids: Sequence[str]) -> tuple[Places, NDArray[np.int64]]:
+        """Return where those of the ids are that are there, in their order, and their places in ``ids``."""
+        import pyarrow
+
+        wanted = pyarrow.array(ids, pyarrow.string()) if len(ids) > _LOOKED_UP else None
+        source, row, place = [], [], []
+        for number, segment in enumerate(self.segments):
+            rows, places = _lookup(segment.ids, ids) if wanted is None else _join(segment.ids, wanted)
+            deleted = self.deleted[number]
+            if deleted is not None:
+                alive = ~deleted[rows]
+                rows, places = rows[alive], places[alive]
+            source.append(np.full(len(rows), number))
+            row.append(rows)
+            place.append(places)
+        if not source:
+            return Places(self.segments, np.empty(0, np.int64), np.empty(0, np.int64)), np.empty(0, np.int64)
+        found = np.concatenate(place)
+        order = np.argsort(found)
+        return Places(self.segments, np.concatenate(source)[order], np.concatenate(row)[order]), found[order]
+
+    def rows(self, places: Places, columns: Sequence[str] | None, views: Sequence[str]) -> Rows:
+        """Return rows with some columns of the payload, None all, and some of the vectors."""
+        vectors, present = {}, {}
+        for view in views:
+            vectors[view], present[view] = places.vectors(view, self.dim)
+        return Rows(tuple(places.ids().to_pylist()), places.table(self._columns(columns)), vectors, present)
+
+    def _columns(self, columns: Sequence[str] | None) -> pyarrow.Schema:
+        import pyarrow
+
+        if columns is None:
+            return self.schema
+        for name in columns:
+            if name not in self.schema.names:
+                known = self.schema.names
+                raise InputError(
+                    f"The index has no payload column {name!r}.{nearest(name, known)} "
+                    f"Columns: {', '.join(known) or 'none'}."
+                )
+        return pyarrow.schema([self.schema.field(name) for name in columns])
+
+    def scan(
+        self, columns: Sequence[str] | None, views: Sequence[str], where: Where | None, batch_size: int
+    ) -> Iterator[Rows]:
+        """Yield all live rows that fit, in the order of their ids."""
+        self._columns(columns)
+        chosen = []
+        for number, segment in enumerate(self.segments):
+            rows = self.live(number)
+            chosen.append(rows if where is None else rows[segment.mask(where, self.schema)[rows]])
+        places = Places.of(self.segments, chosen)
+        if sum(len(rows) > 0 for rows in chosen) > 1:
+            places = places.sorted()
+        for start in range(0, len(places), batch_size):
+            yield self.rows(places[start : start + batch_size], columns, views)
+
+    # Search
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, *, view: str, where: Where | None, ef: int | None
+    ) -> list[Hits]:
+        """Return the k best rows of each query, float32 [Q, D]; equal scores rank by id."""
+        found: list[tuple[int, NDArray[np.int64], NDArray[np.float32]]] = []
+        for number, segment in enumerate(self.segments):
+            allowed = self._allowed(number, view, where)
+            if not len(segment.vectors(view)) or (allowed is not None and not allowed.any()):
+                continue
+            engine, breadth = self._engine(segment, view, ef)
+            positions, scores = engine.search(queries, k, allowed=allowed, ef=breadth)
+            found.append((number, positions, scores))
+        return [self._merged(found, query, k, view) for query in range(len(queries))]
+
+    def _allowed(self, number: int, view: str, where: Where | None) -> NDArray[np.bool_] | None:
+        """Return which vectors of a segment may be answers; None where all may."""
+        segment, deleted = self.segments[number], self.deleted[number]
+        if deleted is None and where is None:
+            return None
+        allowed = np.ones(segment.rows, bool) if deleted is None else ~deleted
+        if where is not None:
+            allowed = allowed & segment.mask(where, self.schema)
+        present = segment.present(view)
+        return allowed if present is None else allowed[present]
+
+    def _merged(
+        self,
+        found: Sequence[tuple[int, NDArray[np.int64], NDArray[np.float32]]],
+        query: int,
+        k: int,
+        view: str,
+    ) -> Hits:
+        """Return the best of what the segments answered to one query."""
+        if not found:
+            return Hits((), np.empty(0, np.float32))
+        positions = np.concatenate([part[1][query] for part in found])
+        scores = np.concatenate([part[2][query] for part in found])
+        source = np.repeat([part[0] for part in found], [part[1].shape[1] for part in found])
+        real = positions >= 0
+        if np.count_nonzero(real) > k:
+            real &= scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+        positions, scores, source = positions[real], scores[real], source[real]
+        ids = self._places(positions, source, view).ids().to_pylist()
+        if len(found) > 1:
+            order = sorted(range(len(ids)), key=lambda place: (-scores[place], ids[place]))[:k]
+            return Hits(tuple(ids[place] for place in order), scores[order])
+        # One segment answers in this order by itself: its rows are sorted by id.
+        return Hits(tuple(ids[:k]), scores[:k])
+
+    def _places(self, positions: NDArray[np.int64], source: NDArray[np.int64], view: str) -> Places:
+        """Return the rows whose vectors are at the given positions of their segments."""
+        rows = positions.copy()
+        for number in np.unique(source):
+            present = self.segments[number].present(view)
+            if present is not None:
+                own = source == number
+                rows[own] = np.flatnonzero(present)[positions[own]]
+        return Places(self.segments, source, rows)
+
+    def _engine(self, segment: Segment, view: str, ef: int | None) -> tuple[Engine, int | None]:
+        """Return what searches the vectors of a segment, and how broadly."""
+        entry, measured = self.manifest.graphs.get(view), self.manifest.measured.get(view)
+        if entry is not None and entry.segment == segment.name and ef != 0:
+            graph = self._graph(view, entry, segment)
+            if graph is not None:
+                tuned = None if measured is None or measured.tuning is None else measured.tuning.ef
+                return graph, tuned if ef is None else ef
+        return segment.exact(view), None
+
+    def _graph(self, view: str, entry: GraphEntry, segment: Segment) -> GraphEngine | None:
+        """Return a graph, loaded when it is first asked for; None where its file is gone by now."""
+        with self._lock:
+            if view not in self._graphs:
+                path = self.store.path("graphs", entry.name) / GRAPH_FILE
+                if path.is_file():
+                    self._graphs[view] = GraphEngine.load(path, segment.vectors(view))
+                else:
+                    _log.warning("The graph of %r was replaced; this old version is searched exactly.", view)
+                    self._graphs[view] = None
+            return self._graphs[view]
+
+
+class _Ids(Sequence[str]):
+    """An Arrow array of texts as a sequence of Python texts, made when they are looked at."""
+
+    def __init__(self, array: pyarrow.Array) -> None:
+        self._array = array
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, place):  # pyright: ignore
+        return self._array[place].as_py()
+
+
+def _lookup(array: pyarrow.Array, ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (rows of an ascending array, places in ``ids``) of what is in both, one id at a time."""
+    column, rows, places = _Ids(array), [], []
+    for place, one in enumerate(ids):
+        row = bisect.bisect_left(column, one)
+        if row < len(column) and column[row] == one:
+            rows.append(row)
+            places.append(place)
+    return np.array(rows, np.int64), np.array(places, np.int64)
+
+
+def _join(array: pyarrow.Array, wanted: pyarrow.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (rows, places in ``wanted``) of what is in both, in one pass over the rows."""
+
+    places = compute().index_in(array, value_set=wanted).fill_null(-1).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(places >= 0)
+    return rows, places[rows].astype(np.int64)

@@ -1,0 +1,356 @@
+"""Taking products in: changed ones are read and encoded, the others cost a look-up.
+
+Pictures are read and decoded by threads while the model works; every :attr:`IngestOptions.commit_rows` rows
+become one version of the index. A run that is killed leaves whole versions, and the next run over the same
+source passes by what they hold: nothing is done twice and nothing is left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....core.answer_each import blames_input, read_ahead, reason_of
+from ....core.errors import ConfigError, InputError
+from ....core.index.base import Rows
+from ..products.record import Product, Reject
+from .config import VIEWS
+from .encode import NOT_FETCHED, UNREADABLE, Known, OnImageError, Ready, Task, state_of
+from .payload import cells_of, row_hash, table_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ....core.index.base import VectorIndex
+    from ..products.fields import FieldMap
+    from .config import CatalogConfig
+    from .encode import ProductEncoding, Reader
+    from .rejects import RejectLog
+
+_GROUP = 256
+"""Products that are looked up in the index at a time."""
+_AHEAD = 4
+"""Batches that are read ahead of the one that is encoded."""
+_KNOWN = ("row_hash", "image_sha256", "image_state", "text", "duplicate_of")
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How products are taken in.
+
+    Attributes:
+        batch_size: products per call of the network. commit_rows: products per version of the index; at most
+            so many are done again after a run was killed.
+        workers: threads that read pictures; None takes the number of CPUs.
+        on_image_error: ``reject`` leaves a product out whose picture cannot be read; ``text_only`` takes it
+            in by its text, where it has one.
+        sync: delete products that the source no longer has, once it was read to its end.
+        check_files: read every picture; else one of the same size and time of change is taken as the same.
+        fields: which column of this source is which field; None takes the catalogue's.
+        encoding, delimiter: of this source; see :func:`..products.read.read_products`.
+    """
+
+    batch_size: int = 32
+    commit_rows: int = 1024
+    workers: int | None = None
+    on_image_error: OnImageError = "reject"
+    sync: bool = False
+    check_files: bool = False
+    fields: FieldMap | None = None
+    encoding: str = "auto"
+    delimiter: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "commit_rows"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is at least 1, got {getattr(self, name)}.")
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"workers is at least 1, got {self.workers}.")
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What a run did.
+
+    Attributes:
+        read: rows of the source, rejected ones included.
+        added, updated: products that were encoded; new ones and changed ones.
+        payload_only: products of which only fields changed that no vector is made of, such as the price.
+        unchanged: products that were there as they are. deleted: products taken out.
+        rejected: rows that are no usable product. rejects: JSON lines with row, id and reason of each; None
+            where there are none. reject_rate: share of ``read``. max_reject_rate: what was allowed.
+        truncated: texts that did not fit into the model's context as a whole.
+        without_picture: products taken in by their text alone although their row names a picture.
+        not_fetched: those of them whose picture is an address.
+        kept: why products that the source lacks were not deleted although ``sync`` was asked for, or "".
+        notes: what was found out about the source and mended in its rows.
+        version: of the index. seconds: it took.
+    """
+
+    read: int
+    added: int
+    updated: int
+    payload_only: int
+    unchanged: int
+    deleted: int
+    rejected: int
+    rejects: Path | None
+    reject_rate: float
+    max_reject_rate: float
+    truncated: int
+    without_picture: int
+    not_fetched: int
+    kept: str
+    notes: tuple[str, ...]
+    version: int
+    seconds: float
+
+    @property
+    def too_many_rejects(self) -> bool:
+        """Whether more rows were rejected than allowed; the others were taken in all the same."""
+        return self.reject_rate > self.max_reject_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            **asdict(self),
+            "rejects": None if self.rejects is None else str(self.rejects),
+            "too_many_rejects": self.too_many_rejects,
+        }
+
+
+@dataclass
+class Counts:
+    """What a run has done so far."""
+
+    read: int = 0
+    added: int = 0
+    updated: int = 0
+    payload_only: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    truncated: int = 0
+    without_picture: int = 0
+    not_fetched: int = 0
+    kept: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A row to be written; ``vectors`` {view: [D], or None where it has none}; None keeps the stored ones."""
+
+    id: str
+    cells: dict[str, Any]
+    vectors: dict[str, NDArray[np.float32] | None] | None
+
+
+@dataclass(eq=False)
+class Ingest:
+    """One run over products, writing to an index.
+
+    Attributes:
+        index: to write to; nobody else writes meanwhile.
+        config: of the catalogue, with its attributes settled.
+        fetches: whether addresses are fetched.
+        progress: called after each version with (rows read, products written).
+    """
+
+    index: VectorIndex
+    config: CatalogConfig
+    encoder: ProductEncoding
+    reader: Reader
+    rejects: RejectLog
+    options: IngestOptions
+    fetches: bool = False
+    progress: Callable[[int, int], None] | None = None
+    counts: Counts = field(default_factory=Counts)
+    _seen: set[str] = field(default_factory=set)
+    _gone: list[str] = field(default_factory=list)
+    _batch: list[Ready] = field(default_factory=list)
+    _rows: list[_Row] = field(default_factory=list)
+
+    def run(self, products: Iterable[Product]) -> Counts:
+        """Take in all products and return what was done.
+
+        Raises:
+            ConfigError: another process writes to the index.
+        """
+        workers = self.options.workers or os.cpu_count() or 1
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="verticlip-read")
+        try:
+            tasks, ahead = self._tasks(products), _AHEAD * self.options.batch_size
+            for task, _, future in read_ahead(pool, self.reader.read, tasks, ahead, lambda _: False):
+                try:
+                    ready = future.result()
+                except Exception as error:  # the edge of the batch: one bad row must not stop the others
+                    if not blames_input(error):
+                        raise
+                    self._reject(task.product, error)
+                else:
+                    self._take(ready)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._encode()
+        if self.options.sync:
+            self._find_gone()
+        self._commit()
+        self.counts.read += len(self.rejects)
+        return self.counts
+
+    def _tasks(self, products: Iterable[Product]) -> Iterator[Task]:
+        """Yield the products that may have changed."""
+        source = iter(products)
+        while group := list(itertools.islice(source, _GROUP)):
+            known = known_rows(self.index, [one.id for one in group])
+            for product in group:
+                if self.options.sync:
+                    self._seen.add(product.id)
+                task = self._planned(product, known.get(product.id))
+                if task is not None:
+                    yield task
+
+    def _planned(self, product: Product, known: Known | None) -> Task | None:
+        """Return what is to be done about a product, or None for nothing."""
+        self.counts.read += 1
+        if product.deleted:
+            if known is not None:
+                self._gone.append(product.id)
+            return None
+        state, own = state_of(product.image, known, fetches=self.fetches), row_hash(product)
+        looks_same = known is not None and known.row_hash == own and known.image_state == state
+        if looks_same and state != UNREADABLE and not (self.options.check_files and state.startswith("file")):
+            self.counts.unchanged += 1
+            return None
+        if self.options.check_files and known is not None:
+            known = Known(known.row_hash, known.image_sha256, None, known.text, known.duplicate_of)
+        return Task(product, known, state, own)
+
+    def _take(self, ready: Ready) -> None:
+        """Queue a product: to be encoded, or to be written as it is."""
+        task, known = ready.task, ready.task.known
+        if not ready.is_same:
+            self._batch.append(ready)
+            if len(self._batch) == self.options.batch_size:
+                self._encode()
+        elif known is not None and known.row_hash == task.hash and self._keeps_state(ready):
+            self.counts.unchanged += 1
+        else:
+            self._add(ready, None)
+        if len(self._rows) >= self.options.commit_rows:
+            self._commit()
+
+    def _keeps_state(self, ready: Ready) -> bool:
+        known = ready.task.known
+        return known is not None and (self.options.check_files or known.image_state == ready.picture.state)
+
+    def _add(self, ready: Ready, vectors: dict[str, NDArray[np.float32] | None] | None) -> None:
+        """Queue a row for the next version."""
+        product, known = ready.task.product, ready.task.known
+        try:
+            cells = cells_of(product, self.config.attributes or {})
+        except InputError as error:
+            self._reject(product, error)
+            return
+        cells |= {
+            "row_hash": ready.task.hash,
+            "text": ready.text,
+            "image_sha256": ready.picture.sha256,
+            "image_state": ready.picture.state,
+            "duplicate_of": known.duplicate_of if known else None,
+        }
+        self._rows.append(_Row(product.id, cells, vectors))
+        self.counts.truncated += bool(ready.truncated)
+        self.counts.without_picture += bool(ready.picture.note)
+        self.counts.not_fetched += ready.picture.state == NOT_FETCHED
+
+    def _encode(self) -> None:
+        """Encode what is waiting."""
+        batch, self._batch = self._batch, []
+        if batch:
+            self._encoded(batch)
+
+    def _encoded(self, batch: Sequence[Ready]) -> None:
+        try:
+            found = self.encoder.encode(
+                [one.picture.tensor for one in batch],
+                [one.text for one in batch],
+                categories=[one.task.product.category for one in batch],
+                batch_size=self.options.batch_size,
+            )
+        except InputError as error:
+            if len(batch) == 1:
+                self._reject(batch[0].task.product, error)
+                return
+            for one in batch:
+                self._encoded([one])
+            return
+        vectors = {view: np.asarray(getattr(found, view), np.float32) for view in VIEWS}
+        sides = {"image": found.has_image.tolist(), "text": found.has_text.tolist()}
+        for place, ready in enumerate(batch):
+            has = {view: there[place] for view, there in sides.items()} | {"product": True}
+            self._add(ready, {view: vectors[view][place] if has[view] else None for view in VIEWS})
+
+    def _commit(self) -> None:
+        """Write what is queued as one version, and deletions as another."""
+        rows, self._rows = self._rows, []
+        gone, self._gone = self._gone, []
+        if rows:
+            reused = sum(row.vectors is None for row in rows)
+            change = self.index.upsert(self._joined(rows))
+            self.counts.added += change.added
+            self.counts.payload_only += reused
+            self.counts.updated += change.replaced - reused
+        if gone:
+            self.counts.deleted += self.index.delete(gone).deleted
+        if self.progress is not None and (rows or gone):
+            written = self.counts.added + self.counts.updated + self.counts.payload_only
+            self.progress(self.counts.read + len(self.rejects), written)
+
+    def _joined(self, rows: Sequence[_Row]) -> Rows:
+        """Return queued rows as the index takes them; those without vectors get the stored ones."""
+        vectors = {view: np.zeros((len(rows), self.encoder.dim), np.float32) for view in VIEWS}
+        present = {view: np.zeros(len(rows), bool) for view in VIEWS}
+        for place, row in enumerate(rows):
+            for view, vector in (row.vectors or {}).items():
+                if vector is not None:
+                    vectors[view][place], present[view][place] = vector, True
+        kept = {row.id: place for place, row in enumerate(rows) if row.vectors is None}
+        if kept:
+            stored = self.index.get(list(kept), columns=[], views=VIEWS)
+            places = [kept[name] for name in stored.ids]
+            for view in VIEWS:
+                vectors[view][places] = stored.vectors[view]
+                present[view][places] = stored.present.get(view, True)
+        table = table_of([row.cells for row in rows], self.index.schema)
+        return Rows(tuple(row.id for row in rows), table, vectors, present)
+
+    def _find_gone(self) -> None:
+        """Queue the deletion of products that the source no longer has."""
+        if self.rejects.nameless:
+            self.counts.kept = (
+                f"{self.rejects.nameless:,} rejected rows have no id that could be read, and a product may "
+                "be one of them. Mend the rows, or delete by id."
+            )
+            return
+        seen = self._seen | self.rejects.ids
+        for rows in self.index.scan(columns=[]):
+            self._gone += [name for name in rows.ids if name not in seen]
+
+    def _reject(self, product: Product, error: Exception) -> None:
+        # The reader counts its own rejects; these were counted when they were read.
+        self.counts.read -= 1
+        self.rejects.add(Reject(product.row, product.id, reason_of(error)))
+
+
+def known_rows(index: VectorIndex, ids: Sequence[str]) -> dict[str, Known]:
+    """Return {id: what the index holds} of those that are there."""
+    rows = index.get(ids, columns=_KNOWN)
+    columns = [rows.payload.column(name).to_pylist() for name in _KNOWN]
+    return {name: Known(*cells) for name, cells in zip(rows.ids, zip(*columns, strict=True), strict=True)}

@@ -1,0 +1,274 @@
+"""``verticlip catalog dedupe``: find products that are there twice, look at them, mark them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ....core.commandline import Json, check_file, read_pairs
+from ....core.console import print_json, print_table, say, shown
+from ....core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..catalog.catalog import Catalog
+    from ..duplicates.merging import Merge
+    from ..duplicates.report import DuplicateReport
+    from ..duplicates.settings import DuplicateSettings, Thresholds
+
+Stage = Literal["exact", "perceptual", "embedding"]
+
+
+def dedupe(
+    catalog: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the catalogue.")],
+    where: Annotated[
+        str | None, typer.Option(help="Only among products that fit: \"category = 'dress'\".")
+    ] = None,
+    stage: Annotated[
+        list[Stage] | None,
+        typer.Option(help="Only by equal pictures, by pictures nearly equal, by vectors. Repeatable."),
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=COSINE", help="product=, image= or text=: least cosines. Repeatable."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pairs that you labelled (CSV: first, second, duplicate); thresholds are fitted and kept.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        float, typer.Option(help="With --labels: share of the pairs found that must be right.")
+    ] = 0.99,
+    confidence: Annotated[float, typer.Option(help="With --labels: how sure that must be.")] = 0.95,
+    to_label: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Only write pairs for you to label: a CSV, and a page beside it."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="With --to-label: how many.")] = 500,
+    floor: Annotated[
+        float, typer.Option(min=-1, max=1, help="With --to-label: least cosine of a pair.")
+    ] = 0.8,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ATTRIBUTE", help="What makes a variant; color and size if not said. Repeatable."
+        ),
+    ] = None,
+    keep: Annotated[
+        Literal["most_complete", "oldest"], typer.Option(help="Which product stands for its group.")
+    ] = "most_complete",
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page of pictures with the evidence.")
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Mark the duplicates; searches then leave them out.")
+    ] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="With --merge: take them out of the catalogue instead, for good.")
+    ] = False,
+    unmerge: Annotated[bool, typer.Option("--unmerge", help="Only take all marks off again.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing; say what would change.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Find products that are there twice."""
+    from ..catalog.catalog import Catalog
+    from ..duplicates.grouping import find_duplicates
+
+    _check(merge, delete, unmerge, html, to_label)
+    changes = unmerge or (merge and not dry_run)
+    with Catalog.open(catalog, read_only=not changes) as opened:
+        if unmerge:
+            _take_off(opened, dry_run=dry_run)
+            return
+        if to_label is not None:
+            _write_pairs(opened, to_label, pairs, floor, where)
+            return
+        own = read_pairs(threshold, "--threshold", example="product=0.95")
+        thresholds = _thresholds(opened, own, labels, precision, confidence)
+        settings = _settings(thresholds, stage, variant, keep)
+        if merge and settings.embedding and not thresholds.is_fitted and not own:
+            raise ConfigError(
+                "The thresholds are starting values that nobody has measured on these products; nothing is "
+                "merged by them. Fit them with --labels, set your own with --threshold product=0.95, or merge "
+                "what pictures prove: --stage exact --stage perceptual."
+            )
+        report = find_duplicates(opened, settings, where=where, progress=_progress())
+        _show(report, as_json=as_json)
+        done = _merged(opened, report, delete=delete, dry_run=dry_run) if merge else ""
+        if html is not None:
+            _write_page(html, opened, report, done)
+
+
+def _check(merge: bool, delete: bool, unmerge: bool, html: Path | None, to_label: Path | None) -> None:
+    from ..pages.shell import check_page
+
+    if delete and not merge:
+        raise ConfigError("--delete says what --merge does with duplicates; give both, or look first.")
+    if unmerge and merge:
+        raise ConfigError("--merge and --unmerge undo each other; give one.")
+    if html is not None:
+        check_page(html)
+    if to_label is not None:
+        check_file(to_label, ".csv")
+
+
+def _thresholds(
+    catalog: Catalog, own: dict[str, Any], labels: Path | None, precision: float, confidence: float
+) -> Thresholds:
+    """Return the user's thresholds, those fitted to labels, those fitted before, or the starting values."""
+    from ....core.config import parse_config
+    from ..duplicates.settings import Thresholds, load_thresholds
+
+    if own and labels is not None:
+        raise ConfigError("--threshold sets what --labels would fit; give one of them.")
+    if "fit" in own:
+        raise ConfigError("--threshold fit=...: only labelled pairs can fit; see --labels.")
+    if own:
+        return parse_config(Thresholds, own, source="--threshold")
+    if labels is None:
+        return load_thresholds(catalog.folder, catalog.config.made_by)
+    return _fitted(catalog, labels, precision, confidence)
+
+
+def _fitted(catalog: Catalog, labels: Path, precision: float, confidence: float) -> Thresholds:
+    from ..duplicates.fitting import fit_thresholds
+    from ..duplicates.labels import measured, read_labels
+    from ..duplicates.settings import save_thresholds
+
+    known, lost = measured(catalog, read_labels(labels))
+    if lost:
+        say(f"note: {lost:,} labelled pairs name a product that the catalogue does not have.")
+    fitted = fit_thresholds(
+        known, target_precision=precision, confidence=confidence, made_by=catalog.config.made_by
+    )
+    fit = fitted.fit
+    if fit is not None:
+        say(
+            f"fitted: {fitted.words()}; on {fit.held_out:,} held-out pairs {fit.accepted - fit.wrong:,} of "
+            f"{fit.accepted:,} right, precision at least {fit.precision_low:.4f}, recall {fit.recall:.3f}"
+        )
+    say(f"wrote {save_thresholds(catalog.folder, fitted)}")
+    return fitted
+
+
+def _settings(
+    thresholds: Thresholds, stages: list[Stage] | None, variants: list[str] | None, keep: str
+) -> DuplicateSettings:
+    from ....core.config import parse_config
+    from ..duplicates.settings import DuplicateSettings
+
+    given: dict[str, Any] = {"thresholds": thresholds, "keep": keep}
+    if stages:
+        given |= {name: name in stages for name in ("exact", "perceptual", "embedding")}
+    if variants:
+        given["variant_attributes"] = tuple(variants)
+    return parse_config(DuplicateSettings, given, source="options")
+
+
+def _progress() -> Any:
+    """Return a line on a terminal that tells what is being compared, else None."""
+    from ....core.commandline import progress_line
+
+    line = progress_line()
+    if line is None:
+        return None
+    return lambda what, done, total: line(done, total)
+
+
+def _show(report: DuplicateReport, *, as_json: bool) -> None:
+    for note in report.notes:
+        say(f"note: {note}")
+    if as_json:
+        given = report.to_dict()
+        print_json(
+            {"kind": kind, **one}
+            for kind, rows in (("group", "groups"), ("variant", "variants"), ("refused", "refused"))
+            for one in given[rows]
+        )
+    else:
+        evidence = {(pair.first, pair.second): pair for group in report.groups for pair in group.pairs}
+        rows = []
+        for number, group in enumerate(report.groups, start=1):
+            for one in group.duplicates:
+                first, second = sorted((group.canonical, one))
+                pair = evidence.get((first, second))
+                why = pair.words() if pair else "through others of the group"
+                rows.append((str(number), group.canonical[:40], one[:40], why))
+        if rows:
+            print_table(("group", "kept", "duplicate", "why"), rows)
+    say(
+        f"{report.products:,} products: {report.duplicates:,} duplicates in {len(report.groups):,} groups; left "
+        f"alone: {len(report.variants):,} pairs of variants, {len(report.refused):,} doubtful joins"
+    )
+
+
+def _merged(catalog: Catalog, report: DuplicateReport, *, delete: bool, dry_run: bool) -> str:
+    """Merge, tell what was done, and return it as a sentence for the page."""
+    from ..duplicates.merging import merge
+
+    done = merge(catalog, report, delete=delete, dry_run=dry_run)
+    said = _merge_words(done)
+    say(said)
+    return said
+
+
+def _merge_words(done: Merge) -> str:
+    would = "would be " if done.dry_run else ""
+    parts = []
+    if done.deleted:
+        parts.append(f"{done.deleted:,} duplicates {would}taken out")
+    if done.marked or not done.deleted:
+        parts.append(f"{done.marked:,} duplicates {would}marked")
+    if done.kept:
+        parts.append(f"{done.kept:,} were marked before")
+    if done.unmarked:
+        parts.append(f"{done.unmarked:,} marks {would}taken off")
+    end = "nothing was changed" if done.dry_run else f"the catalogue is at version {done.version}"
+    return f"{', '.join(parts)}; {end}."
+
+
+def _take_off(catalog: Catalog, *, dry_run: bool) -> None:
+    from ..duplicates.merging import unmerge
+
+    done = unmerge(catalog, dry_run=dry_run)
+    say(f"{done.unmarked:,} marks {'would be ' if dry_run else ''}taken off; version {done.version}.")
+
+
+def _write_pairs(catalog: Catalog, path: Path, count: int, floor: float, where: str | None) -> None:
+    from ..catalog.filters import resolved
+    from ..duplicates.labels import candidates, write_candidates
+    from ..pages.cards import product_cards
+    from ..pages.pairs import MOST_SHOWN, pairs_page
+    from ..pages.shell import write_page
+
+    condition = resolved(where, catalog.index.schema)
+    found = candidates(catalog, count, floor=floor, where=condition, progress=_progress())
+    if not found:
+        raise ConfigError(f"No two products are alike by a cosine of {floor:g} or more; try a lower --floor.")
+    ids = list(dict.fromkeys(name for one in found for name in (one.first, one.second)))
+    rows = catalog.index.get(ids, columns=["title"])
+    titles = dict(zip(rows.ids, rows.payload.column("title").to_pylist(), strict=True))
+    write_candidates(path, found, {name: title or "" for name, title in titles.items()})
+    say(f"wrote {len(found):,} pairs to {path}; fill in the column duplicate with yes or no")
+    seen = [name for one in found[:MOST_SHOWN] for name in (one.first, one.second)]
+    page = pairs_page(found, product_cards(catalog, seen), catalog=catalog.folder.resolve().name)
+    say(f"wrote {write_page(path.with_suffix('.html'), page)}, the same pairs as pictures")
+
+
+def _write_page(path: Path, catalog: Catalog, report: DuplicateReport, done: str) -> None:
+    from ..pages.cards import product_cards
+    from ..pages.duplicates import duplicates_page, shown_ids
+    from ..pages.shell import write_page
+
+    name = catalog.folder.resolve().name
+    cards = product_cards(catalog, shown_ids(report))
+    said = f"{done[:1].upper()}{done[1:]}" if done else ""
+    page = duplicates_page(report, cards, catalog=name, done=said)
+    say(f"wrote {shown(str(write_page(path, page)))}")

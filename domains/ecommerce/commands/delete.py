@@ -1,0 +1,62 @@
+"""``verticlip catalog delete``: products out of a catalogue, by id or by what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ....core.commandline import Json
+from ....core.console import print_json, say
+from ....core.errors import ConfigError, InputError
+from .options import Folder, WhereText
+
+
+def delete(
+    catalog: Folder,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Products to take out.")] = None,
+    ids_from: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Text file with one id per line.", dir_okay=False, exists=True),
+    ] = None,
+    where: WhereText = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be taken out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take products out, as one version; no model is needed.
+
+    The files of their pictures stay. Earlier versions stay readable until the catalogue is optimized.
+    """
+    from ..catalog.catalog import Catalog
+    from ..catalog.filters import resolved
+
+    if sum(given is not None for given in (ids or None, ids_from, where)) != 1:
+        raise ConfigError("Say which products: ids, --ids-from FILE or --where CONDITION, one of the three.")
+    names = [*(ids or ()), *_ids_in(ids_from)]
+    with Catalog.open(catalog, read_only=dry_run) as opened:
+        if where is not None:
+            fitting = opened.index.scan(columns=[], where=resolved(where, opened.index.schema))
+            names = [name for rows in fitting for name in rows.ids]
+        there = set(opened.index.get(names, columns=[]).ids)
+        missing = [name for name in names if name not in there]
+        deleted = len(there) if dry_run else opened.delete(names).deleted
+        facts = {"deleted": deleted, "not_there": len(missing), "version": opened.version, "dry_run": dry_run}
+    if missing:
+        say(f"note: {len(missing):,} ids are not in the catalogue, such as {missing[0]!r}")
+    if as_json:
+        print_json([facts])
+    else:
+        print(
+            f"{deleted:,} products {'would be taken' if dry_run else 'taken'} out; version {facts['version']}"
+        )
+
+
+def _ids_in(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not UTF-8 text. Save it as UTF-8, one id per line.") from None
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,187 @@
+"""``verticlip catalog search``: products that fit words, a picture, both, or another product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ....core.commandline import Device, Dtype, Json, Revision, open_model
+from ....core.console import print_json, print_table, say, shown
+from ....core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL import Image as PILImage
+
+    from ..catalog.catalog import Catalog
+    from ..catalog.search import Found
+    from ..composed.query import ComposeSettings
+    from ..pages.results import Asked
+    from ..pages.thumbnails import Thumbnail
+
+_COLUMNS = ("brand", "color", "price")
+"""Fields in the table beside the title, where any product found has them."""
+_METHODS = {
+    "pdv": "the picture moved by what the words change (pdv)",
+    "sum": "mean of picture and words (sum)",
+    "encoder": "as the two sides of one product (encoder)",
+}
+
+
+def search(
+    context: typer.Context,
+    catalog: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the catalogue.")],
+    words: Annotated[
+        str | None,
+        typer.Argument(metavar='"WORDS"', help="What to look for; with a picture, the change: 'in white'."),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Products like this picture.", exists=True, dir_okay=False)
+    ] = None,
+    like: Annotated[str | None, typer.Option(metavar="ID", help="Products like this one.")] = None,
+    without: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Not like this: 'logo'. Experimental.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only products that fit: \"category = 'dress' and price < 50\"."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Products, at most.")] = 10,
+    view: Annotated[
+        Literal["product", "image", "text", "best"],
+        typer.Option(help="What is compared: picture and text together, one of them, or the nearest of all."),
+    ] = "product",
+    method: Annotated[
+        Literal["pdv", "sum", "encoder"],
+        typer.Option(help="How a picture and words become one query; see the README."),
+    ] = "pdv",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=NUMBER", help="Setting of the method: beta=0.7. Repeatable."),
+    ] = None,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="Show products that a merge marked as duplicates, too.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a page of pictures.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Where the model is, if not where it was at first.")
+    ] = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find the products that fit best."""
+    from ..catalog.catalog import Catalog
+    from ..catalog.config import CatalogConfig
+    from ..pages.results import Asked
+    from ..pages.shell import check_page
+
+    if words is None and image is None and like is None:
+        raise ConfigError('Say what to look for: words in quotes, such as "red dress", --image or --like.')
+    if html is not None:
+        check_page(html)
+    compose = _compose(method, setting)
+    handle = None
+    if words is not None or image is not None or without is not None:
+        name = model or CatalogConfig.load(catalog).model
+        handle = open_model(context, name, revision, device, dtype)
+        _tell_unfamiliar(handle, words, without)
+    with Catalog.open(catalog, handle, read_only=True) as opened:
+        found = opened.search(
+            image=image,
+            text=words,
+            like=like,
+            negative=without,
+            k=k,
+            where=where,
+            view=view,
+            compose=compose,
+            hide_duplicates=not duplicates,
+        )
+        _show(found, as_json=as_json)
+        if not found:
+            say("no product fits; try other words or a wider --where")
+        if html is not None:
+            both = words is not None and (image is not None or like is not None)
+            asked = Asked(
+                text=words or "",
+                without=without or "",
+                like=like or "",
+                picture=_query_picture(opened, image, like),
+                where=where or "",
+                method=_METHODS[method] if both else "",
+                view=view,
+            )
+            _write_page(html, opened, asked, found)
+
+
+def _compose(method: str, settings: list[str] | None) -> ComposeSettings:
+    from ....core.commandline import read_pairs
+    from ....core.config import parse_config
+    from ..composed.query import ComposeSettings
+
+    given = read_pairs(settings, "--set", example="beta=0.7")
+    if "method" in given:
+        raise ConfigError("--set method=...: name the method with --method.")
+    return parse_config(ComposeSettings, {"method": method, **given}, source="--set")
+
+
+def _tell_unfamiliar(handle: Any, *texts: str | None) -> None:
+    from ....core.vocabulary import unfamiliar_words
+
+    for word in unfamiliar_words(handle, [text for text in texts if text]):
+        say(f"note: {handle.id} has never read {shown(word)!r}; a score that hangs on it means little.")
+
+
+def _show(found: list[Found], *, as_json: bool) -> None:
+    if as_json:
+        print_json(one.to_dict() for one in found)
+        return
+    columns = [name for name in _COLUMNS if any(name in one.payload for one in found)]
+    rows = [
+        (
+            str(one.rank),
+            f"{one.score:.3f}",
+            one.id[:40],
+            str(one.payload.get("title", ""))[:48],
+            *(_cell(one, name) for name in columns),
+        )
+        for one in found
+    ]
+    if rows:
+        print_table(("rank", "score", "id", "title", *columns), rows)
+
+
+def _cell(one: Found, name: str) -> str:
+    value = one.payload.get(name)
+    if name == "price" and value is not None:
+        return f"{value:.2f} {one.payload.get('currency', '')}".strip()
+    return "" if value is None else str(value)[:24]
+
+
+def _query_picture(catalog: Catalog, image: Path | None, like: str | None) -> Thumbnail | None:
+    """Return what the query looks like, or None where it has no picture."""
+    from ..catalog.encode import read_bytes
+    from ..catalog.pictures import upright
+    from ..pages.thumbnails import thumbnail_or_none
+
+    def load() -> PILImage.Image | None:
+        if image is not None:
+            return upright(read_bytes(image, image.name))
+        return None if like is None else catalog.image_of(like)
+
+    return thumbnail_or_none(load)
+
+
+def _write_page(path: Path, catalog: Catalog, asked: Asked, found: list[Found]) -> None:
+    from ..pages.cards import result_cards
+    from ..pages.results import results_page
+    from ..pages.shell import write_page
+
+    about = f"{len(catalog):,} products, version {catalog.version}, {catalog.config.model}"
+    page = results_page(
+        asked, result_cards(catalog, found), catalog=catalog.folder.resolve().name, about=about
+    )
+    say(f"wrote {write_page(path, page)}")

@@ -1,0 +1,150 @@
+"""What the products of a catalogue say of themselves, as columns in the order of their ids."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow
+    from numpy.typing import NDArray
+
+    from ....core.index.base import VectorIndex
+    from ....core.index.filters import Where
+
+_NOT_COUNTED = ("row_hash", "image_sha256", "image_state", "image_path", "text", "more", "duplicate_of")
+"""Columns that are there for other reasons than that somebody filled them in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """N products.
+
+    Attributes:
+        ids: in order. place: {id: position}.
+        titles: compared letters only; "" where there is none. categories: last part, "" likewise.
+        brands: "" where unknown.
+        files: path of the picture or None. sha256: of the picture's bytes or None.
+        updated: seconds since 1970 or None. filled: int [N], fields that have a value.
+        marks: what a product was marked as a duplicate of, or None.
+        variants: per product {attribute: (letters compared, value shown)} of those known.
+    """
+
+    ids: tuple[str, ...]
+    place: dict[str, int]
+    titles: tuple[str, ...]
+    categories: tuple[str, ...]
+    brands: tuple[str, ...]
+    files: tuple[str | None, ...]
+    sha256: tuple[str | None, ...]
+    updated: tuple[float | None, ...]
+    filled: NDArray[np.int64]
+    marks: tuple[str | None, ...]
+    variants: tuple[dict[str, tuple[str, str]], ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class _Product:
+    id: str
+    title: str
+    category: str
+    brand: str
+    file: str | None
+    sha256: str | None
+    updated: float | None
+    filled: int
+    mark: str | None
+    variant: dict[str, tuple[str, str]]
+
+
+def read_listing(
+    index: VectorIndex, variant_attributes: Sequence[str] = (), where: Where | None = None
+) -> Listing:
+    """Return the live products of an index, or those that fit ``where``."""
+    columns = [name for name in index.schema.names if name not in ("row_hash", "text", "description")]
+    found: list[_Product] = []
+    for rows in index.scan(columns=columns, where=where):
+        found.extend(_products(rows.ids, rows.payload, variant_attributes))
+    found.sort(key=lambda one: one.id)
+    return Listing(
+        ids=tuple(one.id for one in found),
+        place={one.id: place for place, one in enumerate(found)},
+        titles=tuple(one.title for one in found),
+        categories=tuple(one.category for one in found),
+        brands=tuple(one.brand for one in found),
+        files=tuple(one.file for one in found),
+        sha256=tuple(one.sha256 for one in found),
+        updated=tuple(one.updated for one in found),
+        filled=np.array([one.filled for one in found], dtype=np.int64),
+        marks=tuple(one.mark for one in found),
+        variants=tuple(one.variant for one in found),
+    )
+
+
+def letters(text: str | None) -> str:
+    """Return what of a text is compared: letters and digits without case, accents kept, marks as spaces."""
+    plain = unicodedata.normalize("NFKC", html.unescape(text or "")).casefold()
+    return " ".join(re.findall(r"[^\W_]+", plain))
+
+
+def leaf(category: str | None) -> str:
+    """Return the last part of a category's path, as compared."""
+    return letters((category or "").rsplit(">", 1)[-1])
+
+
+def _products(
+    ids: Sequence[str], table: pyarrow.Table, variant_attributes: Sequence[str]
+) -> Iterator[_Product]:
+    counted = [name for name in table.column_names if name not in _NOT_COUNTED]
+    cells = {name: table.column(name).to_pylist() for name in table.column_names}
+    empty: list[Any] = [None] * len(ids)
+    homes = _homes(table.column_names, variant_attributes)
+    for row, name in enumerate(ids):
+        more = json.loads(cells["more"][row]) if cells.get("more", empty)[row] else {}
+        known: dict[str, tuple[str, str]] = {}
+        for attribute in variant_attributes:
+            home = homes.get(attribute)
+            value = cells[home][row] if home else more.get(attribute)
+            if value is not None and letters(str(value)):
+                known[attribute] = (letters(str(value)), str(value))
+        when = cells.get("updated_at", empty)[row]
+        yield _Product(
+            id=name,
+            title=letters(cells.get("title", empty)[row]),
+            category=leaf(cells.get("category", empty)[row]),
+            brand=letters(cells.get("brand", empty)[row]),
+            file=cells.get("image_path", empty)[row],
+            sha256=cells.get("image_sha256", empty)[row],
+            updated=when.timestamp() if isinstance(when, datetime) else None,
+            filled=sum(cells[column][row] not in (None, "", []) for column in counted) + len(more),
+            mark=cells.get("duplicate_of", empty)[row],
+            variant=known,
+        )
+
+
+def _homes(columns: Sequence[str], attributes: Sequence[str]) -> dict[str, str]:
+    """Return {attribute: its column}; a catalogue may write ``Size`` where we say ``size``."""
+    spelled = {name.removeprefix("attr.").casefold(): name for name in reversed(columns)}
+    return {name: spelled[name.casefold()] for name in attributes if name.casefold() in spelled}
+
+
+def variant_differences(
+    first: dict[str, tuple[str, str]], second: dict[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    """Return {attribute: (value, value)} of what both are known to have and have differently."""
+    return {
+        name: (first[name][1], second[name][1])
+        for name in first
+        if name in second and first[name][0] != second[name][0]
+    }
