@@ -41,7 +41,7 @@ def test_sets_are_listed(run) -> None:
     status, out, err = run("evaluate", "sets")
     assert status == 0
     assert out.splitlines()[1].startswith("chexpert-5x200  X-ray")
-    assert len(out.splitlines()) == 1 + 23 + 7, "a header, the medical and the satellite sets"
+    assert len(out.splitlines()) == 1 + 23 + 7 + 2, "a header, and the sets of three rooms"
     assert "--json" in err
     status, out, _ = run("evaluate", "sets", "--json")
     listed = {row["set"]: row for row in rows(out)}

@@ -90,6 +90,15 @@ def check_ids(ids: Sequence[str]) -> None:
             raise InputError(f"Id {one!r:.80} holds half a character (a lone surrogate).") from None
 
 
+def check_texts(ids: Sequence[str]) -> None:
+    """Raise ``InputError`` for an id to look for that is no text; one that no row can have is no error."""
+    if isinstance(ids, str):
+        raise InputError(f"Ids are a list of texts, got the text {ids!r:.60}. Write [{ids!r:.60}].")
+    for place, one in enumerate(ids):
+        if not isinstance(one, str):
+            raise InputError(f"Id {place} is {one!r:.60}; ids are texts.")
+
+
 def check_view(name: str, views: Sequence[str]) -> None:
     """Raise ``InputError`` for a view that the index does not have."""
     if name not in views:

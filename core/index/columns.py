@@ -159,13 +159,36 @@ def conform(table: pyarrow.Table, schema: pyarrow.Schema, count: int) -> pyarrow
     columns = []
     for field in schema:
         column = table.column(field.name)
+        reason = "cast it first"
         try:
-            columns.append(column if column.type == field.type else column.cast(field.type))
+            if _widens(column.type, field.type):
+                columns.append(column if column.type == field.type else column.cast(field.type))
+                continue
         except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
-            raise InputError(
-                f"Payload column {field.name!r} is {column.type} and does not fit {field.type} ({error})."
-            ) from None
+            reason = str(error)
+        raise InputError(
+            f"Payload column {field.name!r} is {column.type} and does not fit {field.type} ({reason})."
+        )
     return pyarrow.Table.from_arrays(columns, schema=schema) if columns else table.select([])
+
+
+def _widens(kind: pyarrow.DataType, to: pyarrow.DataType) -> bool:
+    """Tell whether values of one type mean the same in another; text that looks like a number does not."""
+    from pyarrow import types
+
+    if kind == to or types.is_null(kind):
+        return True
+    if types.is_dictionary(kind):
+        return _widens(kind.value_type, to)
+    if types.is_string(to):
+        return types.is_large_string(kind) or types.is_string_view(kind)
+    if types.is_int64(to):
+        return types.is_integer(kind)
+    if types.is_float64(to):
+        return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    if types.is_list(to):
+        return (types.is_list(kind) or types.is_large_list(kind)) and _widens(kind.value_type, to.value_type)
+    return types.is_timestamp(to) and types.is_timestamp(kind)
 
 
 def to_moment(value: str | datetime) -> datetime:
@@ -177,4 +200,7 @@ def to_moment(value: str | datetime) -> datetime:
     if isinstance(value, str):
         # Python 3.10 does not know the Z.
         value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
-    return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+    try:
+        return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None

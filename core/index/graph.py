@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -107,7 +107,7 @@ class GraphEngine:
 
         Args:
             vectors: float32 [N, D], unit length.
-            threads: None takes as many as torch does.
+            threads: None takes :func:`thread_count`.
             progress: called with the share that is done.
 
         Raises:
@@ -126,7 +126,7 @@ class GraphEngine:
             connectivity=settings.connectivity,
             expansion_add=settings.breadth,
         )
-        threads, done = threads or torch.get_num_threads(), 0
+        threads, done = threads or thread_count(), 0
         for start, block in rows.blocks(_ADD_ROWS):
             keys = np.arange(start, start + len(block), dtype=np.uint64)
             index.add(keys, _quantized(block, scale), threads=threads)
@@ -252,12 +252,19 @@ class GraphEngine:
         quantized = np.rint(queries * scales).astype(np.int8)
         with self._lock:
             self._index.expansion_search = steps
-            found: Any = self._index.search(quantized, fetch, threads=torch.get_num_threads())
+            found: Any = self._index.search(quantized, fetch, threads=thread_count())
         if len(queries) == 1:
             # The library answers one query by an object of another class.
             return np.zeros(len(found), np.int64), np.ravel(found.keys).astype(np.int64)
         kept = np.arange(found.keys.shape[1]) < np.asarray(found.counts)[:, None]
         return np.nonzero(kept)[0], found.keys[kept].astype(np.int64)
+
+
+def thread_count() -> int:
+    """Return how many processors this process may use; ``OMP_NUM_THREADS`` sets fewer, as for BLAS."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(available, int(wanted)) if wanted.isdigit() and int(wanted) else available
 
 
 def fingerprint_of(vectors: VectorBlocks) -> str:

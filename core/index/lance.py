@@ -105,8 +105,10 @@ class LanceIndex:
             if other:
                 raise ConfigError(f"{folder}: the folder is not empty ({other[0]!r}). Name a new one.")
             base = lancedb.connect(str((folder / TABLE_FOLDER).resolve()))
-            # A table without the description beside it is what a killed call left.
-            base.create_table(TABLE, schema=pyarrow.schema(fields), mode="overwrite")
+            if (folder / TABLE_FOLDER / f"{TABLE}.lance").exists():
+                # A table without the description beside it is what a killed call left.
+                base.drop_table(TABLE)
+            base.create_table(TABLE, schema=pyarrow.schema(fields))
             description.write(folder)
         return cls(folder)
 
@@ -187,8 +189,7 @@ class LanceIndex:
             merge = self._now.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all()
             # Only our own nulls are there: vectors were checked before.
             result = merge.execute(self._table_of(batch), on_bad_vectors="null")
-            change = Change(result.num_inserted_rows, result.num_updated_rows, 0, self.version)
-        return change
+            return Change(result.num_inserted_rows, result.num_updated_rows, 0, self.version)
 
     def _table_of(self, batch: Batch) -> pyarrow.Table:
         """Return checked rows as the table holds them."""

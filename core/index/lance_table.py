@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from .base import Hits
 from .exact import scores_of
+from .ties import SPARE, settled
 
 ID = "@id"
 """Column of the ids."""
 _REFINE = 3
 """Rows whose full vectors are compared for each one asked for, after the 8-bit comparison."""
-_SPARE, _SLACK = 8, 2e-5
 
 
 def column_of(view: str) -> str:
@@ -31,7 +31,7 @@ def nearest_rows(
         table: of LanceDB. query: float32 [D].
         breadth: groups to look into, 0 all rows. condition: SQL, or None.
     """
-    fetch = k + _SPARE
+    fetch = k + SPARE
     while k:
         search = table.search(query, vector_column_name=column_of(view)).distance_type("dot")
         search = search.nprobes(breadth).refine_factor(_REFINE) if breadth else search.bypass_vector_index()
@@ -44,11 +44,13 @@ def nearest_rows(
             ids.extend(batch[ID].to_pylist())
             scores.append(scores_of(vectors_of(batch[column_of(view)], len(query))[0], query))
             coarse.append(1 - batch["_distance"].to_numpy())
-        found, seen = np.concatenate(scores), np.concatenate(coarse)
-        order = sorted(range(len(ids)), key=lambda place: (-found[place], ids[place]))[:k]
-        # Rows as good as the last answer may not have been fetched; ids decide between them.
-        if breadth or len(ids) < fetch or seen.min() < found[order[-1]] - _SLACK:
-            return Hits(tuple(ids[place] for place in order), found[order])
+        if not ids:
+            break
+        hits = settled(
+            ids, np.concatenate(scores), np.concatenate(coarse), k, complete=breadth > 0 or len(ids) < fetch
+        )
+        if hits is not None:
+            return hits
         fetch *= 4
     return Hits((), np.empty(0, np.float32))
 

@@ -31,6 +31,7 @@ INDEX_ROWS = 20_000
 """Vectors from which on an index is tried; fewer are compared one by one in milliseconds."""
 _GRACE = timedelta(hours=1)
 """Time in which a reader may go on with a version that is no longer among the last."""
+_DELAY = timedelta(seconds=1)
 _LATE_SHARE, _GROWN, _SPREAD = 0.2, 2, 0x9E3779B1
 
 
@@ -62,7 +63,7 @@ class TunedView(Config):
 class LanceTuning(Config):
     """Content of ``tuned.json``."""
 
-    views: dict[str, TunedView] = {}
+    views: dict[str, TunedView] = Field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> LanceTuning:
@@ -122,8 +123,8 @@ def tuned_table(
     tell("compact", 1.0)
     for view in description.views:
         _tune_view(folder, table, view, description, tell)
-    # Lance gives times of versions as local ones.
-    age = max(datetime.now() - kept, _GRACE)
+    # Lance gives times of versions as local ones, and counts the age from when it gets to it.
+    age = max(datetime.now() - kept + _DELAY, _GRACE)
     table.optimize(cleanup_older_than=age, delete_unverified=False)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..errors import ConfigError, InputError
 from .base import Change, Hits, Identity, IndexStats, Rows, Tuning
-from .checks import Batch, check_ids, check_k, check_queries, check_rows, check_view
-from .columns import Column, to_columns
+from .checks import Batch, check_k, check_queries, check_rows, check_texts, check_view
+from .columns import Column, pick_columns, to_columns
 from .conditions import Where
 from .gathering import Places, Source, write_segment
 from .manifest import Manifest, SegmentEntry
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
 
-_ALIKE = 8
-_TIERS = (512, 4096, 32_768)
-"""Rows up to which segments count as alike; larger ones are merged by ``optimize`` only."""
+_TIERS, _ALIKE = (512, 4096, 32_768, 262_144), (4, 4, 8, 8)
+"""Rows up to which segments count as alike, and how many alike are merged; larger ones wait for ``optimize``.
+
+Each segment costs a search about as much as a thousand rows, so the smallest are merged soonest.
+"""
 
 
 class LocalIndex:
@@ -49,7 +51,7 @@ class LocalIndex:
         ConfigError: no index, no such version, or a damaged file, which is named.
 
     Reference: the layout follows log-structured merge trees (O'Neil et al., Acta Informatica 33, 1996):
-    small segments are merged when there are eight alike.
+    small segments are merged when there are some alike.
     """
 
     def __init__(
@@ -129,26 +131,26 @@ class LocalIndex:
 
     def upsert(self, rows: Rows) -> Change:
         """Add rows, replacing those whose id is there, as one version; see :class:`.base.VectorIndex`."""
-        batch = check_rows(rows, dim=self._identity.dim, views=self.views, schema=self.schema)
         with self.writing():
+            batch = check_rows(rows, dim=self._identity.dim, views=self.views, schema=self.schema)
             if not len(batch.ids):
                 return Change(0, 0, 0, self.version)
-            places, _ = self._now.find(rows.ids)
+            places = self._now.find(rows.ids)
             marked = self._marked(places)
             kept = self._kept(marked, len(batch.ids))
             merged = self._merge(batch, marked, kept)
             self._commit([*self._entries(marked[:kept]), merged])
-        return Change(len(batch.ids) - len(places), len(places), 0, self.version)
+            return Change(len(batch.ids) - len(places), len(places), 0, self.version)
 
     def delete(self, ids: Sequence[str]) -> Change:
         """Delete rows as one version; ids that are not there are no error."""
+        check_texts(ids)
         wanted = list(dict.fromkeys(ids))
-        check_ids(wanted)
         with self.writing():
-            places, _ = self._now.find(wanted)
+            places = self._now.find(wanted)
             if len(places):
                 self._commit(self._entries(self._marked(places)))
-        return Change(0, 0, len(places), self.version)
+            return Change(0, 0, len(places), self.version)
 
     def add_columns(self, schema: pyarrow.Schema) -> int:
         """Add payload columns, without values in the rows that are there, and return the version.
@@ -162,7 +164,7 @@ class LocalIndex:
                 if column.name in self.schema.names:
                     raise InputError(f"The index has a payload column {column.name!r} already.")
             self._commit(self._now.manifest.segments, columns=(*self._now.manifest.columns, *new))
-        return self.version
+            return self.version
 
     def optimize(self, progress: Progress | None = None) -> IndexStats:
         """Compact what is stored and build what makes search fast; the old version answers meanwhile.
@@ -175,7 +177,7 @@ class LocalIndex:
             if manifest is not None:
                 self._store.commit(manifest)
                 self.refresh()
-        return self.stats()
+            return self.stats()
 
     # How a version comes to be
 
@@ -254,8 +256,7 @@ class LocalIndex:
         last = self._store.versions()
         if last and last[-1] == self.version:
             return False
-        reuse = {segment.name: segment for segment in self._now.segments}
-        self._snapshot = Snapshot.open(self._store, self._identity.dim, reuse=reuse)
+        self._snapshot = Snapshot.open(self._store, self._identity.dim, before=self._now)
         return True
 
     def get(
@@ -265,7 +266,8 @@ class LocalIndex:
         now = self._now
         for view in views:
             check_view(view, self.views)
-        places, _ = now.find(list(dict.fromkeys(ids)))
+        check_texts(ids)
+        places = now.find(list(dict.fromkeys(ids)))
         return now.rows(places, columns, views)
 
     def scan(
@@ -284,6 +286,7 @@ class LocalIndex:
             check_view(view, self.views)
         if where is not None:
             where.check(now.schema)
+        pick_columns(now.schema, columns)
         return now.scan(columns, views, where, batch_size)
 
     def search(
@@ -359,8 +362,8 @@ class LocalIndex:
 def kept_beside(sizes: Sequence[int], new: int) -> int:
     """Return how many segments, oldest first, stay as they are when ``new`` rows come.
 
-    The others, the latest, are merged with the new rows: when :data:`_ALIKE` are of the size of the new rows
-    or below. So a row is written again once per tier, and the number of segments stays small.
+    The others, the latest, are merged with the new rows: when enough (:data:`_ALIKE`) are of the size of the
+    new rows or below. So a row is written again about once per tier, and there are few segments.
     """
     kept, total = len(sizes), new
     while True:
@@ -370,7 +373,7 @@ def kept_beside(sizes: Sequence[int], new: int) -> int:
         alike = kept
         while alike and bisect.bisect_left(_TIERS, sizes[alike - 1]) <= tier:
             alike -= 1
-        if kept - alike < _ALIKE - 1:
+        if kept - alike < _ALIKE[tier] - 1:
             return kept
         total += sum(sizes[alike:kept])
         kept = alike

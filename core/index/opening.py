@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigError
 from .base import Identity, Kind, VectorIndex
 from .settings import IndexDescription, IndexOptions
 
@@ -52,9 +53,9 @@ def create_index(
 
         return LanceIndex.create(folder, description, schema)
     if kind == "qdrant":
-        from .qdrant import QdrantIndex
-
-        return QdrantIndex.create(folder, description, schema)
+        raise ConfigError(
+            "An index in Qdrant lives in a server: make it with QdrantIndex.create(url, name, ...)."
+        )
     from .local import LocalIndex
 
     return LocalIndex.create(folder, description, schema)
@@ -80,10 +81,6 @@ def open_index(
         from .lance import LanceIndex
 
         return LanceIndex(folder, version=version, read_only=read_only, wait_s=wait_s)
-    if kind == "qdrant":
-        from .qdrant import QdrantIndex
-
-        return QdrantIndex(folder, version=version, read_only=read_only, wait_s=wait_s)
     from .local import LocalIndex
 
     return LocalIndex(folder, version=version, read_only=read_only, wait_s=wait_s)

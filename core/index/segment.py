@@ -6,6 +6,7 @@ of a view lie in ``<view>.f32``: little-endian float32 of the rows that have one
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Iterable, Mapping
@@ -22,8 +23,11 @@ from .manifest import FileEntry, SegmentEntry
 if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
+    from pyarrow import parquet
 
 ROWS_FILE, ID, HAS = "rows.parquet", "@id", "@has:"
+BLOCK_ROWS = 65_536
+"""Rows of a block of payload; no block of texts may reach 2 GiB."""
 _BLOCK_BYTES = 4 * 1024**2
 _MASKS = 8
 
@@ -43,18 +47,27 @@ class SegmentWriter:
         folder.mkdir(parents=True)
 
     def write_rows(
-        self, ids: pyarrow.Array, payload: pyarrow.Table, present: Mapping[str, NDArray[np.bool_]]
+        self,
+        ids: pyarrow.Array,
+        present: Mapping[str, NDArray[np.bool_]],
+        payload: Iterable[pyarrow.Table],
     ) -> None:
-        """Write ids, payload and which vectors there are."""
+        """Write ids, which vectors there are, and the payload in blocks of :data:`BLOCK_ROWS` rows."""
         import pyarrow
         from pyarrow import parquet
 
-        columns = {ID: ids, **{HAS + view: pyarrow.array(mask) for view, mask in present.items()}}
-        table = pyarrow.table(columns)
-        for name in payload.column_names:
-            table = table.append_column(payload.schema.field(name), payload.column(name))
+        rows = pyarrow.table({ID: ids, **{HAS + view: pyarrow.array(mask) for view, mask in present.items()}})
         path = self.folder / ROWS_FILE
-        parquet.write_table(table, path, compression="zstd", compression_level=1, write_page_checksum=True)
+        with contextlib.ExitStack() as stack:
+            writer: parquet.ParquetWriter | None = None
+            for number, block in enumerate(payload):
+                table = rows.slice(number * BLOCK_ROWS, BLOCK_ROWS)
+                for field, column in zip(block.schema, block.columns, strict=True):
+                    table = table.append_column(field, column)
+                if writer is None:
+                    made = parquet.ParquetWriter(path, table.schema, compression="zstd", compression_level=1)
+                    writer = stack.enter_context(made)
+                writer.write_table(table, row_group_size=BLOCK_ROWS)
         self.files[ROWS_FILE] = entry_of(path)
 
     def write_vectors(self, view: str, blocks: Iterable[NDArray[np.float32]]) -> None:
@@ -83,7 +96,8 @@ class Segment:
 
     Args:
         folder: of the segment.
-        entry: what it must be; sizes are checked, hashes by :meth:`.store.SegmentStore.verify`.
+        entry: what it must be. Sizes are checked at once, the hash of ``rows.parquet`` when it is first read,
+            that of vectors by :meth:`.store.SegmentStore.verify`.
         dim: D.
 
     Raises:
@@ -93,7 +107,6 @@ class Segment:
 
     def __init__(self, folder: Path, entry: SegmentEntry, dim: int) -> None:
         import pyarrow
-        from pyarrow import parquet
 
         self.name, self.rows, self._dim = entry.name, entry.rows, dim
         for name, expected in entry.files.items():
@@ -105,43 +118,41 @@ class Segment:
             else np.empty((0, dim), np.float32)
             for view, count in entry.vectors.items()
         }
-        self._where = f"segments/{entry.name}/{ROWS_FILE}"
-        try:
-            self._file = parquet.ParquetFile(
-                pyarrow.memory_map(str(folder / ROWS_FILE)), page_checksum_verification=True
-            )
-        except pyarrow.ArrowInvalid as error:
-            raise self._damaged(error) from None
-        self._names = set(self._file.schema_arrow.names)
+        self._folder, self._entry = folder, entry
+        # Mapped now, so that it can be read after a writer removed it.
+        self._map = pyarrow.memory_map(str(folder / ROWS_FILE))
+        self._file: parquet.ParquetFile | None = None
         self._lock = threading.RLock()
         self._columns: dict[str, pyarrow.ChunkedArray] = {}
         self._masks: dict[Where, NDArray[np.bool_]] = {}
         self._exact: dict[str, ExactEngine] = {}
 
     def column(self, name: str) -> pyarrow.ChunkedArray | None:
-        """Return a column as it is stored, decoded once; None where this segment is older than it."""
+        """Return a column as it is stored, decoded once; None where this segment is older than it.
+
+        Raises:
+            ConfigError: the file is not what was written.
+        """
         if name not in self._columns:
-            if name not in self._names:
-                return None
             with self._lock:
-                self._columns[name] = self._read(name)
+                if self._file is None:
+                    self._file = self._opened()
+                if name not in self._file.schema_arrow.names:
+                    return None
+                self._columns[name] = self._file.read(columns=[name], use_threads=False).column(name)
         return self._columns[name]
 
-    def _read(self, name: str) -> pyarrow.ChunkedArray:
-        import pyarrow
+    def _opened(self) -> parquet.ParquetFile:
+        """Return the file of rows, once its hash is checked: a damaged one could mean anything."""
+        from pyarrow import parquet
 
-        try:
-            column = self._file.read(columns=[name], use_threads=False).column(name)
-        except (pyarrow.ArrowInvalid, OSError, KeyError) as error:
-            raise self._damaged(error) from None
-        if len(column) != self.rows:
-            raise self._damaged(f"{len(column)} rows, expected {self.rows}")
-        return column
+        whole = self._map.read_buffer(self._map.size())
+        self._map.seek(0)
+        check_hash(self._folder, ROWS_FILE, self._entry.files[ROWS_FILE], hashlib.sha256(whole).hexdigest())
+        return parquet.ParquetFile(self._map)
 
-    def _damaged(self, problem: object) -> ConfigError:
-        return ConfigError(
-            f"{self._where}: damaged ({problem}). Restore the index from a copy or build it anew."
-        )
+    def _damaged(self, problem: str) -> ConfigError:
+        return ConfigError(f"segments/{self.name}: damaged, {problem}. Build the index anew.")
 
     @property
     def ids(self) -> pyarrow.Array:

@@ -25,7 +25,7 @@ class IndexOptions(Config):
         k: answers per query that the measurement asks for.
         sample: rows that the measurement takes as queries.
         keep_versions: past and present versions whose files stay.
-        threads: of building a graph; 0 takes as many as torch does.
+        threads: of building a graph; 0 takes all that this process may use.
     """
 
     target_recall: float = Field(default=0.95, gt=0, le=1)

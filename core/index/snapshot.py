@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import bisect
 import logging
+import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, nearest
 from .base import Hits, Rows
-from .columns import compute, to_schema
+from .columns import compute, pick_columns, to_schema
 from .conditions import Where
 from .engines import Engine, GraphEngine
 from .gathering import Places
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
+_HALF = re.compile("[\ud800-\udfff]")
 _LOOKED_UP = 64
 """Ids that are found one by one; more are found in one pass over all rows."""
 
@@ -37,7 +39,7 @@ class Snapshot:
         store: files of the index.
         manifest: the version.
         dim: D.
-        reuse: {name: segment} that are open already.
+        before: another version, whose segments and graphs are open already.
 
     Raises:
         FileNotFoundError: a file is absent, or a writer removed it since the manifest was read.
@@ -45,19 +47,22 @@ class Snapshot:
     """
 
     def __init__(
-        self, store: SegmentStore, manifest: Manifest, dim: int, reuse: Mapping[str, Segment] | None = None
+        self, store: SegmentStore, manifest: Manifest, dim: int, before: Snapshot | None = None
     ) -> None:
         store.check_sizes(manifest)
         self.store, self.manifest, self.dim = store, manifest, dim
         self.schema = to_schema(manifest.columns)
+        known = {segment.name: segment for segment in before.segments} if before else {}
         self.segments = [
-            (reuse or {}).get(entry.name) or Segment(store.path("segments", entry.name), entry, dim)
+            known.get(entry.name) or Segment(store.path("segments", entry.name), entry, dim)
             for entry in manifest.segments
         ]
         self.deleted = [
             read_tombstones(store.path("segments", entry.name), entry) for entry in manifest.segments
         ]
-        self._graphs: dict[str, GraphEngine | None] = {}
+        self._graphs: dict[str, GraphEngine | None] = dict(before._graphs) if before else {}
+        for name in set(self._graphs) - {graph.name for graph in manifest.graphs.values()}:
+            del self._graphs[name]
         self._lock = threading.Lock()
 
     @classmethod
@@ -67,7 +72,7 @@ class Snapshot:
         dim: int,
         *,
         version: int | None = None,
-        reuse: Mapping[str, Segment] | None = None,
+        before: Snapshot | None = None,
     ) -> Snapshot:
         """Return a version, None the last one, even while a writer goes on to others.
 
@@ -77,7 +82,7 @@ class Snapshot:
         while True:
             manifest = store.read(version)
             try:
-                return cls(store, manifest, dim, reuse)
+                return cls(store, manifest, dim, before)
             except FileNotFoundError as error:
                 if manifest.version in store.versions():
                     name = "/".join(str(error.filename).replace("\\", "/").split("/")[-3:])
@@ -95,11 +100,9 @@ class Snapshot:
             return np.arange(self.segments[number].rows)
         return np.flatnonzero(~deleted)
 
-    def find(self, ids: Sequence[str]) -> tuple[Places, NDArray[np.int64]]:
-        """Return where those of the ids are that are there, in their order, and their places in ``ids``."""
-        import pyarrow
-
-        wanted = pyarrow.array(ids, pyarrow.string()) if len(ids) > _LOOKED_UP else None
+    def find(self, ids: Sequence[str]) -> Places:
+        """Return where those of some different ids are that are there, in their order."""
+        wanted = _wanted(ids) if len(ids) > _LOOKED_UP else None
         source, row, place = [], [], []
         for number, segment in enumerate(self.segments):
             rows, places = _lookup(segment.ids, ids) if wanted is None else _join(segment.ids, wanted)
@@ -111,37 +114,26 @@ class Snapshot:
             row.append(rows)
             place.append(places)
         if not source:
-            return Places(self.segments, np.empty(0, np.int64), np.empty(0, np.int64)), np.empty(0, np.int64)
-        found = np.concatenate(place)
-        order = np.argsort(found)
-        return Places(self.segments, np.concatenate(source)[order], np.concatenate(row)[order]), found[order]
+            return Places.of([], [])
+        order = np.argsort(np.concatenate(place))
+        return Places(self.segments, np.concatenate(source)[order], np.concatenate(row)[order])
 
     def rows(self, places: Places, columns: Sequence[str] | None, views: Sequence[str]) -> Rows:
         """Return rows with some columns of the payload, None all, and some of the vectors."""
         vectors, present = {}, {}
         for view in views:
             vectors[view], present[view] = places.vectors(view, self.dim)
-        return Rows(tuple(places.ids().to_pylist()), places.table(self._columns(columns)), vectors, present)
-
-    def _columns(self, columns: Sequence[str] | None) -> pyarrow.Schema:
-        import pyarrow
-
-        if columns is None:
-            return self.schema
-        for name in columns:
-            if name not in self.schema.names:
-                known = self.schema.names
-                raise InputError(
-                    f"The index has no payload column {name!r}.{nearest(name, known)} "
-                    f"Columns: {', '.join(known) or 'none'}."
-                )
-        return pyarrow.schema([self.schema.field(name) for name in columns])
+        return Rows(
+            tuple(places.ids().to_pylist()),
+            places.table(pick_columns(self.schema, columns)),
+            vectors,
+            present,
+        )
 
     def scan(
         self, columns: Sequence[str] | None, views: Sequence[str], where: Where | None, batch_size: int
     ) -> Iterator[Rows]:
         """Yield all live rows that fit, in the order of their ids."""
-        self._columns(columns)
         chosen = []
         for number, segment in enumerate(self.segments):
             rows = self.live(number)
@@ -166,7 +158,7 @@ class Snapshot:
             engine, breadth = self._engine(segment, view, ef)
             positions, scores = engine.search(queries, k, allowed=allowed, ef=breadth)
             found.append((number, positions, scores))
-        return [self._merged(found, query, k, view) for query in range(len(queries))]
+        return self._merged(found, len(queries), k, view)
 
     def _allowed(self, number: int, view: str, where: Where | None) -> NDArray[np.bool_] | None:
         """Return which vectors of a segment may be answers; None where all may."""
@@ -182,36 +174,42 @@ class Snapshot:
     def _merged(
         self,
         found: Sequence[tuple[int, NDArray[np.int64], NDArray[np.float32]]],
-        query: int,
+        queries: int,
         k: int,
         view: str,
-    ) -> Hits:
-        """Return the best of what the segments answered to one query."""
+    ) -> list[Hits]:
+        """Return the best of what the segments answered: (segment, positions [Q, n], scores [Q, n]) each."""
         if not found:
-            return Hits((), np.empty(0, np.float32))
-        positions = np.concatenate([part[1][query] for part in found])
-        scores = np.concatenate([part[2][query] for part in found])
-        source = np.repeat([part[0] for part in found], [part[1].shape[1] for part in found])
-        real = positions >= 0
-        if np.count_nonzero(real) > k:
-            real &= scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
-        positions, scores, source = positions[real], scores[real], source[real]
-        ids = self._places(positions, source, view).ids().to_pylist()
+            return [Hits((), np.empty(0, np.float32))] * queries
+        scores = np.concatenate([part[2] for part in found], axis=1)
+        bars = np.full((queries, 1), -np.inf, np.float32)
+        if scores.shape[1] > k:
+            # Those equal to the k-th best stay until their ids decide.
+            bars = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k, None]
+        places: list[NDArray[np.int64]] = []
+        names: list[str] = []
+        values: list[NDArray[np.float32]] = []
+        for number, positions, part in found:
+            query, column = np.nonzero((positions >= 0) & (part >= bars))
+            places.append(query)
+            names.extend(self._names(number, view, positions[query, column]))
+            values.append(part[query, column])
+        query, value = np.concatenate(places), np.concatenate(values)
         if len(found) > 1:
-            order = sorted(range(len(ids)), key=lambda place: (-scores[place], ids[place]))[:k]
-            return Hits(tuple(ids[place] for place in order), scores[order])
+            order = sorted(range(len(names)), key=lambda n: (query[n], -value[n], names[n]))
+            names, query, value = [names[n] for n in order], query[order], value[order]
         # One segment answers in this order by itself: its rows are sorted by id.
-        return Hits(tuple(ids[:k]), scores[:k])
+        edges = pairwise(np.searchsorted(query, np.arange(queries + 1)).tolist())
+        return [Hits(tuple(names[a : min(b, a + k)]), value[a : min(b, a + k)]) for a, b in edges]
 
-    def _places(self, positions: NDArray[np.int64], source: NDArray[np.int64], view: str) -> Places:
-        """Return the rows whose vectors are at the given positions of their segments."""
-        rows = positions.copy()
-        for number in np.unique(source):
-            present = self.segments[number].present(view)
-            if present is not None:
-                own = source == number
-                rows[own] = np.flatnonzero(present)[positions[own]]
-        return Places(self.segments, source, rows)
+    def _names(self, number: int, view: str, positions: NDArray[np.int64]) -> list[str]:
+        """Return the ids of the rows whose vectors are at the given positions of a segment."""
+        import pyarrow
+
+        segment = self.segments[number]
+        present = segment.present(view)
+        rows = positions if present is None else np.flatnonzero(present)[positions]
+        return segment.ids.take(pyarrow.array(rows)).to_pylist()
 
     def _engine(self, segment: Segment, view: str, ef: int | None) -> tuple[Engine, int | None]:
         """Return what searches the vectors of a segment, and how broadly."""
@@ -226,14 +224,14 @@ class Snapshot:
     def _graph(self, view: str, entry: GraphEntry, segment: Segment) -> GraphEngine | None:
         """Return a graph, loaded when it is first asked for; None where its file is gone by now."""
         with self._lock:
-            if view not in self._graphs:
+            if entry.name not in self._graphs:
                 path = self.store.path("graphs", entry.name) / GRAPH_FILE
                 if path.is_file():
-                    self._graphs[view] = GraphEngine.load(path, segment.vectors(view))
+                    self._graphs[entry.name] = GraphEngine.load(path, segment.vectors(view))
                 else:
                     _log.warning("The graph of %r was replaced; this old version is searched exactly.", view)
-                    self._graphs[view] = None
-            return self._graphs[view]
+                    self._graphs[entry.name] = None
+            return self._graphs[entry.name]
 
 
 class _Ids(Sequence[str]):
@@ -258,6 +256,17 @@ def _lookup(array: pyarrow.Array, ids: Sequence[str]) -> tuple[NDArray[np.int64]
             rows.append(row)
             places.append(place)
     return np.array(rows, np.int64), np.array(places, np.int64)
+
+
+def _wanted(ids: Sequence[str]) -> pyarrow.Array:
+    """Return ids as Arrow texts; half a character, which no row can have, becomes a null."""
+    import pyarrow
+
+    try:
+        return pyarrow.array(ids, pyarrow.string())
+    except (UnicodeEncodeError, pyarrow.ArrowInvalid):
+        whole = [one if one.isascii() or not _HALF.search(one) else None for one in ids]
+        return pyarrow.array(whole, pyarrow.string())
 
 
 def _join(array: pyarrow.Array, wanted: pyarrow.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

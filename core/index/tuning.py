@@ -73,9 +73,15 @@ def tune(
         raise InputError("There is no query to tune with.")
     trial = _Trial(engine, exact, queries, k)
     exact_ms = median_ms(lambda query: exact.search(query, k, ef=0), queries)
-    found = _least_ef(trial, target, give_up=lambda ef: trial.median_ms(ef) >= _FASTER * exact_ms)
+    times = [exact_ms]
+
+    def is_slower(ef: int) -> bool:
+        times.append(trial.median_ms(ef))
+        return times[-1] >= _FASTER * exact_ms
+
+    found = _least_ef(trial, target, give_up=is_slower)
     if found is None:
-        return Tuning(0, 1.0, k, len(queries), target, exact_ms, exact_ms)
+        return Tuning(0, 1.0, k, len(queries), target, exact_ms, times[-1])
     ef, recall = found
     graph_ms = trial.median_ms(ef)
     if graph_ms >= _FASTER * exact_ms:

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+from ...core.registry import ModelSpec, WeightsRef
 from .prompt_index import PROMPTS
 from .published import PUBLISHED
 
-MODELS = (*PUBLISHED,)
+MODELS = (
+    ModelSpec(
+        name="ecommerce/tiny",
+        domain="ecommerce",
+        summary="ten kinds of garment, their colors and patterns by text; small enough to ship in the wheel",
+        modalities=("image", "text"),
+        embed_dim=128,
+        weights=WeightsRef(
+            repo_id=None,
+            revision=None,
+            files={
+                "config.json": "269f562bf2f643743dee5814515e709d96daa3187f2f21f1a291130f42dba082",
+                "model.safetensors": "d8c3df75d586915b4ce639f718a89677043d8cc92c4ed8afefba5aa62ca1ed35",
+                "processor.json": "a9c1f3127fb96a9d66463c43a1e453b5f3f12332a6c2a8d22c405052e10526fe",
+                "prompts.yaml": "1fdd01bc1f626337e67d07fdf860452354cd2ddbd72a399bf75bcdb0abe54037",
+                "tokenizer.json": "409cf9f9f9d8798363bbc3487cf074c35abf05a9fe881b3ef7fd3e62a6f7e4b9",
+            },
+            packaged="weights/tiny",
+        ),
+        licence="MIT",
+        intended_use="Demonstration and tests, on photos of single garments; not for people search.",
+        extra="ecommerce",
+    ),
+    *PUBLISHED,
+)
 """Models users can name."""
 
-RECIPES: dict[str, str] = {}
+RECIPES: dict[str, str] = {
+    "tiny": "the recipe ecommerce/tiny was trained with: photos of clothes, captions of kind, color, pattern",
+    "image-search": "image search, stage 1 of 2: a margin between classes of photos, words stay as they are",
+    "image-search-words": "image search, stage 2 of 2: words are brought to images that stay as they are",
+    "image-search-captions": "image search in one stage: the margin and captions that the model chose itself",
+}
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 
 LOADERS = {"image": "loaders.image:load_image"}
@@ -57,9 +87,6 @@ EVALUATIONS = {"sets": "evaluation.sets", "retrieval": "evaluation.retrieval"}
 """{what is measured: "module"}; see ``verticlip evaluate``."""
 
 CARD_WORDS = {
-    "sample": "photo",
-    "a_sample": "a photo",
-    "samples": "photos",
     "file": "product.jpg",
     "validation": (
         "Validation is the sources' own validation part where there is one; otherwise groups of "

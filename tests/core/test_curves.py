@@ -27,3 +27,9 @@ def test_a_run_without_a_loss_has_no_loss_panel():
         "balanced accuracy, validation",
         "mean recall of retrieval, validation",
     ]
+
+
+def test_a_validation_part_without_a_loss_has_no_curve():
+    rows = [{**one, "valid_loss": None} for one in (row(0, 0.2, None), row(4, 0.3, 2.0))]
+    panels = run_curves(rows)
+    assert set(panels["loss"]) == {"training"}

@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....core.errors import ConfigError, InputError
-from ....core.index.base import Change, Rows
+from ....core.index.base import Change
 from ..composed.query import ComposeSettings
+from ..composed.stored import load_settings
 from ..products.text import TextTemplate
 from .config import CONFIG_FILE, INDEX_FOLDER, KINDS, VIEWS, CatalogConfig, MadeBy, View
 from .encode import ProductEncoding, Reader
 from .encoders import encoder_of
 from .filters import resolved
+from .further import FurtherPictures
 from .ingest import Ingest, IngestOptions, IngestReport
 from .payload import AttributeType, infer_attributes, payload_schema
 from .rejects import RejectLog
-from .search import DEFAULT_VIEW, Found, Question, find, query_vector
+from .search import DEFAULT_VIEW, Found, Narrow, Question, find, query_vector
 from .stats import CatalogStats, stats_of
+from .writing import mark, only_writer
 
 if TYPE_CHECKING:
     from PIL import Image as PILImage
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
     from ..products.record import Product
     from ..products.remote import RemotePolicy
 
-_LOCK_FILE = "writer.lock"
 _SAMPLE = 1000
 """Products from which the columns of attributes are chosen."""
 
@@ -68,6 +70,8 @@ class Catalog:
         self.folder, self.config = folder, config
         self._encoder, self._read_only, self._version = encoder, read_only or version is not None, version
         self._index: VectorIndex | None = None
+        self._closed = False
+        self._further = self._further_pictures()
         self.refresh()
 
     @classmethod
@@ -164,9 +168,11 @@ class Catalog:
         Raises:
             ConfigError: nothing has been taken in yet.
         """
+        if self._closed:
+            raise ConfigError(f"{self.folder}: the catalogue was closed. Open it again.")
         if self._index is None:
             raise ConfigError(
-                f"{self.folder}: the catalogue is empty. Take products in first: catalog ingest."
+                f"{self.folder}: the catalogue is empty. Take products in first: verticlip catalog ingest."
             )
         return self._index
 
@@ -192,9 +198,8 @@ class Catalog:
         """Read the newest version, which another process may have written."""
         from ....core.index.opening import open_index
 
-        if self._index is not None:
-            self._index.close()
-            self._index = None
+        self._release()
+        self._further = self._further_pictures()
         if (self.folder / INDEX_FOLDER / "index.json").is_file():
             self._index = open_index(
                 self.folder / INDEX_FOLDER, version=self._version, read_only=self._read_only
@@ -202,6 +207,11 @@ class Catalog:
 
     def close(self) -> None:
         """Let go of files; the object is not used afterwards."""
+        self._release()
+        self._closed = True
+
+    def _release(self) -> None:
+        self._further.close()
         if self._index is not None:
             self._index.close()
             self._index = None
@@ -237,10 +247,7 @@ class Catalog:
         from ..products.read import read_products
 
         start, options = time.monotonic(), options or IngestOptions()
-        fetch = _fetcher(allow_remote)
-        reader = Reader(
-            self.encoder, self.config.template, fetch=fetch, on_image_error=options.on_image_error
-        )
+        encoder, fetch = self.encoder, _fetcher(allow_remote)
         with self._writing(), RejectLog(self.folder, keep_ids=options.sync) as rejects:
             products = read_products(
                 source,
@@ -252,14 +259,22 @@ class Catalog:
             )
             first = list(itertools.islice(products, _SAMPLE))
             index = self._settled(first)
+            reader = Reader(
+                encoder,
+                self.config.template,
+                self.config.attributes or {},
+                fetch=fetch,
+                on_image_error=options.on_image_error,
+                pictures=options.pictures,
+            )
             fetches = fetch is not None
-            run = Ingest(index, self.config, self.encoder, reader, rejects, options, fetches, progress)
+            run = Ingest(index, encoder, reader, self._further, rejects, options, fetches, progress)
             counts = run.run(itertools.chain(first, products))
         rejected = len(rejects)
         return IngestReport(
             **vars(counts),
             rejected=rejected,
-            rejects=rejects.path if rejected else None,
+            rejects=rejects.written,
             reject_rate=rejected / max(1, counts.read),
             max_reject_rate=max_reject_rate,
             notes=products.notes,
@@ -306,7 +321,9 @@ class Catalog:
                 raise InputError(f"delete takes a list of ids or a condition, got the text {which!r:.60}.")
             else:
                 ids = list(which)
-            return self.index.delete(ids)
+            change = self.index.delete(ids)
+            self._further.delete(ids)
+            return change
 
     def mark_duplicates(self, of: Mapping[str, str | None], *, version: int | None = None) -> Change:
         """Note which product each of these is a duplicate of, as one version; None takes the mark off.
@@ -318,19 +335,8 @@ class Catalog:
             InputError: a product that the catalogue does not have.
             ConfigError: another version, or another process is writing.
         """
-        import pyarrow as pa
-
         with self._writing(version):
-            names = list(dict.fromkeys([*of, *(value for value in of.values() if value is not None)]))
-            there = set(self.index.get(names, columns=[]).ids)
-            lost = [name for name in names if name not in there]
-            if lost:
-                raise InputError(f"The catalogue has no product {lost[0]!r} ({len(lost):,} such ids).")
-            rows = self.index.get(list(of), views=VIEWS)
-            marks = pa.array([of[name] for name in rows.ids], pa.string())
-            place = rows.payload.schema.get_field_index("duplicate_of")
-            payload = rows.payload.set_column(place, "duplicate_of", marks)
-            return self.index.upsert(Rows(rows.ids, payload, rows.vectors, rows.present))
+            return mark(self.index, of)
 
     def search(
         self,
@@ -358,7 +364,8 @@ class Catalog:
                 text. Attributes go by their names.
             view: what the question is compared with: "product" (None; picture and words together), "image",
                 "text", or "best", the nearest of the three.
-            compose: how picture and words become one question.
+            compose: how picture and words become one question; None takes what was fitted for this
+                catalogue, else the defaults.
             hide_duplicates: leave out products that a merge marked.
             ef: see :meth:`verticlip.core.index.base.VectorIndex.search`.
 
@@ -367,22 +374,24 @@ class Catalog:
                 read.
             ConfigError: an unknown view, or the model is needed and was not given.
         """
-        if self._index is None and k >= 1:
+        if self._index is None and not self._closed and k >= 1:
             return []
-        asked = Question(image, text, like, negative, compose)
+        asked = Question(image, text, like, negative, compose or load_settings(self.folder))
         chosen = view or DEFAULT_VIEW
         query = query_vector(asked, self.index, self._encoder, chosen)
         condition = self._where(where, hide_duplicates=hide_duplicates)
-        leave_out = () if like is None else (like,)
-        return find(self.index, query, k, view=chosen, where=condition, leave_out=leave_out, ef=ef)
+        narrow = Narrow(chosen, condition, () if like is None else (like,), ef)
+        return find(self.index, query, k, further=self._further, narrow=narrow)
 
     def stats(self) -> CatalogStats:
         """Return what the catalogue holds."""
-        return stats_of(self._index, self.config)
+        return stats_of(self._index, self.config, further=len(self._further))
 
     def optimize(self, progress: Callable[[str, float], None] | None = None) -> IndexStats:
         """Compact the index and build what makes search fast; searches go on meanwhile."""
         with self._writing():
+            if self._further.index is not None:
+                self._further.index.optimize(progress)
             return self.index.optimize(progress)
 
     def export(
@@ -417,26 +426,19 @@ class Catalog:
 
         return picture_of(self.index, identifier)
 
+    def _further_pictures(self) -> FurtherPictures:
+        config = self.config
+        return FurtherPictures(self.folder, config.made_by.identity, config.kind, read_only=self._read_only)
+
     def _where(self, where: Where | str | None, *, hide_duplicates: bool = False) -> Where | None:
         return resolved(where, self.index.schema, hide_duplicates=hide_duplicates)
 
     @contextlib.contextmanager
     def _writing(self, version: int | None = None) -> Iterator[None]:
         """Keep other writers out, and see what the last one wrote; refuse unless it is ``version``."""
-        from filelock import FileLock, Timeout
-
         if self._read_only:
             raise ConfigError(f"{self.folder}: the catalogue was opened to be read only.")
-        path = self.folder / _LOCK_FILE
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ConfigError(
-                f"{self.folder}: another process is writing to this catalogue. Wait until it is done; "
-                "searches go on meanwhile."
-            ) from None
-        try:
+        with only_writer(self.folder):
             self.config = CatalogConfig.load(self.folder)
             self.refresh()
             if version not in (None, self.version):
@@ -445,8 +447,6 @@ class Catalog:
                     "since. Look again, then decide."
                 )
             yield
-        finally:
-            lock.release()
 
 
 def _fetcher(allow_remote: bool | RemotePolicy) -> Callable[[str], bytes] | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from ....core.answer_each import blames_input, reason_of
 from ....core.errors import InputError
 from ....core.limits import DEFAULT, Limits
+from .further import FurtherPicture
+from .payload import cells_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from ..encoders.product import ProductVectors
     from ..products.record import ImageRef, Product
     from ..products.text import TextTemplate
+    from .payload import AttributeType
 
 OnImageError = Literal["reject", "text_only"]
 """What becomes of a product whose picture cannot be read."""
@@ -67,24 +71,37 @@ class Known:
 
     Attributes:
         row_hash: of all its fields. image_sha256: of the picture it was encoded with, or None.
-        image_state: see :func:`state_of`. text: that was encoded. duplicate_of: mark of a merge.
+        image_state: see :func:`state_of`. further_state: see :func:`further_state_of`.
+        text: that was encoded. duplicate_of: mark of a merge.
     """
 
     row_hash: str | None = None
     image_sha256: str | None = None
     image_state: str | None = None
+    further_state: str | None = None
     text: str | None = None
     duplicate_of: str | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """A product to be taken in. ``state``: of its picture now; ``hash``: of its fields."""
+    """A product to be taken in.
+
+    Attributes:
+        known: what the catalogue holds of it, or None. state, further: of its pictures now, see
+            :func:`state_of` and :func:`further_state_of`. hash: of its fields.
+    """
 
     product: Product
     known: Known | None
     state: str
+    further: str
     hash: str
+
+    @property
+    def keeps_further(self) -> bool:
+        """Whether the further pictures are those that the catalogue has."""
+        return self.further == ((self.known.further_state if self.known else None) or "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +125,21 @@ class Ready:
     """A product whose text is made and whose picture is read.
 
     Attributes:
+        cells: {column: value} of its row in the index.
         text: what is encoded, or None. truncated: fields that did not fit into it.
         is_same: whether text and picture are those the catalogue has vectors of.
+        further: further pictures as the encoder prepared them; None leaves those of the catalogue.
+        troubles: why some of them are not there.
     """
 
     task: Task
+    cells: dict[str, Any]
     text: str | None
     truncated: tuple[str, ...]
     picture: Picture
     is_same: bool
+    further: tuple[tuple[FurtherPicture, Tensor], ...] | None
+    troubles: tuple[str, ...]
 
 
 NO_IMAGE, NOT_FETCHED, UNREADABLE = "none", "not fetched", "unreadable"
@@ -143,14 +166,30 @@ def state_of(image: ImageRef | None, known: Known | None, *, fetches: bool) -> s
     return fetched if fetches or was_fetched else NOT_FETCHED
 
 
+def further_state_of(images: Sequence[ImageRef], known: Known | None, *, fetches: bool) -> str:
+    """Return what tells the further pictures of a product from others; empty where there are none."""
+    if not images:
+        return ""
+    fetched = _joined(images, fetches=True)
+    if fetches or (known is not None and known.further_state == fetched):
+        return fetched
+    return _joined(images, fetches=False)
+
+
+def _joined(images: Sequence[ImageRef], *, fetches: bool) -> str:
+    states = [f"{one.given} {state_of(one, None, fetches=fetches)}" for one in images]
+    return hashlib.sha256("\n".join(states).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
 class Reader:
     """Makes products ready to be encoded; :meth:`read` is called by threads.
 
     Args:
         encoder: prepares pictures and counts tokens.
-        template: makes texts.
+        template: makes texts. attributes: {name: type} of those with a column.
         fetch: from an address to the bytes of a picture, or None where nothing is fetched.
         on_image_error: see :data:`OnImageError`.
+        pictures: of a product that are read, the first one included.
         limits: ceiling on the bytes of a picture.
     """
 
@@ -158,19 +197,23 @@ class Reader:
         self,
         encoder: ProductEncoding,
         template: TextTemplate,
+        attributes: Mapping[str, AttributeType],
         *,
         fetch: Callable[[str], bytes] | None = None,
         on_image_error: OnImageError = "reject",
+        pictures: int = 1,
         limits: Limits = DEFAULT,
     ) -> None:
-        self._encoder, self._template = encoder, template
-        self._fetch, self._on_image_error, self._limits = fetch, on_image_error, limits
+        self._encoder, self._template, self._attributes = encoder, template, attributes
+        self._fetch, self._on_image_error = fetch, on_image_error
+        self._pictures, self._limits = pictures, limits
 
     def read(self, task: Task) -> Ready:
         """Return a product with its text and picture.
 
         Raises:
-            InputError: neither can be had, or the picture cannot and ``on_image_error`` is "reject".
+            InputError: neither can be had, a text is not Unicode, or the picture cannot be had and
+                ``on_image_error`` is "reject".
         """
         encoder = self._encoder
         made = self._template.text(task.product, encoder.count_tokens, max_tokens=encoder.context_length)
@@ -181,7 +224,18 @@ class Reader:
         is_same = same_text and known is not None and known.image_sha256 == picture.sha256
         if text is None and picture.tensor is None and not is_same:
             raise InputError(f"there is no text, and {picture.note.rstrip('.') or 'no picture'}.")
-        return Ready(task, text, tuple(made.truncated_fields), picture, is_same)
+        cells = {
+            **cells_of(task.product, self._attributes),
+            "row_hash": task.hash,
+            "text": text,
+            "image_sha256": picture.sha256,
+            "image_state": picture.state,
+            "further_state": task.further,
+            "duplicate_of": known.duplicate_of if known else None,
+        }
+        further, troubles = (None, []) if task.keeps_further else self._further(task)
+        truncated = tuple(made.truncated_fields)
+        return Ready(task, cells, text, truncated, picture, is_same, further, tuple(troubles))
 
     def _picture(self, task: Task, same_text: bool) -> Picture:
         image, known, state = task.product.image, task.known, task.state
@@ -201,6 +255,24 @@ class Reader:
                 raise
             return Picture(None, None, UNREADABLE, str(error))
         return Picture(tensor, sha256, state)
+
+    def _further(self, task: Task) -> tuple[tuple[tuple[FurtherPicture, Tensor], ...], list[str]]:
+        """Return the further pictures that can be had, and why the others cannot."""
+        found: list[tuple[FurtherPicture, Tensor]] = []
+        troubles: list[str] = []
+        for number, image in enumerate(task.product.images[: self._pictures - 1], start=1):
+            if image.url is not None and self._fetch is None:
+                continue
+            path = str(image.path) if image.path else None
+            try:
+                tensor = self._encoder.prepare_image(self._content(image))
+            except Exception as error:
+                if not blames_input(error):
+                    raise
+                troubles.append(f"taken in without picture {number + 1}: {reason_of(error)}")
+            else:
+                found.append((FurtherPicture(number, image.given, path), tensor))
+        return tuple(found), troubles
 
     def _content(self, image: ImageRef) -> bytes:
         """Return the encoded bytes of a picture."""

@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,23 +22,25 @@ from ....core.errors import ConfigError, InputError
 from ....core.index.base import Rows
 from ..products.record import Product, Reject
 from .config import VIEWS
-from .encode import NOT_FETCHED, UNREADABLE, Known, OnImageError, Ready, Task, state_of
-from .payload import cells_of, row_hash, table_of
+from .encode import NOT_FETCHED, UNREADABLE, Known, OnImageError, Ready, Task, further_state_of, state_of
+from .further import MOST
+from .payload import row_hash, table_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from ....core.index.base import VectorIndex
     from ..products.fields import FieldMap
-    from .config import CatalogConfig
     from .encode import ProductEncoding, Reader
+    from .further import FurtherPicture, FurtherPictures
     from .rejects import RejectLog
 
 _GROUP = 256
 """Products that are looked up in the index at a time."""
-_AHEAD = 4
+_AHEAD = 3
 """Batches that are read ahead of the one that is encoded."""
-_KNOWN = ("row_hash", "image_sha256", "image_state", "text", "duplicate_of")
+_KNOWN = ("row_hash", "image_sha256", "image_state", "further_state", "text", "duplicate_of")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class IngestOptions:
         on_image_error: ``reject`` leaves a product out whose picture cannot be read; ``text_only`` takes it
             in by its text, where it has one.
         sync: delete products that the source no longer has, once it was read to its end.
-        check_files: read every picture; else one of the same size and time of change is taken as the same.
+        check_files: read the first picture of every product; else one of the same size and time of change is
+            taken as the same.
+        pictures: of one product that are encoded, the first one included; the further ones are found as that
+            product, and have no part in its vectors.
         fields: which column of this source is which field; None takes the catalogue's.
         encoding, delimiter: of this source; see :func:`..products.read.read_products`.
     """
@@ -63,6 +68,7 @@ class IngestOptions:
     on_image_error: OnImageError = "reject"
     sync: bool = False
     check_files: bool = False
+    pictures: int = 5
     fields: FieldMap | None = None
     encoding: str = "auto"
     delimiter: str = "auto"
@@ -71,6 +77,8 @@ class IngestOptions:
         for name in ("batch_size", "commit_rows"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is at least 1, got {getattr(self, name)}.")
+        if not 1 <= self.pictures <= MOST:
+            raise ConfigError(f"pictures is from 1 to {MOST}, got {self.pictures}.")
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers is at least 1, got {self.workers}.")
 
@@ -85,10 +93,12 @@ class IngestReport:
         payload_only: products of which only fields changed that no vector is made of, such as the price.
         unchanged: products that were there as they are. deleted: products taken out.
         rejected: rows that are no usable product. rejects: JSON lines with row, id and reason of each; None
-            where there are none. reject_rate: share of ``read``. max_reject_rate: what was allowed.
+            where there is nothing to list. reject_rate: share of ``read``. max_reject_rate: what was allowed.
         truncated: texts that did not fit into the model's context as a whole.
         without_picture: products taken in by their text alone although their row names a picture.
         not_fetched: those of them whose picture is an address.
+        further: pictures beyond the first that were encoded. further_failed: that could not be; ``rejects``
+            lists them, with ``taken_in``.
         kept: why products that the source lacks were not deleted although ``sync`` was asked for, or "".
         notes: what was found out about the source and mended in its rows.
         version: of the index. seconds: it took.
@@ -107,6 +117,8 @@ class IngestReport:
     truncated: int
     without_picture: int
     not_fetched: int
+    further: int
+    further_failed: int
     kept: str
     notes: tuple[str, ...]
     version: int
@@ -139,6 +151,8 @@ class Counts:
     truncated: int = 0
     without_picture: int = 0
     not_fetched: int = 0
+    further: int = 0
+    further_failed: int = 0
     kept: str = ""
 
 
@@ -157,15 +171,14 @@ class Ingest:
 
     Attributes:
         index: to write to; nobody else writes meanwhile.
-        config: of the catalogue, with its attributes settled.
         fetches: whether addresses are fetched.
         progress: called after each version with (rows read, products written).
     """
 
     index: VectorIndex
-    config: CatalogConfig
     encoder: ProductEncoding
     reader: Reader
+    further: FurtherPictures
     rejects: RejectLog
     options: IngestOptions
     fetches: bool = False
@@ -175,6 +188,10 @@ class Ingest:
     _gone: list[str] = field(default_factory=list)
     _batch: list[Ready] = field(default_factory=list)
     _rows: list[_Row] = field(default_factory=list)
+    _pictures: list[tuple[Product, FurtherPicture, Tensor]] = field(default_factory=list)
+    _encoded_pictures: dict[str, list[tuple[FurtherPicture, NDArray[np.float32]]]] = field(
+        default_factory=dict
+    )
 
     def run(self, products: Iterable[Product]) -> Counts:
         """Take in all products and return what was done.
@@ -224,48 +241,80 @@ class Ingest:
                 self._gone.append(product.id)
             return None
         state, own = state_of(product.image, known, fetches=self.fetches), row_hash(product)
+        images = product.images[: self.options.pictures - 1]
+        task = Task(product, known, state, further_state_of(images, known, fetches=self.fetches), own)
         looks_same = known is not None and known.row_hash == own and known.image_state == state
-        if looks_same and state != UNREADABLE and not (self.options.check_files and state.startswith("file")):
+        if (
+            looks_same
+            and task.keeps_further
+            and state != UNREADABLE
+            and not (self.options.check_files and state.startswith("file"))
+        ):
             self.counts.unchanged += 1
             return None
         if self.options.check_files and known is not None:
-            known = Known(known.row_hash, known.image_sha256, None, known.text, known.duplicate_of)
-        return Task(product, known, state, own)
+            return replace(task, known=replace(known, image_state=None))
+        return task
 
     def _take(self, ready: Ready) -> None:
         """Queue a product: to be encoded, or to be written as it is."""
         task, known = ready.task, ready.task.known
+        self._take_further(ready)
         if not ready.is_same:
             self._batch.append(ready)
             if len(self._batch) == self.options.batch_size:
                 self._encode()
-        elif known is not None and known.row_hash == task.hash and self._keeps_state(ready):
+        elif known is not None and known.row_hash == task.hash and self._keeps_pictures(ready):
             self.counts.unchanged += 1
         else:
             self._add(ready, None)
         if len(self._rows) >= self.options.commit_rows:
             self._commit()
 
-    def _keeps_state(self, ready: Ready) -> bool:
+    def _take_further(self, ready: Ready) -> None:
+        """Queue the further pictures of a product, where they are not those of the catalogue."""
+        product = ready.task.product
+        for trouble in ready.troubles:
+            self._note(product, trouble)
+        if ready.further is not None:
+            self._encoded_pictures[product.id] = []
+            self._pictures += [(product, one, tensor) for one, tensor in ready.further]
+            while len(self._pictures) >= self.options.batch_size:
+                self._encode_further()
+
+    def _encode_further(self) -> None:
+        size = self.options.batch_size
+        batch, self._pictures = self._pictures[:size], self._pictures[size:]
+        self._encoded_further(batch)
+
+    def _encoded_further(self, batch: Sequence[tuple[Product, FurtherPicture, Tensor]]) -> None:
+        tensors = [tensor for _, _, tensor in batch]
+        try:
+            found = self.encoder.encode(tensors, [None] * len(tensors), batch_size=len(tensors)).image
+        except InputError as error:
+            if len(batch) == 1:
+                self._note(batch[0][0], f"taken in without picture {batch[0][1].number + 1}: {error}")
+                return
+            for one in batch:
+                self._encoded_further([one])
+            return
+        for (product, one, _), vector in zip(batch, np.asarray(found, np.float32), strict=True):
+            self._encoded_pictures[product.id].append((one, vector))
+        self.counts.further += len(batch)
+
+    def _note(self, product: Product, trouble: str) -> None:
+        self.counts.further_failed += 1
+        self.rejects.note(Reject(product.row, product.id, trouble))
+
+    def _keeps_pictures(self, ready: Ready) -> bool:
         known = ready.task.known
+        if ready.further is not None:
+            return False
         return known is not None and (self.options.check_files or known.image_state == ready.picture.state)
 
     def _add(self, ready: Ready, vectors: dict[str, NDArray[np.float32] | None] | None) -> None:
         """Queue a row for the next version."""
-        product, known = ready.task.product, ready.task.known
-        try:
-            cells = cells_of(product, self.config.attributes or {})
-        except InputError as error:
-            self._reject(product, error)
-            return
-        cells |= {
-            "row_hash": ready.task.hash,
-            "text": ready.text,
-            "image_sha256": ready.picture.sha256,
-            "image_state": ready.picture.state,
-            "duplicate_of": known.duplicate_of if known else None,
-        }
-        self._rows.append(_Row(product.id, cells, vectors))
+        self._rows.append(_Row(ready.task.product.id, ready.cells, vectors))
         self.counts.truncated += bool(ready.truncated)
         self.counts.without_picture += bool(ready.picture.note)
         self.counts.not_fetched += ready.picture.state == NOT_FETCHED
@@ -301,6 +350,11 @@ class Ingest:
         """Write what is queued as one version, and deletions as another."""
         rows, self._rows = self._rows, []
         gone, self._gone = self._gone, []
+        while self._pictures:
+            self._encode_further()
+        if self._encoded_pictures:
+            self.further.write(self._encoded_pictures)
+            self._encoded_pictures = {}
         if rows:
             reused = sum(row.vectors is None for row in rows)
             change = self.index.upsert(self._joined(rows))
@@ -309,6 +363,7 @@ class Ingest:
             self.counts.updated += change.replaced - reused
         if gone:
             self.counts.deleted += self.index.delete(gone).deleted
+            self.further.delete(gone)
         if self.progress is not None and (rows or gone):
             written = self.counts.added + self.counts.updated + self.counts.payload_only
             self.progress(self.counts.read + len(self.rejects), written)

@@ -33,7 +33,7 @@ MAX_ATTRIBUTES = 64
 TEXT_COLUMNS = (*TEXT_FIELDS, "currency")
 """Fields of a product that are text."""
 
-BOOKKEEPING = ("row_hash", "image_sha256", "image_state")
+BOOKKEEPING = ("row_hash", "image_sha256", "image_state", "further_state")
 """Columns that only a later run of the same source reads."""
 
 

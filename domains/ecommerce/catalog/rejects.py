@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from ..products.record import Reject
 from .config import REJECTS_FILE
@@ -23,7 +24,7 @@ class RejectLog:
         self.path = folder / REJECTS_FILE
         self.ids: set[str] = set()
         self.nameless = 0
-        self._count, self._keep_ids = 0, keep_ids
+        self._count, self._notes, self._keep_ids = 0, 0, keep_ids
         # Left by a run that was killed, this file is written anew by the next one.
         self._partial = folder / f".{REJECTS_FILE}.partial"
         self._file = self._partial.open("w", encoding="utf-8", errors="backslashreplace")
@@ -38,7 +39,20 @@ class RejectLog:
             self.nameless += 1
         elif self._keep_ids:
             self.ids.add(reject.id)
-        self._file.write(json.dumps(reject.to_dict(), ensure_ascii=False) + "\n")
+        self._write(reject.to_dict())
+
+    def note(self, reject: Reject) -> None:
+        """Note trouble with a row that was taken in all the same."""
+        self._notes += 1
+        self._write({**reject.to_dict(), "taken_in": True})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    @property
+    def written(self) -> Path | None:
+        """The list, or None where it has no lines."""
+        return self.path if self._count or self._notes else None
 
     def __enter__(self) -> RejectLog:
         return self
@@ -49,7 +63,7 @@ class RejectLog:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        if self._count:
+        if self.written is not None:
             os.replace(self._partial, self.path)
         else:
             self._partial.unlink(missing_ok=True)

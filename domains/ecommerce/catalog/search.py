@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ....core.index.base import Rows, VectorIndex
     from ....core.index.filters import Where
     from .encode import ProductEncoding
+    from .further import FurtherHit, FurtherPictures
 
 DEFAULT_VIEW: View = "product"
 """What queries are compared with unless they say: picture and words of a product together, which every
@@ -38,7 +39,9 @@ class Found:
             than those of words with pictures: compare them down a column, not along a row.
         view: the vector that placed it.
         payload: fields of the product that have a value; attributes under ``attributes``.
-        image: file of its picture, or None where there is none or it was not a file.
+        image: file of the picture that was nearest, else of the product's first one; None where there is
+            none or it was not a file.
+        picture: number of that picture; 0 is the first.
     """
 
     rank: int
@@ -48,6 +51,7 @@ class Found:
     view: str
     payload: Mapping[str, Any]
     image: Path | None
+    picture: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; times as ISO 8601."""
@@ -57,6 +61,7 @@ class Found:
             "score": self.score,
             "scores": dict(self.scores),
             "view": self.view,
+            "picture": self.picture,
             **{name: _plain(value) for name, value in self.payload.items()},
         }
 
@@ -136,48 +141,82 @@ def find(
     query: NDArray[np.float32],
     k: int,
     *,
-    view: View,
-    where: Where | None = None,
-    leave_out: Sequence[str] = (),
-    ef: int | None = None,
+    further: FurtherPictures,
+    narrow: Narrow,
 ) -> list[Found]:
-    """Return the k products nearest to a query [1, D]; arguments as in :meth:`.catalog.Catalog.search`."""
+    """Return the k products nearest to a query [1, D]; a product goes by the nearest of its pictures.
+
+    Raises:
+        InputError: k below 1. ConfigError: an unknown view.
+    """
     if k < 1:
         raise InputError(f"k is at least 1, got {k}.")
-    if view not in (*VIEWS, "best"):
-        known = (*VIEWS, "best")
-        raise ConfigError(f"Unknown view {view!r}; known: {', '.join(known)}.{nearest(view, known)}")
-    best: dict[str, tuple[float, str]] = {}
-    for one in VIEWS if view == "best" else (view,):
-        hits = index.search(query, k + len(leave_out), view=one, where=where, ef=ef)[0]
+    known = (*VIEWS, "best")
+    if narrow.view not in known:
+        raise ConfigError(
+            f"Unknown view {narrow.view!r}; known: {', '.join(known)}.{nearest(narrow.view, known)}"
+        )
+    best: dict[str, _Place] = {}
+    for view in VIEWS if narrow.view == "best" else (narrow.view,):
+        hits = index.search(query, k + len(narrow.leave_out), view=view, where=narrow.where, ef=narrow.ef)[0]
         for name, score in zip(hits.ids, hits.scores.tolist(), strict=True):
-            if name not in leave_out and (name not in best or score > best[name][0]):
-                best[name] = (score, one)
-    ranked = sorted(best, key=lambda name: (-best[name][0], name))[:k]
-    return _described(index, query, [(name, *best[name]) for name in ranked])
+            if name not in best or score > best[name].score:
+                best[name] = _Place(score, view)
+    if narrow.view in ("image", "best"):
+        wanted = k + len(narrow.leave_out)
+        for name, hit in further.search(query, wanted, fits=lambda ids: narrow.fits(index, ids)).items():
+            if name not in best or hit.score > best[name].score:
+                best[name] = _Place(hit.score, "image", hit)
+    ranked = sorted(best.keys() - set(narrow.leave_out), key=lambda name: (-best[name].score, name))[:k]
+    return _described(index, query, {name: best[name] for name in ranked})
 
 
-def _described(
-    index: VectorIndex, query: NDArray[np.float32], ranked: Sequence[tuple[str, float, str]]
-) -> list[Found]:
-    """Return what is known of products that were found: (id, score, view), best first."""
+@dataclass(frozen=True)
+class Narrow:
+    """Which products may be answers, and what they are compared by.
+
+    Attributes:
+        view: see :meth:`.catalog.Catalog.search`. where: only those that fit. leave_out: never these.
+        ef: breadth of an approximate search.
+    """
+
+    view: View = DEFAULT_VIEW
+    where: Where | None = None
+    leave_out: tuple[str, ...] = ()
+    ef: int | None = None
+
+    def fits(self, index: VectorIndex, ids: Sequence[str]) -> set[str]:
+        """Return those of some products that are there and fit."""
+        rows = index.get(ids, columns=[] if self.where is None else self.where.fields())
+        if self.where is None:
+            return set(rows.ids)
+        return {name for name, fit in zip(rows.ids, self.where.mask(rows.payload), strict=True) if fit}
+
+
+@dataclass(frozen=True)
+class _Place:
+    score: float
+    view: str
+    further: FurtherHit | None = None
+
+
+def _described(index: VectorIndex, query: NDArray[np.float32], ranked: Mapping[str, _Place]) -> list[Found]:
+    """Return what is known of products that were found, best first."""
     if not ranked:
         return []
     columns = [name for name in index.schema.names if name not in BOOKKEEPING]
-    rows = index.get([name for name, _, _ in ranked], columns=columns, views=VIEWS)
+    rows = index.get(list(ranked), columns=columns, views=VIEWS)
     cosines = {view: rows.vectors[view] @ query[0] for view in VIEWS}
-    places = {name: place for place, name in enumerate(rows.ids)}
-    cells = rows.payload.to_pylist()
     found = []
-    for rank, (name, score, view) in enumerate(ranked, start=1):
-        place = places[name]
+    for row, (name, cells) in enumerate(zip(rows.ids, rows.payload.to_pylist(), strict=True)):
+        place = ranked[name]
         # The score that placed it was computed in another order of sums; one figure is told, not two.
-        scores = {one: float(cosines[one][place]) for one in VIEWS if has_view(rows, one, place)}
-        scores[view] = score
-        path = cells[place].get("image_path")
-        found.append(
-            Found(rank, name, score, scores, view, shown(cells[place]), Path(path) if path else None)
-        )
+        scores = {view: float(cosines[view][row]) for view in VIEWS if has_view(rows, view, row)}
+        scores[place.view] = place.score
+        path = cells.get("image_path") if place.further is None else place.further.path
+        number = 0 if place.further is None else place.further.number
+        image = Path(path) if path else None
+        found.append(Found(row + 1, name, place.score, scores, place.view, shown(cells), image, number))
     return found
 
 

@@ -23,6 +23,7 @@ class CatalogStats:
 
     Attributes:
         products: all of them. views: {view: products with that vector}.
+        further_pictures: beyond the first of a product.
         duplicates: products that a merge marked.
         categories: {category: products}, the largest first, 20 at most.
         attributes: names of those that can be filtered by.
@@ -31,6 +32,7 @@ class CatalogStats:
 
     products: int
     views: Mapping[str, int]
+    further_pictures: int
     duplicates: int
     categories: Mapping[str, int]
     attributes: tuple[str, ...]
@@ -42,8 +44,8 @@ class CatalogStats:
         return asdict(self)
 
 
-def stats_of(index: VectorIndex | None, config: CatalogConfig) -> CatalogStats:
-    """Count the products of an index; None is an empty one."""
+def stats_of(index: VectorIndex | None, config: CatalogConfig, *, further: int = 0) -> CatalogStats:
+    """Count the products of an index; None is an empty one. ``further``: pictures beyond the first."""
     views: Counter[str] = Counter(dict.fromkeys(VIEWS, 0))
     categories, duplicates, products = Counter[str](), 0, 0
     columns = ("category", "duplicate_of", "text", "image_sha256")
@@ -63,6 +65,7 @@ def stats_of(index: VectorIndex | None, config: CatalogConfig) -> CatalogStats:
     return CatalogStats(
         products,
         dict(views),
+        further,
         duplicates,
         dict(categories.most_common(_MOST_CATEGORIES)),
         names,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import typer
 
 from .create import create
+from .dedupe import dedupe
 from .delete import delete
+from .evaluate import evaluate
 from .export import export
 from .ingest import ingest
+from .search import search
+from .tune import tune
 
 app = typer.Typer(
     name="catalog",
@@ -24,5 +28,6 @@ def _group() -> None:
     """Product catalogues: take in rows, search, find duplicates, measure."""
 
 
-for _command in (create, ingest, delete, export):
+for _command in (create, ingest, search, dedupe, delete, export, tune):
     app.command()(_command)
+app.command("eval")(evaluate)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ....core.commandline import Json, check_file, read_pairs
+from ....core.commandline import Json, read_pairs
 from ....core.console import print_json, print_table, say, shown
 from ....core.errors import ConfigError
+from .options import Folder, WhereText
 
 if TYPE_CHECKING:
     from ..catalog.catalog import Catalog
@@ -17,18 +18,19 @@ if TYPE_CHECKING:
     from ..duplicates.report import DuplicateReport
     from ..duplicates.settings import DuplicateSettings, Thresholds
 
-Stage = Literal["exact", "perceptual", "embedding"]
-
 
 def dedupe(
-    catalog: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the catalogue.")],
-    where: Annotated[
-        str | None, typer.Option(help="Only among products that fit: \"category = 'dress'\".")
-    ] = None,
-    stage: Annotated[
-        list[Stage] | None,
-        typer.Option(help="Only by equal pictures, by pictures nearly equal, by vectors. Repeatable."),
-    ] = None,
+    catalog: Folder,
+    where: WhereText = None,
+    exact: Annotated[
+        bool, typer.Option("--exact/--no-exact", help="Equal picture files, pixels and titles.")
+    ] = True,
+    perceptual: Annotated[
+        bool, typer.Option("--perceptual/--no-perceptual", help="Pictures that are nearly equal.")
+    ] = True,
+    embedding: Annotated[
+        bool, typer.Option("--embedding/--no-embedding", help="Vectors that are alike.")
+    ] = True,
     threshold: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=COSINE", help="product=, image= or text=: least cosines. Repeatable."),
@@ -55,16 +57,12 @@ def dedupe(
     ] = 0.8,
     variant: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="ATTRIBUTE", help="What makes a variant; color and size if not said. Repeatable."
-        ),
+        typer.Option(metavar="ATTRIBUTE", help="What makes a variant; if not said, color and size."),
     ] = None,
     keep: Annotated[
         Literal["most_complete", "oldest"], typer.Option(help="Which product stands for its group.")
     ] = "most_complete",
-    html: Annotated[
-        Path | None, typer.Option(help="Also write a page of pictures with the evidence.")
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page of pictures.")] = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="Mark the duplicates; searches then leave them out.")
     ] = False,
@@ -72,9 +70,7 @@ def dedupe(
         bool, typer.Option("--delete", help="With --merge: take them out of the catalogue instead, for good.")
     ] = False,
     unmerge: Annotated[bool, typer.Option("--unmerge", help="Only take all marks off again.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Change nothing; say what would change.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, say what would.")] = False,
     as_json: Json = False,
 ) -> None:
     """Find products that are there twice."""
@@ -91,13 +87,25 @@ def dedupe(
             _write_pairs(opened, to_label, pairs, floor, where)
             return
         own = read_pairs(threshold, "--threshold", example="product=0.95")
-        thresholds = _thresholds(opened, own, labels, precision, confidence)
-        settings = _settings(thresholds, stage, variant, keep)
+        if labels is not None:
+            if own:
+                raise ConfigError("--threshold sets what --labels would fit; give one of them.")
+            thresholds = _fitted(opened, labels, precision, confidence, keep=not dry_run)
+        else:
+            thresholds = _thresholds(opened, own)
+        settings = _settings(
+            thresholds=thresholds,
+            exact=exact,
+            perceptual=perceptual,
+            embedding=embedding,
+            keep=keep,
+            variant_attributes=variant or None,
+        )
         if merge and settings.embedding and not thresholds.is_fitted and not own:
             raise ConfigError(
-                "The thresholds are starting values that nobody has measured on these products; nothing is "
-                "merged by them. Fit them with --labels, set your own with --threshold product=0.95, or merge "
-                "what pictures prove: --stage exact --stage perceptual."
+                "Nobody has measured the thresholds on these products, so nothing is merged by them. Fit "
+                "them with --labels, set your own with --threshold product=0.95, or merge what pictures "
+                "prove: --no-embedding."
             )
         report = find_duplicates(opened, settings, where=where, progress=_progress())
         _show(report, as_json=as_json)
@@ -115,29 +123,24 @@ def _check(merge: bool, delete: bool, unmerge: bool, html: Path | None, to_label
         raise ConfigError("--merge and --unmerge undo each other; give one.")
     if html is not None:
         check_page(html)
-    if to_label is not None:
-        check_file(to_label, ".csv")
+    if to_label is not None and (to_label.suffix.lower() != ".csv" or to_label.is_dir()):
+        raise ConfigError(f"--to-label {to_label}: name a file that ends in .csv.")
 
 
-def _thresholds(
-    catalog: Catalog, own: dict[str, Any], labels: Path | None, precision: float, confidence: float
-) -> Thresholds:
-    """Return the user's thresholds, those fitted to labels, those fitted before, or the starting values."""
+def _thresholds(catalog: Catalog, own: dict[str, Any]) -> Thresholds:
+    """Return the user's thresholds, those fitted before, or the starting values."""
     from ....core.config import parse_config
     from ..duplicates.settings import Thresholds, load_thresholds
 
-    if own and labels is not None:
-        raise ConfigError("--threshold sets what --labels would fit; give one of them.")
     if "fit" in own:
         raise ConfigError("--threshold fit=...: only labelled pairs can fit; see --labels.")
     if own:
         return parse_config(Thresholds, own, source="--threshold")
-    if labels is None:
-        return load_thresholds(catalog.folder, catalog.config.made_by)
-    return _fitted(catalog, labels, precision, confidence)
+    return load_thresholds(catalog.folder, catalog.config.made_by)
 
 
-def _fitted(catalog: Catalog, labels: Path, precision: float, confidence: float) -> Thresholds:
+def _fitted(catalog: Catalog, labels: Path, precision: float, confidence: float, *, keep: bool) -> Thresholds:
+    """Return thresholds fitted to labelled pairs, and keep them beside the catalogue."""
     from ..duplicates.fitting import fit_thresholds
     from ..duplicates.labels import measured, read_labels
     from ..duplicates.settings import save_thresholds
@@ -154,22 +157,18 @@ def _fitted(catalog: Catalog, labels: Path, precision: float, confidence: float)
             f"fitted: {fitted.words()}; on {fit.held_out:,} held-out pairs {fit.accepted - fit.wrong:,} of "
             f"{fit.accepted:,} right, precision at least {fit.precision_low:.4f}, recall {fit.recall:.3f}"
         )
-    say(f"wrote {save_thresholds(catalog.folder, fitted)}")
+    if keep:
+        say(f"wrote {save_thresholds(catalog.folder, fitted)}")
     return fitted
 
 
-def _settings(
-    thresholds: Thresholds, stages: list[Stage] | None, variants: list[str] | None, keep: str
-) -> DuplicateSettings:
+def _settings(**given: Any) -> DuplicateSettings:
+    """Return settings; None takes the default."""
     from ....core.config import parse_config
     from ..duplicates.settings import DuplicateSettings
 
-    given: dict[str, Any] = {"thresholds": thresholds, "keep": keep}
-    if stages:
-        given |= {name: name in stages for name in ("exact", "perceptual", "embedding")}
-    if variants:
-        given["variant_attributes"] = tuple(variants)
-    return parse_config(DuplicateSettings, given, source="options")
+    said = {name: value for name, value in given.items() if value is not None}
+    return parse_config(DuplicateSettings, said, source="options")
 
 
 def _progress() -> Any:
@@ -204,8 +203,8 @@ def _show(report: DuplicateReport, *, as_json: bool) -> None:
         if rows:
             print_table(("group", "kept", "duplicate", "why"), rows)
     say(
-        f"{report.products:,} products: {report.duplicates:,} duplicates in {len(report.groups):,} groups; left "
-        f"alone: {len(report.variants):,} pairs of variants, {len(report.refused):,} doubtful joins"
+        f"{report.products:,} products: {report.duplicates:,} duplicates in {len(report.groups):,} groups; "
+        f"left alone: {len(report.variants):,} pairs of variants, {len(report.refused):,} doubtful joins"
     )
 
 

@@ -43,13 +43,16 @@ def delete(
         deleted = len(there) if dry_run else opened.delete(names).deleted
         facts = {"deleted": deleted, "not_there": len(missing), "version": opened.version, "dry_run": dry_run}
     if missing:
-        say(f"note: {len(missing):,} ids are not in the catalogue, such as {missing[0]!r}")
+        say(
+            f"note: {len(missing):,} {'id is' if len(missing) == 1 else 'ids are'} not in the catalogue, "
+            f"such as {missing[0]!r}"
+        )
     if as_json:
         print_json([facts])
     else:
-        print(
-            f"{deleted:,} products {'would be taken' if dry_run else 'taken'} out; version {facts['version']}"
-        )
+        what = "product" if deleted == 1 else "products"
+        done = "would be taken out" if dry_run else "taken out"
+        print(f"{deleted:,} {what} {done}; version {facts['version']}")
 
 
 def _ids_in(file: Path | None) -> list[str]:

@@ -1,9 +1,10 @@
-"""``verticlip catalog export``: products into a file that can be taken in again, or into another index."""
+"""``verticlip catalog export``: products into a file that can be taken in again, or into a Qdrant cluster."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,28 +13,71 @@ from ....core.console import print_json, say
 from ....core.errors import ConfigError
 from .options import Folder, WhereText
 
+if TYPE_CHECKING:
+    from ....core.index.base import VectorIndex
+
 SUFFIXES = (".parquet", ".jsonl", ".csv")
+KEY_VARIABLE = "QDRANT_API_KEY"
+"""Environment variable with the key of a server; on a command line others could read it."""
 
 
 def export(
     catalog: Folder,
-    to: Annotated[Path, typer.Option(help="File to write: .parquet, .jsonl or .csv.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|URL", help="File to write (.parquet, .jsonl, .csv), or http://host:6333 of Qdrant."
+        ),
+    ],
     vectors: Annotated[
-        bool, typer.Option("--vectors", help="Write the vectors, too; not into a CSV.")
+        bool, typer.Option("--vectors", help="Into a file, write the vectors, too; not into a CSV.")
+    ] = False,
+    collection: Annotated[
+        str | None, typer.Option(help="Qdrant: name of the collection; the key is taken from QDRANT_API_KEY.")
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Qdrant: write into a collection that an earlier export made.")
     ] = False,
     where: WhereText = None,
     as_json: Json = False,
 ) -> None:
-    """Copy products out of a catalogue; no model is needed."""
+    """Copy products out of a catalogue; no model is needed.
+
+    A cluster gets the vectors, fields and attributes of every product under the same ids.
+    """
     from ..catalog.catalog import Catalog
 
-    if to.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--to {to}: name a file that ends in {', '.join(SUFFIXES)}.")
-    check_file(to, to.suffix.lower())
+    is_server = to.startswith(("http://", "https://"))
+    if is_server and not collection:
+        raise ConfigError(
+            f"--to {to}: name the collection, for example --collection {catalog.resolve().name}."
+        )
+    if not is_server:
+        if collection or update:
+            raise ConfigError(
+                "--collection and --update belong to --to http://...; leave them out for a file."
+            )
+        suffix = Path(to).suffix.lower()
+        if suffix not in SUFFIXES:
+            raise ConfigError(f"--to {to}: name a file that ends in {', '.join(SUFFIXES)}.")
+        check_file(Path(to), suffix)
     with Catalog.open(catalog, read_only=True) as opened:
-        count = opened.export(to, vectors=vectors, where=where, progress=progress_line())
+        target = _collection(to, str(collection), opened.index, update=update) if is_server else to
+        count = opened.export(target, vectors=vectors, where=where, progress=progress_line())
     if as_json:
-        print_json([{"out": str(to), "products": count}])
+        print_json([{"out": to, "collection": collection, "products": count}])
     else:
         print(to)
-        say(f"{count:,} products")
+        say(f"{count:,} product{'' if count == 1 else 's'}")
+
+
+def _collection(server: str, name: str, source: VectorIndex, *, update: bool) -> VectorIndex:
+    """Return a new collection for what an index holds, or one that an earlier export made."""
+    from ....core.index.qdrant import QdrantIndex
+
+    key = os.environ.get(KEY_VARIABLE)
+    if update:
+        return QdrantIndex.open(server, name, api_key=key)
+    return QdrantIndex.create(
+        server, name, identity=source.identity, views=source.views, schema=source.schema, api_key=key
+    )

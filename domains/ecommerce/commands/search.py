@@ -10,6 +10,7 @@ import typer
 from ....core.commandline import Device, Dtype, Json, Revision, open_model
 from ....core.console import print_json, print_table, say, shown
 from ....core.errors import ConfigError
+from .options import CatalogModel, Folder, WhereText, model_of
 
 if TYPE_CHECKING:
     from PIL import Image as PILImage
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from ..pages.results import Asked
     from ..pages.thumbnails import Thumbnail
 
-_COLUMNS = ("brand", "color", "price")
-"""Fields in the table beside the title, where any product found has them."""
+_COLUMNS = ("title", "category", "brand", "color", "price")
+"""Fields in the table where any product found has them."""
 _METHODS = {
     "pdv": "the picture moved by what the words change (pdv)",
     "sum": "mean of picture and words (sum)",
@@ -31,7 +32,7 @@ _METHODS = {
 
 def search(
     context: typer.Context,
-    catalog: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the catalogue.")],
+    catalog: Folder,
     words: Annotated[
         str | None,
         typer.Argument(metavar='"WORDS"', help="What to look for; with a picture, the change: 'in white'."),
@@ -43,19 +44,16 @@ def search(
     without: Annotated[
         str | None, typer.Option(metavar="WORDS", help="Not like this: 'logo'. Experimental.")
     ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(help="Only products that fit: \"category = 'dress' and price < 50\"."),
-    ] = None,
+    where: WhereText = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Products, at most.")] = 10,
     view: Annotated[
         Literal["product", "image", "text", "best"],
         typer.Option(help="What is compared: picture and text together, one of them, or the nearest of all."),
     ] = "product",
     method: Annotated[
-        Literal["pdv", "sum", "encoder"],
-        typer.Option(help="How a picture and words become one query; see the README."),
-    ] = "pdv",
+        Literal["pdv", "sum", "encoder"] | None,
+        typer.Option(help="How a picture and words become one query; default: as tuned, else pdv."),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=NUMBER", help="Setting of the method: beta=0.7. Repeatable."),
@@ -64,9 +62,7 @@ def search(
         bool, typer.Option("--duplicates", help="Show products that a merge marked as duplicates, too.")
     ] = False,
     html: Annotated[Path | None, typer.Option(help="Also write a page of pictures.")] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Where the model is, if not where it was at first.")
-    ] = None,
+    model: CatalogModel = None,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -74,7 +70,6 @@ def search(
 ) -> None:
     """Find the products that fit best."""
     from ..catalog.catalog import Catalog
-    from ..catalog.config import CatalogConfig
     from ..pages.results import Asked
     from ..pages.shell import check_page
 
@@ -82,11 +77,10 @@ def search(
         raise ConfigError('Say what to look for: words in quotes, such as "red dress", --image or --like.')
     if html is not None:
         check_page(html)
-    compose = _compose(method, setting)
+    compose = _compose(catalog, method, setting)
     handle = None
     if words is not None or image is not None or without is not None:
-        name = model or CatalogConfig.load(catalog).model
-        handle = open_model(context, name, revision, device, dtype)
+        handle = open_model(context, model or model_of(catalog), revision, device, dtype)
         _tell_unfamiliar(handle, words, without)
     with Catalog.open(catalog, handle, read_only=True) as opened:
         found = opened.search(
@@ -111,21 +105,24 @@ def search(
                 like=like or "",
                 picture=_query_picture(opened, image, like),
                 where=where or "",
-                method=_METHODS[method] if both else "",
+                method=_METHODS[compose.method] if both else "",
                 view=view,
             )
             _write_page(html, opened, asked, found)
 
 
-def _compose(method: str, settings: list[str] | None) -> ComposeSettings:
+def _compose(folder: Path, method: str | None, settings: list[str] | None) -> ComposeSettings:
+    """Return the settings of the catalogue with what the options change."""
     from ....core.commandline import read_pairs
     from ....core.config import parse_config
     from ..composed.query import ComposeSettings
+    from ..composed.stored import load_settings
 
     given = read_pairs(settings, "--set", example="beta=0.7")
     if "method" in given:
         raise ConfigError("--set method=...: name the method with --method.")
-    return parse_config(ComposeSettings, {"method": method, **given}, source="--set")
+    own = load_settings(folder).model_dump() | ({} if method is None else {"method": method})
+    return parse_config(ComposeSettings, {**own, **given}, source="--set")
 
 
 def _tell_unfamiliar(handle: Any, *texts: str | None) -> None:
@@ -145,20 +142,21 @@ def _show(found: list[Found], *, as_json: bool) -> None:
             str(one.rank),
             f"{one.score:.3f}",
             one.id[:40],
-            str(one.payload.get("title", ""))[:48],
             *(_cell(one, name) for name in columns),
         )
         for one in found
     ]
     if rows:
-        print_table(("rank", "score", "id", "title", *columns), rows)
+        print_table(("rank", "score", "id", *columns), rows)
 
 
 def _cell(one: Found, name: str) -> str:
     value = one.payload.get(name)
     if name == "price" and value is not None:
         return f"{value:.2f} {one.payload.get('currency', '')}".strip()
-    return "" if value is None else str(value)[:24]
+    if name == "category" and value is not None:
+        value = value.rsplit(">", 1)[-1].strip()
+    return "" if value is None else str(value)[: 48 if name == "title" else 24]
 
 
 def _query_picture(catalog: Catalog, image: Path | None, like: str | None) -> Thumbnail | None:

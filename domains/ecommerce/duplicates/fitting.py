@@ -183,18 +183,20 @@ def _path(pairs: _Pairs, confidence: float) -> list[tuple[float, float, float]]:
     grid = [_steps(values[pairs.label]) for values in (pairs.product, pairs.image, pairs.text)]
     found: dict[int, tuple[int, tuple[float, float, float]]] = {}
     for product in grid[0]:
-        by_product = pairs.product >= product
-        for image in grid[1]:
-            by_image = by_product & (pairs.image >= image)
-            for text in grid[2]:
-                took = by_image | (by_product & (pairs.text >= text))
-                right, wrong = int((took & pairs.label).sum()), int((took & ~pairs.label).sum())
-                if right and (right not in found or wrong < found[right][0]):
-                    found[right] = (wrong, (float(product), float(image), float(text)))
+        fits = pairs.product >= product
+        right, wrong = (_taken(pairs, fits & kind, grid[1], grid[2]) for kind in (pairs.label, ~pairs.label))
+        for (row, column), count in np.ndenumerate(right):
+            mistakes = int(wrong[row, column])
+            if count and (count not in found or mistakes < found[count][0]):
+                found[int(count)] = (mistakes, (product, grid[1][row], grid[2][column]))
     if not found:
         return []
-    bounds = {right: least_precision(right, right + wrong, confidence) for right, (wrong, _) in found.items()}
-    start = max(bounds, key=lambda right: (bounds[right], right))
+    from scipy.stats import beta
+
+    counts = sorted(found)
+    bounds = beta.ppf(1 - confidence, counts, [found[right][0] + 1 for right in counts])
+    # Of equal bounds the one that finds more.
+    start = counts[len(bounds) - 1 - int(np.argmax(bounds[::-1]))]
     path: list[tuple[float, float, float]] = []
     # Of all that find as much, only those that are wrong least often; from the loosest back, so that one
     # which is both stricter and worse is passed by.
@@ -205,6 +207,21 @@ def _path(pairs: _Pairs, confidence: float) -> list[tuple[float, float, float]]:
             least_wrong = wrong
             path.append(candidate)
     return path[::-1]
+
+
+def _taken(
+    pairs: _Pairs, among: NDArray[np.bool_], images: Sequence[float], texts: Sequence[float]
+) -> NDArray[np.int64]:
+    """Return how many of the pairs ``among`` each two thresholds take, int64 [I, T]."""
+    # A pair passes the first so many thresholds; it is left out where both are beyond.
+    passed = [
+        np.searchsorted(steps, values[among], side="right")
+        for steps, values in ((images, pairs.image), (texts, pairs.text))
+    ]
+    counts = np.zeros((len(images) + 1, len(texts) + 1), np.int64)
+    np.add.at(counts, (passed[0], passed[1]), 1)
+    left_out = counts.cumsum(axis=0).cumsum(axis=1)[:-1, :-1]
+    return int(among.sum()) - left_out
 
 
 def _steps(values: NDArray[np.float64]) -> list[float]:

@@ -98,8 +98,8 @@ def find_duplicates(
     found = _Found()
     if not settings.thresholds.is_fitted and settings.embedding:
         found.notes.append(
-            "The thresholds are starting values that nobody has measured on these products. Label pairs and "
-            "fit them before you trust or merge what only the vectors say."
+            "Nobody has measured the thresholds on these products. Label pairs and fit them before you trust "
+            "or merge what only the vectors say."
         )
     if settings.exact or settings.perceptual:
         _by_pictures(catalog, listing, settings, found, workers, progress)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from ....core.handle import ModelHandle
 
-    ImageSource = str | Path | bytes | PILImage.Image | Sample | Tensor
+    _Fitting = PILImage.Image | Sample | Tensor
+    ImageSource = str | Path | bytes | _Fitting
 
 BATCH_SIZE = 32
 
@@ -60,6 +61,9 @@ class ProductEncoder:
         model: takes images and texts.
         fusion: shares of picture and text; None is 0.9 and 0.1.
 
+    Attributes:
+        model: as given. fusion: the shares; None where the model puts products together by itself.
+
     Raises:
         ConfigError: the model lacks one of the two, or has a fusion of its own and another is given.
 
@@ -82,7 +86,7 @@ class ProductEncoder:
                 f"{model.config.name} puts pictures and texts together by itself. Leave the fusion out."
             )
         self.model = model
-        self.fusion = fusion or Fusion()
+        self.fusion = None if self._own else fusion or Fusion()
         self._revision = _revision(model)
 
     @property
@@ -91,7 +95,7 @@ class ProductEncoder:
 
         The model goes by the name in its config, not by the folder it was loaded from.
         """
-        fusion = self.model.config.architecture if self._own else self.fusion.fingerprint
+        fusion = self.model.config.architecture if self.fusion is None else self.fusion.fingerprint
         return Identity(
             model=self.model.config.name,
             revision=self._revision,
@@ -119,7 +123,7 @@ class ProductEncoder:
             loaded = load_image(given, limits=self.model.limits, show_paths=show_paths)
             return self.model.processor.fit_image(loaded, name=loaded.id or "image")
         name = source.id if isinstance(source, Sample) else None
-        return self.model.processor.fit_image(source, name=name or "image")
+        return self.model.processor.fit_image(_on_white(source), name=name or "image")
 
     def count_tokens(self, text: str) -> int:
         """Return how many tokens of the model's context a text takes, start and end included."""
@@ -169,7 +173,7 @@ class ProductEncoder:
             found = self._run([images[row] for row in rows], [words[row] for row in rows])
             for view, made in found.items():
                 vectors[view][rows] = made
-        if not self._own:
+        if self.fusion is not None:
             shares = self.fusion.shares(len(images), categories)
             vectors["product"] = fuse(vectors["image"], vectors["text"], shares, present)
         _check_finite(vectors)
@@ -254,6 +258,20 @@ def _check_finite(vectors: Mapping[str, Tensor]) -> None:
             raise InputError(
                 f"item {bad[0]}: its {view} embedding is not finite. Use another picture or text."
             )
+
+
+def _on_white(source: _Fitting) -> _Fitting:
+    """Return a PIL image that has transparent parts on white, as the loader does; all else as it is."""
+    if not (hasattr(source, "getbands") and hasattr(source, "info")):
+        return source
+    image = cast("PILImage.Image", source)
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return source
+    from PIL import Image
+
+    clear = image.convert("RGBA")
+    white = Image.new("RGBA", clear.size, "white")
+    return Image.alpha_composite(white, clear).convert("RGB")
 
 
 def _is_prepared(value: object) -> bool:

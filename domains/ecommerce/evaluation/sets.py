@@ -48,6 +48,7 @@ __all__ = [
     "read_set",
 ]
 
+DOMAIN = "ecommerce"
 PROTOCOLS = {
     "model": "the model's own prompts, where it has them for these classes",
     "plain": "a photo of a ..., the same words for every model",
@@ -193,8 +194,10 @@ def evaluate_set(
     ensemble = scoring or "unit"
     classes = class_vectors(model, ordered, ensemble)
     files, ids = [Path(row["path"]) for row in rows], [row["id"] for row in rows]
-    # Published sets hold pictures that a catalogue would refuse, of 28 pixels.
-    embedded = embed_images(model, files, ids=ids, **{"shortest_side": 1, **options})
+    if model.config.domain == DOMAIN:
+        # Published sets hold pictures that a catalogue would refuse, of 28 pixels.
+        options = {"shortest_side": 1, **options}
+    embedded = embed_images(model, files, ids=ids, **options)
     if not embedded.kept:
         raise DataError(
             f"{one.name}: none of {len(rows)} images could be used. First: {embedded.failures[0].error}"

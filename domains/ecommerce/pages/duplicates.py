@@ -221,7 +221,7 @@ def _rules(report: DuplicateReport) -> Markup:
         f"{fit.precision_low:.3f} with {fit.confidence:.0%} confidence; they find {fit.recall:.0%} of the "
         "labelled duplicates."
         if fit is not None
-        else "Thresholds are starting values that nobody has measured."
+        else "Nobody has measured these thresholds."
     )
     return joined(
         element("p", f"Compared: {'; '.join(said)}."),

@@ -27,8 +27,8 @@ def pairs_page(pairs: Sequence[Candidate], cards: Mapping[str, ProductCard], *, 
         element("h1", "Is it the same product?"),
         element(
             "p",
-            "Write yes or no into the column “duplicate” of the table; a line you are not sure of stays empty. "
-            "The same product in another color or size is a no.",
+            "Write yes or no into the column “duplicate” of the table; a line you are not sure of stays "
+            "empty. The same product in another color or size is a no.",
             class_="soft",
         ),
     )
@@ -45,7 +45,9 @@ def _pair(number: int, pair: Candidate, cards: Mapping[str, ProductCard]) -> Mar
     return element(
         "section",
         element("h2", f"Pair {number:,}"),
-        element("ul", *products, class_="strip", role="list", tabindex="0", aria_label=f"Pair {number:,}"),
+        element(
+            "ul", *products, class_="strip wide", role="list", tabindex="0", aria_label=f"Pair {number:,}"
+        ),
         class_="group",
     )
 

@@ -144,6 +144,7 @@ ol.grid {
 .strip > li {
   flex: 0 0 11.5rem; display: flex; flex-direction: column; gap: .375rem; font-size: .875rem;
 }
+.strip.wide > li { flex-basis: min(20rem, 47%); }
 .strip .photo { width: 100%; border: 1px solid var(--line); border-radius: .625rem; }
 .strip .kept .photo { border: 3px solid var(--accent); }
 .tag {
@@ -173,7 +174,7 @@ thead th { border-top: 0; }
   .facts li { flex-basis: 40%; }
   .card dl { display: block; }
   .card dt { font-size: .75rem; }
-  .strip > li { flex-basis: 9.5rem; }
+  .strip:not(.wide) > li { flex-basis: 9.5rem; }
   .group { padding: 1rem; }
 }
 @media (forced-colors: active) { .bar rect { fill: CanvasText; } .bar { border: 1px solid CanvasText; } }

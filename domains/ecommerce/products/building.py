@@ -27,8 +27,10 @@ from .values import (
     read_time,
 )
 
-_OURS = ("duplicate_of",)
-"""What a catalogue adds when it is exported: no attribute of the product."""
+
+def is_ours(column: str) -> bool:
+    """Return whether a catalogue adds a column when it is exported: that is no attribute of the product."""
+    return column == "duplicate_of" or str(column).startswith("vector_")
 
 
 class ProductBuilder:
@@ -107,7 +109,9 @@ class ProductBuilder:
         return row.cells.get(columns[0]) if columns else None
 
     def _text(self, row: Row, field: Any) -> str | None:
-        value = self._cell(row, field)
+        value, columns = self._cell(row, field), self._columns[field]
+        if len(columns) > 1:
+            value = [row.cells.get(column) for column in columns]
         try:
             text = read_category(value) if field == "category" else read_text(value)
         except InputError as error:
@@ -142,10 +146,11 @@ class ProductBuilder:
         return price, currency or written
 
     def _images(self, row: Row) -> tuple[ImageRef | None, tuple[ImageRef, ...]]:
-        image = image_ref(self._cell(row, "image"), self._root)
-        further = [
-            ref for column in self._columns["images"] for ref in image_refs(row.cells.get(column), self._root)
-        ]
+        first = self._cell(row, "image")
+        further = [*image_refs(first, self._root)] if _holds_several(first) else []
+        image = None if further else image_ref(first, self._root)
+        for column in self._columns["images"]:
+            further += image_refs(row.cells.get(column), self._root)
         if image is None and further:
             image = further.pop(0)
         known = {image.given} if image is not None and image.given else set()
@@ -194,7 +199,7 @@ class ProductBuilder:
     def _others(self, cells: Mapping[str, Any]) -> dict[str, Attribute]:
         found: dict[str, Attribute] = {}
         for column, value in cells.items():
-            if not column or column in self._taken or column in _OURS or str(column).startswith("vector_"):
+            if not column or column in self._taken or is_ours(column):
                 continue
             if isinstance(value, Mapping):
                 try:
@@ -205,3 +210,10 @@ class ProductBuilder:
             elif (kept := read_attribute(value)) is not None:
                 found[str(column)[:100]] = kept
         return found
+
+
+def _holds_several(value: Any) -> bool:
+    """Return whether the cell of the primary picture names several."""
+    if isinstance(value, str):
+        return "|" in value or value.lstrip().startswith("[")
+    return isinstance(value, (list, tuple))

@@ -75,7 +75,11 @@ KNOWN_NAMES: Mapping[FieldName, str] = {
 }
 """{field: column names it is guessed from}, best first, in lower case without spaces or signs."""
 
-_NOT_READ = ""
+_NUMBERED: Mapping[FieldName, str] = {
+    "category": "category categorylevel level",
+    "images": KNOWN_NAMES["image"],
+}
+"""Fields that may be spread over numbered columns, and what these are called: ``category1``, ``image_2``."""
 
 
 class FieldMap(Config):
@@ -98,7 +102,8 @@ class FieldMap(Config):
     id: str | None = None
     title: str | None = None
     description: str | None = None
-    category: str | None = None
+    category: str | tuple[str, ...] | None = None
+    """One column with a path such as ``Clothing > Dresses``, or one column per level from the top."""
     brand: str | None = None
     color: str | None = None
     material: str | None = None
@@ -124,7 +129,7 @@ class FieldMap(Config):
     guessed: tuple[FieldName, ...] = ()
     """Fields that :meth:`complete` found by name."""
 
-    @field_validator(*(name for name in FIELDS if name != "images"), mode="before")
+    @field_validator(*(name for name in FIELDS if name not in ("category", "images")), mode="before")
     @classmethod
     def _is_a_name(cls, value: Any) -> Any:
         return value.strip() if isinstance(value, str) else value
@@ -183,10 +188,10 @@ class FieldMap(Config):
             if column is not None:
                 found[field] = column
                 free.remove(column)
-        if self.images is None and "images" not in found:
-            numbered = tuple(column for column in free if _is_numbered_image(column))
-            if numbered:
-                found["images"] = numbered
+        for field in _NUMBERED:
+            numbered = tuple(column for column in free if _is_numbered(column, field))
+            if numbered and getattr(self, field) is None and field not in found:
+                found[field] = numbered
         if not found:
             return self
         names = tuple(field for field in FIELDS if field in found or field in self.guessed)
@@ -216,12 +221,13 @@ class FieldMap(Config):
             )
 
     def describe(self) -> str:
-        """Return what is read from where, on one line."""
-        said = [
-            f"{field} = {' + '.join(columns)}{' (guessed)' if field in self.guessed else ''}"
-            for field in FIELDS
-            if (columns := self.columns_of(field))
-        ]
+        """Return what is read from where, on one line; a column called like its field is no guess."""
+        said: list[str] = []
+        for field in FIELDS:
+            columns = self.columns_of(field)
+            if columns:
+                sure = field not in self.guessed or columns == (field,)
+                said.append(f"{field} = {' + '.join(columns)}{'' if sure else ' (guessed)'}")
         return ", ".join(said)
 
 
@@ -237,7 +243,7 @@ def _first_known(field: FieldName, columns: Sequence[str]) -> str | None:
     return next((names[name] for name in KNOWN_NAMES[field].split() if name in names), None)
 
 
-def _is_numbered_image(column: str) -> bool:
+def _is_numbered(column: str, field: FieldName) -> bool:
     name = plain_name(column)
     stem = name.rstrip("0123456789")
-    return stem != name and stem in KNOWN_NAMES["image"].split()
+    return stem != name and stem in _NUMBERED[field].split()

@@ -87,6 +87,7 @@ def _opened(path: Path) -> Any:
 
 
 def _dicts(batch: pyarrow.RecordBatch) -> Iterator[dict[str, Any] | str]:
+    batch = _in_microseconds(batch)
     try:
         yield from batch.to_pylist()
     except (ValueError, UnicodeDecodeError, OverflowError):
@@ -96,6 +97,17 @@ def _dicts(batch: pyarrow.RecordBatch) -> Iterator[dict[str, Any] | str]:
                 yield batch.slice(place, 1).to_pylist()[0]
             except (ValueError, UnicodeDecodeError, OverflowError) as error:
                 yield f"a cell cannot be read ({_first_line(error)})"
+
+
+def _in_microseconds(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """Return the rows with times as Python can hold them: it has no nanoseconds."""
+    import pyarrow
+
+    for place, column in enumerate(batch.schema):
+        if pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns":
+            kind = pyarrow.timestamp("us", tz=column.type.tz)
+            batch = batch.set_column(place, column.name, batch.column(place).cast(kind, safe=False))
+    return batch
 
 
 def _is_vector(kind: pyarrow.DataType) -> bool:

@@ -28,7 +28,6 @@ class PictureFolder:
     """
 
     is_closed = True
-    columns: Sequence[str] = ("id", "category", "image", "split")
 
     def __init__(self, path: Path, notes: Notes) -> None:
         self.name = path.name or str(path)
@@ -45,6 +44,7 @@ class PictureFolder:
             notes.fact(f"{self.name}: {others:,} {what} passed over")
         tops = {file.split("/")[0].lower() for file in self._pictures if "/" in file}
         self._has_splits = bool(tops) and tops <= set(SPLIT_FOLDERS)
+        self.columns: Sequence[str] = ("id", "category", "image", *(("split",) if self._has_splits else ()))
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -53,7 +53,7 @@ class PictureFolder:
         """Yield one row per picture, sorted by path."""
         for number, file in enumerate(self._pictures, 1):
             folders = file.split("/")[:-1]
-            cells: dict[str, Any] = {"id": file, "image": file, "category": None, "split": None}
+            cells: dict[str, Any] = dict.fromkeys(self.columns) | {"id": file, "image": file}
             if folders and self._has_splits:
                 cells["split"] = SPLIT_FOLDERS[folders.pop(0).lower()]
             if folders:

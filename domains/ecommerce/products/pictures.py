@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -17,6 +17,7 @@ from .record import ImageRef
 MOST_IMAGES = 50
 """Pictures of one product."""
 _LONGEST_ADDRESS = 4096
+_FOLDERS_KEPT = 10_000
 _SEVERAL = re.compile(r"\s*[|;]\s*|\s*,\s*(?=https?://|//)|\s*\n\s*")
 
 
@@ -32,6 +33,7 @@ class ImageRoot:
 
     folder: Path
     allow_outside: bool = False
+    _real: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def resolve(self, path: str) -> Path:
         """Return the absolute path of a picture, which need not exist.
@@ -41,21 +43,33 @@ class ImageRoot:
         """
         if "\0" in path or len(path) > _LONGEST_ADDRESS:
             raise InputError(f"the image path {path[:60]!r} is no path. Correct the row.")
-        folder = Path(os.path.abspath(self.folder))
+        folder = os.path.abspath(self.folder)
         if self.allow_outside:
-            return Path(os.path.abspath(folder / path))
+            return Path(os.path.abspath(os.path.join(folder, path)))
         if "\\" in path or PureWindowsPath(path).drive:
             raise InputError(
                 f"the image path {path[:200]!r} is not portable. Use forward slashes and no drive letter."
             )
         try:
-            found = folder / inside(folder, path)
-            real, root = os.path.realpath(found), os.path.realpath(folder)
+            relative = inside(Path(folder), path) if path.startswith("/") else path
+            if ".." in relative.split("/"):
+                raise _outside(path)
+            found = os.path.join(folder, relative)
+            is_inside = Path(self._followed(found)).is_relative_to(self._followed(folder))
         except (InputError, OSError):
             raise _outside(path) from None
-        if not Path(real).is_relative_to(root):
+        if not is_inside:
             raise _outside(path)
-        return found
+        return Path(found)
+
+    def _followed(self, path: str) -> str:
+        """Return a path with its links followed; a folder's are looked up once, for a whole table."""
+        above, name = os.path.split(path)
+        if above not in self._real:
+            if len(self._real) >= _FOLDERS_KEPT:
+                self._real.clear()
+            self._real[above] = os.path.realpath(above)
+        return os.path.realpath(path) if os.path.islink(path) else os.path.join(self._real[above], name)
 
 
 def image_ref(value: Any, root: ImageRoot) -> ImageRef | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ....core.errors import DataError, InputError
 from ....core.limits import DEFAULT, Limits
-from .building import ProductBuilder
+from .building import ProductBuilder, is_ours
 from .csv_table import CsvTable
 from .fields import FIELDS, FieldMap
 from .json_table import GivenTable, JsonTable
@@ -135,7 +135,7 @@ class ProductReader(Iterator[Product]):
     def other_columns(self) -> tuple[str, ...]:
         """Columns that are no field; they become attributes unless the map says otherwise."""
         taken = {column for field in FIELDS for column in self._fields.columns_of(field)}
-        return tuple(column for column in self._columns if column not in taken)
+        return tuple(column for column in self._columns if column not in taken and not is_ours(column))
 
     @property
     def notes(self) -> tuple[str, ...]:

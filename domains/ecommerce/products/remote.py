@@ -124,9 +124,14 @@ def _ask(address: Address, ips: Sequence[str], policy: RemotePolicy, deadline: f
             location = response.getheader("Location")
             if not location:
                 raise InputError(f"{address.shown}: a redirect to nowhere.")
-            return location
+            # Headers are read as Latin-1; servers write addresses in UTF-8.
+            return location.encode("latin-1", "replace").decode("utf-8", "replace")
         _check(response, address, policy)
-        return _body(response, address, policy)
+        found = _body(response, address, policy, deadline)
+        if time.monotonic() < deadline:
+            return found
+        # The timer may have shut the socket, which looks like the end of a body of unknown length.
+        raise TimeoutError
     except ssl.SSLCertVerificationError as error:
         raise InputError(f"{address.shown}: its certificate is not valid ({error.verify_message}).") from None
     except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
@@ -157,7 +162,9 @@ def _check(response: http.client.HTTPResponse, address: Address, policy: RemoteP
         raise _too_large(address, policy)
 
 
-def _body(response: http.client.HTTPResponse, address: Address, policy: RemotePolicy) -> bytes:
+def _body(
+    response: http.client.HTTPResponse, address: Address, policy: RemotePolicy, deadline: float
+) -> bytes:
     announced, parts, size = response.length, [], 0
     while part := response.read(min(64 * 1024, policy.max_bytes + 1 - size)):
         parts.append(part)
@@ -165,6 +172,8 @@ def _body(response: http.client.HTTPResponse, address: Address, policy: RemotePo
         if size > policy.max_bytes:
             raise _too_large(address, policy)
     if announced is not None and size != announced:
+        if time.monotonic() >= deadline:
+            raise TimeoutError
         raise _MayPass(f"{address.shown}: cut off after {size:,} of {announced:,} bytes.")
     if not size:
         raise InputError(f"{address.shown}: the answer is empty.")

@@ -19,7 +19,7 @@ from verticlip.core.index.filters import F, Where
 from verticlip.core.index.opening import create_index, open_index
 
 NEEDS = {"flat": "numpy", "hnsw": "usearch", "lancedb": "lancedb", "qdrant": "qdrant_client"}
-KINDS = ("flat", "hnsw")
+KINDS = ("flat", "hnsw", "lancedb", "qdrant")
 
 
 @pytest.fixture(params=KINDS)
@@ -31,9 +31,16 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def empty(kind: Any, tmp_path: Path, identity: Identity, schema: pa.Schema) -> VectorIndex:
-    return create_index(
-        tmp_path / "index", identity=identity, views=["image", "text"], schema=schema, kind=kind
-    )
+    return made(kind, tmp_path / "index", identity, schema)
+
+
+def made(kind: Any, folder: Path, identity: Identity, schema: pa.Schema) -> Any:
+    views = ["image", "text"]
+    if kind != "qdrant":
+        return create_index(folder, identity=identity, views=views, schema=schema, kind=kind)
+    from verticlip.core.index.qdrant import QdrantIndex
+
+    return QdrantIndex.create(":memory:", "rows", identity=identity, views=views, schema=schema)
 
 
 @pytest.fixture
@@ -112,16 +119,12 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, database=None)
-@given(steps=st.lists(STEP, min_size=1, max_size=14))
 def run_like_a_dict(kind: Any, identity: Identity, schema: pa.Schema, make_rows: Any, steps: Any) -> None:
     # Four directions in all: many rows are equal, so ids have to break ties at every border.
     pool = make_rows(["a", "b", "c", "d"]).vectors["image"]
     model, query = Model(schema), pool[:1]
     with tempfile.TemporaryDirectory() as folder:
-        index = create_index(
-            Path(folder) / "x", identity=identity, views=["image", "text"], schema=schema, kind=kind
-        )
+        index = made(kind, Path(folder) / "x", identity, schema)
         for number, (step, ids, seed) in enumerate(steps):
             before = index.version
             if step == "upsert":
@@ -137,6 +140,9 @@ def run_like_a_dict(kind: Any, identity: Identity, schema: pa.Schema, make_rows:
                 assert change.version == index.version
             elif step == "optimize":
                 index.optimize()
+            elif kind == "qdrant":
+                index = type(index).open(index._client, "rows")
+                assert index.version == before
             else:
                 index.close()
                 index = open_index(Path(folder) / "x")
@@ -149,7 +155,15 @@ def run_like_a_dict(kind: Any, identity: Identity, schema: pa.Schema, make_rows:
 def test_any_order_of_writes_gives_what_a_dict_gives(
     kind: str, identity: Identity, schema: pa.Schema, make_rows: Callable[..., Rows]
 ) -> None:
-    run_like_a_dict(kind, identity, schema, make_rows)
+    # A commit of LanceDB takes some ten times as long as one of our own.
+    examples = 3 if kind == "lancedb" else 15
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @given(steps=st.lists(STEP, min_size=1, max_size=14))
+    def run(steps: Any) -> None:
+        run_like_a_dict(kind, identity, schema, make_rows, steps)
+
+    run()
 
 
 def test_many_small_writes_then_one_search(
@@ -205,7 +219,7 @@ def test_rows_are_found_by_id(index: VectorIndex, make_rows: Callable[..., Rows]
 
 def test_scan_gives_no_columns_when_asked_for_none(index: VectorIndex) -> None:
     found = [one for rows in index.scan(columns=[], where=F("stock") == 2) for one in rows.ids]
-    assert found == [f"sku-{n:02d}" for n in range(2, 40, 3)]
+    assert sorted(found) == [f"sku-{n:02d}" for n in range(2, 40, 3)]
 
 
 @pytest.mark.parametrize("where", [F("price") < 10, ~(F("price") < 10), F("tags").contains("t0")], ids=str)
@@ -388,8 +402,10 @@ def test_deleting_takes_texts(index: VectorIndex) -> None:
 
 
 def test_another_reader_keeps_its_version(
-    index: VectorIndex, tmp_path: Path, make_rows: Callable[..., Rows], query: Any
+    index: VectorIndex, tmp_path: Path, make_rows: Callable[..., Rows], query: Any, kind: str
 ) -> None:
+    if kind == "qdrant":
+        pytest.skip("a server answers with what was written last")
     reader = open_index(tmp_path / "index", read_only=True)
     before = reader.search(query(0), 5, view="image")[0].ids
     for number in range(6):
@@ -406,6 +422,8 @@ def test_another_reader_keeps_its_version(
 def test_creating_over_an_index_is_refused(
     index: VectorIndex, tmp_path: Path, identity: Identity, schema: pa.Schema, kind: Any
 ) -> None:
+    if kind == "qdrant":
+        pytest.skip("see test_qdrant.py")
     with pytest.raises(ConfigError, match="there is an index here already"):
         create_index(tmp_path / "index", identity=identity, views=["image"], schema=schema, kind=kind)
     assert len(index) == 40

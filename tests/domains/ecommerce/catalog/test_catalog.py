@@ -216,8 +216,10 @@ def test_stats_count_what_is_there(catalog) -> None:
 def test_a_catalogue_is_closed_by_with(tmp_path: Path, catalog) -> None:
     with Catalog.open(tmp_path / "cat") as opened:
         assert len(opened) == 20
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"was closed\. Open it again"):
         _ = opened.index
+    with pytest.raises(ConfigError, match="was closed"):
+        opened.search(like="P00001")
 
 
 def test_a_catalogue_killed_before_its_index_was_made_goes_on(tmp_path: Path, encoder, shop) -> None:

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from ecommerce.make_shop import HashEncoder, content_of
+from ecommerce.make_shop import HashEncoder, content_of, row, write_rows
 from verticlip.domains.ecommerce.catalog.catalog import Catalog
 
 HELPERS = Path(__file__).resolve().parents[1] / "make_shop.py"
-ROWS = 400
+ROWS = 160
 SCRIPT = """
 import importlib.util, os, random, signal, sys, time
 from pathlib import Path
@@ -24,6 +24,7 @@ spec = importlib.util.spec_from_file_location("make_shop", sys.argv[1])
 make_shop = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(make_shop)
 from verticlip.domains.ecommerce.catalog.catalog import Catalog
+from verticlip.domains.ecommerce.catalog.further import FurtherPictures
 from verticlip.domains.ecommerce.catalog.ingest import IngestOptions
 home, table, rows = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 SMALL = IngestOptions(batch_size=4, commit_rows=16)
@@ -70,6 +71,11 @@ def content(folder):
     catalog.close()
     return found
 
+def further(folder):
+    index = FurtherPictures(folder, make_shop.HashEncoder().identity, "auto", read_only=True).index
+    rows = next(index.scan(views=("image",)))
+    return rows.ids, rows.payload.to_pylist(), rows.vectors["image"].tobytes()
+
 draw = random.Random(5)
 Catalog.create(home / "quiet", model=make_shop.HashEncoder())
 lasts = {}
@@ -82,7 +88,7 @@ assert len(whole) == rows
 
 Catalog.create(home / "killed", model=make_shop.HashEncoder())
 grown = [0]
-for work, kills, longest in ((ingest, 10, 0.4 * lasts[ingest]), (optimize, 5, lasts[optimize])):
+for work, kills, longest in ((ingest, 10, 0.4 * lasts[ingest]), (optimize, 4, lasts[optimize])):
     if work is optimize:
         assert ended(started(ingest, home / "killed")) == 0
         grown.append(rows)
@@ -97,6 +103,8 @@ for work, kills, longest in ((ingest, 10, 0.4 * lasts[ingest]), (optimize, 5, la
         grown.append(len(found))
 assert any(0 < count < rows for count in grown), grown
 assert content(home / "killed") == whole
+assert further(home / "killed") == further(home / "quiet")
+assert len(further(home / "killed")[0]) == rows // 2
 assert ended(started(optimize, home / "killed")) == 0
 assert content(home / "killed") == whole
 
@@ -111,8 +119,12 @@ print(grown)
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_killed_at_random_it_ends_like_a_run_that_was_not(tmp_path: Path, shop) -> None:
-    """Ten kills while it ingests, five while it optimizes, and two readers beside a writer."""
+    """Ten kills while it ingests, four while it optimizes, and two readers beside a writer."""
     table = shop(ROWS)
+    rows = [
+        row(number, images=[f"img/{ROWS - 1 - number}.png"] if number % 2 else []) for number in range(ROWS)
+    ]
+    write_rows(table, rows)
     with table.open("a") as file:
         file.write("".join(json.dumps({"id": f"X{number}"}) + "\n" for number in range(4)) + "not json\n")
     command = [sys.executable, "-c", SCRIPT, str(HELPERS), str(tmp_path), str(table), str(ROWS)]
@@ -124,4 +136,4 @@ def test_killed_at_random_it_ends_like_a_run_that_was_not(tmp_path: Path, shop) 
     report = killed.ingest(table)
     assert (report.rejected, report.unchanged) == (5, ROWS)
     leftovers = {path.name for path in (tmp_path / "killed").iterdir()}
-    assert leftovers == {"catalog.json", "index", "rejects.jsonl", "writer.lock"}
+    assert leftovers == {"catalog.json", "index", "pictures", "rejects.jsonl", "writer.lock"}

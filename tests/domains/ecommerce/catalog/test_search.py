@@ -193,3 +193,19 @@ def test_results_are_plain(made) -> None:
         assert not {"row_hash", "image_sha256", "image_state", "image_path", "brand"} & set(plain)
     finally:
         catalog.delete(["Z"])
+
+
+def test_settings_fitted_to_the_catalogue_are_taken(made) -> None:
+    from verticlip.domains.ecommerce.composed.stored import save_settings
+
+    catalog, _ = made
+    fitted = ComposeSettings(method="sum", weight=0.125)
+    asked = {"image": b"picture 5", "text": "white", "k": 5}
+    plain, other = catalog.search(**asked), catalog.search(**asked, compose=fitted)
+    assert plain != other
+    path = save_settings(catalog.folder, fitted)
+    try:
+        assert catalog.search(**asked) == other
+        assert catalog.search(**asked, compose=ComposeSettings()) == plain
+    finally:
+        path.unlink()

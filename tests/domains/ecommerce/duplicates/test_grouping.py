@@ -119,7 +119,7 @@ def test_vectors_join_within_a_category(build):
     assert pair.image > 0.99
     assert pair.text == 1.0
     assert pair.bits is None
-    assert "starting values that nobody has measured" in report.notes[0]
+    assert "Nobody has measured the thresholds" in report.notes[0]
     across = find_duplicates(catalog, VECTORS.model_copy(update={"same_category": False}))
     assert groups(across) == [("a", "b", "c")]
 

@@ -161,6 +161,25 @@ def test_bad_input_is_named() -> None:
     assert encoder.context_length == 12
 
 
+def test_pictures_of_every_kind_are_prepared_alike(tmp_path: Path) -> None:
+    encoder = ProductEncoder(make_model("contrastive"))
+    rng = np.random.default_rng(0)
+    clear = Image.fromarray(rng.integers(0, 256, (70, 80, 4), dtype=np.uint8), "RGBA")
+    clear.save(tmp_path / "mug.png")
+    expected = encoder.prepare_image(tmp_path / "mug.png")
+    assert expected.shape == (3, 16, 16)
+    for source in (str(tmp_path / "mug.png"), (tmp_path / "mug.png").read_bytes(), clear):
+        torch.testing.assert_close(encoder.prepare_image(source), expected, atol=1 / 255, rtol=0)
+    palette = Image.new("P", (80, 70), 0)
+    palette.info["transparency"] = 0
+    assert encoder.prepare_image(palette).min() == 1
+    with pytest.raises(InputError, match="no such file"):
+        encoder.prepare_image(tmp_path / "gone.png")
+    with pytest.raises(InputError, match="shorter side needs 64"):
+        Image.new("RGB", (80, 20)).save(tmp_path / "icon.png")
+        encoder.prepare_image(tmp_path / "icon.png")
+
+
 def test_no_products_give_no_vectors() -> None:
     found = ProductEncoder(make_model("contrastive")).encode([], [])
     assert found.product.shape == (0, 12)

@@ -10,8 +10,11 @@ from torch import Tensor
 from verticlip.core.config import ModelConfig
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.model import build_model
+from verticlip.core.peft import apply_policy, merged
+from verticlip.core.recipe import PeftConfig
 from verticlip.core.types import Batch
 from verticlip.domains.ecommerce.encoders.unified import UnifiedProductEncoder
+from verticlip.facade import Model
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_product_models import CAUSAL, IMAGE, make_config, make_model, make_processor
@@ -194,3 +197,38 @@ def test_bad_configs_and_inputs_are_named(network, inputs):
         ModelConfig.model_validate({**raw, "towers": {"image": timm, "text": raw["towers"]["text"]}})
     )
     assert pooled.joint.inputs["image"].in_features == 16
+
+
+def test_towers_of_open_clip_are_read_token_by_token():
+    raw = make_config("unified_product").model_dump(mode="json")
+    image = {"image_size": 16, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16}
+    text = {"context_length": 12, "vocab_size": 16, "width": 20, "heads": 2, "layers": 1}
+    raw["towers"] = {
+        "image": {"backend": "open_clip", "kind": "vision", "output_dim": 12, "options": image},
+        "text": {"backend": "open_clip", "kind": "text", "output_dim": 12, "options": text},
+    }
+    network = build_model(ModelConfig.model_validate(raw)).eval()
+    assert network.joint.inputs["image"].in_features == 32
+    padded = make_processor(padding="context")
+    pixels = torch.rand(2, 3, 16, 16)
+    with torch.inference_mode():
+        pair = {"image": {"pixels": pixels}, "text": padded("text", TEXTS[:2])}
+        whole = network.encode_views(pair)["product"]
+        close(network.encode_views(rows(pair, [1]))["product"], whole[1:])
+
+
+def test_bfloat16_stays_close():
+    exact = make_model("unified_product")
+    rounded = Model(make_model("unified_product").network, exact.processor, dtype="bfloat16")
+    first, second = exact.embed(TEXTS).vectors, rounded.embed(TEXTS).vectors
+    assert second.dtype == torch.float32
+    assert float((first * second).sum(dim=1).min()) > 0.999
+
+
+def test_adapters_reach_the_joint_blocks():
+    network = make_model("unified_product").network
+    names = apply_policy(network, PeftConfig(policy="lora", rank=2))
+    assert "joint.blocks.0.attn.in_proj_weight" in names
+    assert not network.joint.norm.weight.requires_grad
+    inputs = {"text": make_processor()("text", TEXTS)}
+    close(merged(network).encode("text", inputs["text"]), network.encode("text", inputs["text"]))

@@ -12,10 +12,12 @@ from types import SimpleNamespace
 import torch
 from PIL import Image
 from torch.nn import functional as F
+from verticlip.core.index.base import Identity
 from verticlip.core.limits import DEFAULT
 from verticlip.domains.ecommerce.encoders.fusing import Fusion, fuse
 from verticlip.domains.ecommerce.encoders.product import ProductVectors
 from verticlip.domains.ecommerce.evaluation.vectors import EvaluationEncoder
+from verticlip.domains.ecommerce.loaders.image import load_image
 
 COLORS = {
     "red": (230, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 230), "white": (250, 250, 250),
@@ -36,7 +38,17 @@ class ColorEncoder:
     def count_tokens(self, text):
         return len(text.split()) + 2
 
+    @property
+    def identity(self):
+        return Identity("colors", "r", "p", self.dim)
+
+    @property
+    def fusion(self):
+        return Fusion()
+
     def prepare_image(self, source):
+        if isinstance(source, (Path, bytes)):
+            source = load_image(source, shortest_side=1)
         return source.value.float().reshape(source.value.shape[0], -1)[:, :1].expand(3, 1).reshape(3, 1, 1)
 
     def _image(self, prepared):
@@ -51,11 +63,11 @@ class ColorEncoder:
         words = " ".join(text.split()[: self.context_length - 2]).lower().replace(",", " ").split()
         vector = torch.zeros(8)
         vector[6] = 0.5
-        for word in words:
-            if word in NAMES:
-                vector[NAMES.index(word)] += 1.0
-            if word == "striped":
-                vector[7] += 1.0
+        colors = [word for word in words if word in NAMES]
+        if colors:
+            # The last one counts: "red shirt, blue" is a blue one.
+            vector[NAMES.index(colors[-1])] += 1.0
+        vector[7] += float("striped" in words)
         return F.normalize(vector, dim=0)
 
     def encode(self, images, texts, *, categories=None, batch_size=32):
@@ -259,3 +271,23 @@ def genecis(root: Path) -> Path:
     }
     write_json(root / "focus_object.json", [row])
     return root
+
+
+def catalog(root: Path):
+    """Return a catalogue of 24 products: two kinds, six colors, two of each; the last has no picture."""
+    from verticlip.domains.ecommerce.catalog.catalog import Catalog
+
+    rows = []
+    for number in range(24):
+        color, kind = NAMES[number % 6], ("shirt", "dress")[number // 6 % 2]
+        path = root / "img" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(color, side=70))
+        rows.append({"id": f"p{number:02d}", "title": f"{color} {kind}", "category": kind, "color": color})
+        if number < 23:
+            rows[-1]["image"] = f"img/{number}.png"
+    table = root / "items.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = Catalog.create(root / "catalog", model=ColorEncoder())
+    found.ingest(table, image_root=root)
+    return found

@@ -64,10 +64,7 @@ def test_what_is_said_goes_before_what_is_guessed():
     found = FieldMap(title="name_en").complete(["id", "name", "name_en", "img", "deleted"])
     assert (found.title, found.id, found.image) == ("name_en", "id", "img")
     assert found.guessed == ("id", "image", "deleted")
-    assert (
-        found.describe()
-        == "id = id (guessed), title = name_en, image = img (guessed), deleted = deleted (guessed)"
-    )
+    assert found.describe() == "id = id, title = name_en, image = img (guessed), deleted = deleted"
 
 
 def test_an_empty_name_turns_a_field_off_for_good():
@@ -85,6 +82,13 @@ def test_numbered_pictures_are_further_ones():
     found = FieldMap.from_columns(["id", "image", "image_2", "image_3", "image_alt_text"])
     assert found.images == ("image_2", "image_3")
     assert found.columns_of("images") == ("image_2", "image_3")
+
+
+def test_levels_of_a_category_may_be_columns():
+    found = FieldMap.from_columns(["item_ID", "category1", "category2", "text"])
+    assert found.category == ("category1", "category2")
+    assert found.describe() == "id = item_ID (guessed), category = category1 + category2 (guessed)"
+    assert FieldMap.model_validate_json(found.model_dump_json()) == found
 
 
 def test_a_column_that_is_not_there():

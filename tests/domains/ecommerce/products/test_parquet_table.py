@@ -52,6 +52,14 @@ def test_vectors_are_not_read(tmp_path):
     assert notes.lines() == ("a.parquet: columns of vectors are not read: embedding",)
 
 
+def test_times_of_every_precision(tmp_path):
+    kinds = {unit: pa.timestamp(unit, tz="UTC") for unit in ("s", "ms", "us", "ns")}
+    when = pa.array([1717156800123456789], pa.timestamp("ns", tz="UTC"))
+    columns = {unit: when.cast(kind, safe=False) for unit, kind in kinds.items()}
+    [row] = ParquetTable(save(tmp_path / "a.parquet", **columns), Notes()).rows()
+    assert [row.cells[unit].microsecond for unit in kinds] == [0, 123000, 123456, 123456]
+
+
 def test_text_that_is_no_utf8_costs_its_row(tmp_path):
     bad = pa.Array.from_buffers(pa.string(), 3, pa.array([b"A", b"\xff", b"C"], pa.binary()).buffers())
     file = tmp_path / "a.parquet"

@@ -15,11 +15,12 @@ def test_folders_are_categories(tmp_path):
     notes = Notes()
     folder = PictureFolder(tmp_path, notes)
     assert len(folder) == 3
-    rows = [(row.number, row.cells["id"], row.cells["category"], row.cells["split"]) for row in folder.rows()]
+    assert folder.columns == ("id", "category", "image")
+    rows = [(row.number, row.cells["id"], row.cells["category"]) for row in folder.rows()]
     assert rows == [
-        (1, "3.webp", None, None),
-        (2, "dress/1.png", ["dress"], None),
-        (3, "dress/evening/2.JPG", ["dress", "evening"], None),
+        (1, "3.webp", None),
+        (2, "dress/1.png", ["dress"]),
+        (3, "dress/evening/2.JPG", ["dress", "evening"]),
     ]
     assert notes.lines() == (f"{tmp_path.name}: 1 file that is no picture passed over",)
 

@@ -2,6 +2,7 @@ import csv
 import gzip
 import json
 import tracemalloc
+from random import Random
 
 import pytest
 from verticlip.core.errors import ConfigError, DataError
@@ -178,6 +179,23 @@ def test_pictures_of_one_product_are_told_once():
     assert (product.image.given, [ref.given for ref in product.images]) == ("a.jpg", ["b.jpg"])
 
 
+def test_the_column_of_the_primary_picture_may_hold_several():
+    for cell in (["a.jpg", "b.jpg"], '["a.jpg", "b.jpg"]', "a.jpg | b.jpg"):
+        [product], _, _ = read([{"id": 1, "image": cell}])
+        assert (product.image.given, [ref.given for ref in product.images]) == ("a.jpg", ["b.jpg"])
+
+
+def test_levels_of_a_category_are_one_path():
+    [product], _, _ = read(
+        [{"id": 1, "title": "A", "category1": "Clothing", "category2": None, "category3": "Dresses"}]
+    )
+    assert (product.category, product.category_leaf, product.attributes) == (
+        "Clothing > Dresses",
+        "Dresses",
+        {},
+    )
+
+
 def test_where_paths_start(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("id,image\n1,../x.jpg\n")
@@ -220,6 +238,32 @@ def test_a_file_that_is_cut_off_gives_its_rows_first(tmp_path):
         for product in reader:
             seen.append(product.id)
     assert len(seen) > 1000
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "tsv", "txt"])
+def test_whatever_is_in_a_file_every_row_is_a_product_or_a_reject(tmp_path, suffix):
+    random = Random(suffix)
+    lines = [b"id,title,price,image", *(b'%d,"Mug, %d",9.5,a.png' % (number, number) for number in range(20))]
+    parts = [b'"', b"\n", b"\r", b",", b";", b"\0", b'""', b"\xff", b"\xc3\xa9"]
+    accounted = 0
+    for _ in range(100):
+        data = bytearray(b"\n".join(lines))
+        for _ in range(random.randrange(20)):
+            place = random.randrange(len(data))
+            if random.random() < 0.5:
+                data[place:place] = random.choice(parts)
+            else:
+                del data[place : place + random.randrange(1, 20)]
+        file = tmp_path / f"a.{suffix}"
+        file.write_bytes(bytes(data))
+        try:
+            products, rejects, reader = read(file)
+        except DataError:
+            continue
+        assert len(products) + len(rejects) == reader.rows
+        assert len({product.id for product in products}) == len(products)
+        accounted += 1
+    assert accounted > 50 or suffix == "jsonl"
 
 
 def test_memory_grows_with_ids_only():
