@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from ..core.errors import VerticlipError
 from ..core.index.base import Identity
 from ..domains.ecommerce.catalog.catalog import Catalog
-from ..domains.ecommerce.catalog.ingest import IngestOptions
+from ..domains.ecommerce.catalog.report import IngestOptions
 from ..domains.ecommerce.encoders.product import ProductEncoder, ProductVectors
 
 if TYPE_CHECKING:

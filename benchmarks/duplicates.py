@@ -1,9 +1,9 @@
 """How well duplicates are found among photographs and altered copies of them, stage by stage.
 
-Some photographs get copies as shops make them: saved again, smaller, brighter, cropped, with a watermark,
+Some photographs get copies as shops make them: the file itself, saved again, smaller, brighter, cropped, with a watermark,
 mirrored. Which belong together is known. Every stage is run alone, then all together, and for each the share
 of found pairs that are right and the share of right pairs that are found is counted, by kind of copy as well.
-With labels of one half, thresholds are fitted and the figures are those of the other half.
+Then thresholds are fitted to all candidates, labelled by what is known, and the same is counted with them.
 
     python -m verticlip.benchmarks.duplicates --photos PHOTOS --out runs/duplicates.json
 """
@@ -23,13 +23,14 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from ..core.errors import DataError
 from ..core.files import write_json_atomic
 from ..domains.ecommerce.catalog.catalog import Catalog
 from ..domains.ecommerce.duplicates.fitting import LabelledPair, fit_thresholds
 from ..domains.ecommerce.duplicates.grouping import find_duplicates
 from ..domains.ecommerce.duplicates.labels import candidates
 from ..domains.ecommerce.duplicates.report import DuplicateReport
-from ..domains.ecommerce.duplicates.settings import DuplicateSettings, Thresholds
+from ..domains.ecommerce.duplicates.settings import DuplicateSettings
 
 Pair = tuple[str, str]
 
@@ -57,6 +58,9 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "mirrored": ImageOps.mirror,
 }
 """What shops do to a copy; each is then saved as JPEG of quality 70."""
+SAME_FILE = "same file"
+"""Nothing is done to it."""
+KINDS = (SAME_FILE, *sorted(CHANGES))
 
 STAGES: dict[str, dict[str, bool]] = {
     "exact": {"perceptual": False, "embedding": False},
@@ -73,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="ecommerce/tiny")
     parser.add_argument("--originals", type=int, default=1000, help="photographs that are taken")
     parser.add_argument("--copied", type=int, default=500, help="of these, how many get copies, two each")
-    parser.add_argument("--precision", type=float, default=0.99)
+    parser.add_argument("--precision", type=float, nargs="+", default=[0.95, 0.99])
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(arguments)
@@ -83,9 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         truth, kinds = write_copies(given.photos, Path(folder), given.originals, given.copied)
         catalog = Catalog.create(Path(folder) / "catalog", model=from_pretrained(given.model))
         catalog.ingest(Path(folder) / "shop")
-        rows = list(_rows(catalog, truth, kinds, given.precision, given.confidence))
-    for row in rows:
-        sys.stdout.write(json.dumps(row) + "\n")
+        rows = []
+        for row in _rows(catalog, truth, kinds, given.precision, given.confidence):
+            sys.stdout.write(json.dumps(row) + "\n")
+            sys.stdout.flush()
+            rows.append(row)
     if given.out is not None:
         write_json_atomic(given.out, {"model": given.model, "products": len(truth), "rows": rows})
     return 0
@@ -110,12 +116,12 @@ def write_copies(
             image = ImageOps.exif_transpose(opened).convert("RGB")
         versions = [""]
         if number < copied:
-            versions += rng.sample(sorted(CHANGES), 2)
+            versions += rng.sample(KINDS, 2)
         for version in versions:
             name = f"{path.parent.name}/{number:05d}{version.replace(' ', '-').replace('%', 'pc')}.jpg"
             target = folder / "shop" / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if version:
+            if version in CHANGES:
                 CHANGES[version](image).save(target, "JPEG", quality=70)
             else:
                 target.write_bytes(path.read_bytes())
@@ -124,7 +130,11 @@ def write_copies(
 
 
 def _rows(
-    catalog: Catalog, truth: Mapping[str, str], kinds: Mapping[str, str], precision: float, confidence: float
+    catalog: Catalog,
+    truth: Mapping[str, str],
+    kinds: Mapping[str, str],
+    precisions: Sequence[float],
+    confidence: float,
 ) -> Iterator[dict[str, Any]]:
     for stage, switches in STAGES.items():
         start = time.perf_counter()
@@ -135,19 +145,23 @@ def _rows(
             **scores(report, truth, kinds),
             "seconds": round(time.perf_counter() - start, 2),
         }
-    found = candidates(catalog, 10**9, floor=0.6)
     pairs = [
         LabelledPair(
             one.first, one.second, truth[one.first] == truth[one.second], one.product, one.image, one.text
         )
-        for one in found
+        for one in candidates(catalog, 10**9, floor=0.6)
     ]
-    fitted: Thresholds = fit_thresholds(pairs, target_precision=precision, confidence=confidence)
-    yield {"stage": "fit", "labelled": len(pairs), **fitted.model_dump()}
-    for stage in ("embedding", "all"):
-        settings = DuplicateSettings.model_validate({**STAGES[stage], "thresholds": fitted})
-        report = find_duplicates(catalog, settings)
-        yield {"stage": stage, "thresholds": "fitted", **scores(report, truth, kinds)}
+    for precision in precisions:
+        try:
+            fitted = fit_thresholds(pairs, target_precision=precision, confidence=confidence)
+        except DataError as error:
+            yield {"stage": "fit", "precision": precision, "refused": str(error)}
+            continue
+        yield {"stage": "fit", **fitted.model_dump()}
+        for stage in ("embedding", "all"):
+            settings = DuplicateSettings.model_validate({**STAGES[stage], "thresholds": fitted})
+            report = find_duplicates(catalog, settings)
+            yield {"stage": stage, "thresholds": precision, **scores(report, truth, kinds)}
 
 
 def scores(report: DuplicateReport, truth: Mapping[str, str], kinds: Mapping[str, str]) -> dict[str, Any]:

@@ -311,13 +311,13 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
         **{f"accuracy, photos: {name}": value for name, value in found["changed"].items()},
         **{f"recall, {label}": value for label, value in found["recall"].items()},
         "mAP@10, photos of the kind of a photo": model["map_at_10"],
-        "mAP@10, the same by a color histogram": colors["map_at_10"],
-        "mAP@10, training photos of the kind of a photo": model[among],
-        "mAP@10, the same by a color histogram, training photos": colors[among],
+        "mAP@10, photos of the kind of a photo, by a color histogram": colors["map_at_10"],
+        "mAP@10, photos of the kind of a photo, among training photos": model[among],
+        "mAP@10, photos of the kind of a photo, among training photos, by a color histogram": colors[among],
         "mAP, photos of a kind by its prompts": texts["kind_to_image_map"],
         "mAP@10, photos by color or pattern (red clothes)": facts["facts"]["map_at_10"],
         "mAP@10, photos by kind and color (a red dress)": facts["kind with color"]["map_at_10"],
-        "mAP@10, the same in random order, about": facts["kind with color"]["share"],
+        "share of the photos that such a text is true of, kind and color": facts["kind with color"]["share"],
         "mAP@10, photos by kind, shade and color (dark blue pants)": facts["kind with shade and color"][
             "map_at_10"
         ],

@@ -109,8 +109,8 @@ def without(
     * ``subtract``: ``normalize(query - strength (negative - neutral))``, the negative step of :func:`pdv`,
       whatever the query has.
 
-    Contrastive models know little of negation, which is why the text says what is *not* wanted without a
-    "no" ("red", not "not red") and why what is left of it should be looked at.
+    Contrastive models know little of negation: "dress, not red" finds red dresses. So the text says what is
+    not wanted without a "no", and what is left of it should be looked at.
 
     Args:
         query: float [N, D]. negative: float [N, D] or [1, D], of what is not wanted.

@@ -8,6 +8,7 @@ _HOMES = {
     "Change": "base",
     "Hits": "base",
     "Identity": "base",
+    "IndexOptions": "settings",
     "IndexStats": "base",
     "Rows": "base",
     "Tuning": "base",
@@ -17,6 +18,7 @@ _HOMES = {
     "parse_where": "filters",
     "LocalIndex": "local",
     "create_index": "opening",
+    "index_embeddings": "embeddings",
     "open_index": "opening",
 }
 

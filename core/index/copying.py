@@ -6,21 +6,24 @@ from collections.abc import Callable
 
 from ..errors import ConfigError
 from .base import VectorIndex
+from .conditions import Where
 
 
 def copy_index(
     source: VectorIndex,
     target: VectorIndex,
     *,
+    where: Where | None = None,
     batch_size: int = 2048,
     progress: Callable[[str, float], None] | None = None,
 ) -> int:
-    """Write all rows of an index into another and return how many there were; memory holds one batch.
+    """Write the rows of an index into another and return how many there were; memory holds one batch.
 
     Rows that are in the target already are replaced, so that a copy that was stopped is simply done again.
 
     Args:
         source: is read. target: of the same model, views and columns.
+        where: only rows that fit.
         batch_size: rows per write, each of which is a version of the target.
         progress: called with what is done and the share of it that is.
 
@@ -41,7 +44,7 @@ def copy_index(
     ):
         raise ConfigError("The payload columns differ. Create the target with the schema of the source.")
     total, done = len(source), 0
-    for rows in source.scan(views=source.views, batch_size=batch_size):
+    for rows in source.scan(views=source.views, where=where, batch_size=batch_size):
         target.upsert(rows)
         done += len(rows)
         if progress is not None:

@@ -39,7 +39,8 @@ class LocalIndex:
     """A :class:`.base.VectorIndex` in a folder; made by :func:`.opening.create_index`.
 
     Reads take no lock and see one version, that of the last write or :meth:`refresh` of this object. One
-    object may be used by several threads.
+    object may be used by several threads. Files of the last few versions stay (``keep_versions``), so that
+    for some writes after :meth:`optimize` the vectors take twice their room on disk.
 
     Args:
         folder: of the index.

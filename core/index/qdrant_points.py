@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ID, INDEX = "@id", "@index"
 """Payload fields of a row's id, and of what made the vectors."""
+_TIMEOUT_S = 60
 _NAMES = uuid.UUID("6f1d0a52-6d0c-5c7e-9a57-2b8f4e3c1d90")
 """Namespace of the UUIDs; changing it would orphan every collection."""
 
@@ -41,7 +42,7 @@ def connect(server: str | QdrantClient, api_key: str | None) -> QdrantClient:
         raise ConfigError(f"{server!r} is no address of a Qdrant server; write http://host:6333.")
     if server == ":memory:":
         return library.QdrantClient(server)
-    return library.QdrantClient(url=server, api_key=api_key)
+    return library.QdrantClient(url=server, api_key=api_key, timeout=_TIMEOUT_S)
 
 
 def asked(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

@@ -38,6 +38,9 @@ RECIPES: dict[str, str] = {
     "image-search": "image search, stage 1 of 2: a margin between classes of photos, words stay as they are",
     "image-search-words": "image search, stage 2 of 2: words are brought to images that stay as they are",
     "image-search-captions": "image search in one stage: the margin and captions that the model chose itself",
+    "same-style": "one encoder over picture and text for the same product, trained on pairs by hinge losses",
+    "same-style-infonce": "two towers with learned fusion for the same product, by contrast in the batch",
+    "gcl": "two towers trained on pairs of a query and a product that count by their relevance",
 }
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 

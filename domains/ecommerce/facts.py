@@ -50,7 +50,8 @@ class Facts:
 
     Attributes:
         shares: {color: share of the garment}, adding up to 1. A color from 0.30 is true of the garment; from
-            0.12 it may be. ``multicolored`` where none reaches 0.30, or none 0.50 and three reach 0.15.
+            0.12 it may be. ``multicolored`` where none reaches 0.30, or none 0.50 and three reach 0.15, which
+            washed denim in blue, navy and gray does too.
         lightness: mean L* of the garment, 0 (black) to 100 (white): ``dark`` below 35, ``light`` above 62.
         detail: mean change of color between pixels two apart inside the garment, in CIELAB units: ``plain``
             below 7.5, ``patterned`` above 17 where the changes have no common direction.

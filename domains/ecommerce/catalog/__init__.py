@@ -9,8 +9,8 @@ _HOMES = {
     "CatalogConfig": "config",
     "CatalogStats": "stats",
     "Found": "search",
-    "IngestOptions": "ingest",
-    "IngestReport": "ingest",
+    "IngestOptions": "report",
+    "IngestReport": "report",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -19,9 +19,10 @@ from .encode import ProductEncoding, Reader
 from .encoders import encoder_of
 from .filters import resolved
 from .further import FurtherPictures
-from .ingest import Ingest, IngestOptions, IngestReport
+from .ingest import Ingest
 from .payload import AttributeType, infer_attributes, payload_schema
 from .rejects import RejectLog
+from .report import Counts, IngestOptions, IngestReport
 from .search import DEFAULT_VIEW, Found, Narrow, Question, find, query_vector
 from .stats import CatalogStats, stats_of
 from .writing import mark, only_writer
@@ -236,7 +237,7 @@ class Catalog:
             image_root: folder that paths of pictures are relative to; None is that of the source. Paths that
                 lead out of it are rejected unless an ``ImageRoot`` allows them.
             allow_remote: fetch pictures given as addresses; a policy says from which hosts.
-            max_reject_rate: see :attr:`.ingest.IngestReport.too_many_rejects`.
+            max_reject_rate: see :attr:`.report.IngestReport.too_many_rejects`.
             progress: called after each version with (rows read, products written).
             options: sizes, threads, and what becomes of rows whose picture cannot be read.
 
@@ -258,18 +259,20 @@ class Catalog:
                 delimiter=options.delimiter,
             )
             first = list(itertools.islice(products, _SAMPLE))
-            index = self._settled(first)
-            reader = Reader(
-                encoder,
-                self.config.template,
-                self.config.attributes or {},
-                fetch=fetch,
-                on_image_error=options.on_image_error,
-                pictures=options.pictures,
-            )
-            fetches = fetch is not None
-            run = Ingest(index, encoder, reader, self._further, rejects, options, fetches, progress)
-            counts = run.run(itertools.chain(first, products))
+            index = self._settled([one for one in first if not one.deleted])
+            counts = Counts(read=len(first) + len(rejects))
+            if index is not None:
+                reader = Reader(
+                    encoder,
+                    self.config.template,
+                    self.config.attributes or {},
+                    fetch=fetch,
+                    on_image_error=options.on_image_error,
+                    pictures=options.pictures,
+                )
+                fetches = fetch is not None
+                run = Ingest(index, encoder, reader, self._further, rejects, options, fetches, progress)
+                counts = run.run(itertools.chain(first, products))
         rejected = len(rejects)
         return IngestReport(
             **vars(counts),
@@ -286,11 +289,14 @@ class Catalog:
         """Take in products that a program made; otherwise as :meth:`ingest`."""
         return self.ingest(products, max_reject_rate=0.0, options=options)
 
-    def _settled(self, first: Sequence[Product]) -> VectorIndex:
-        """Return the index, made where there is none, with columns for the attributes of these products."""
+    def _settled(self, first: Sequence[Product]) -> VectorIndex | None:
+        """Return the index, made where there is none, with columns for the attributes of these products.
+
+        Nothing is settled by nothing: without products an empty catalogue stays as it is.
+        """
         from ....core.index.opening import create_index
 
-        if self._index is not None:
+        if self._index is not None or not first:
             return self._index
         if self.config.attributes is None:
             found = infer_attributes(first)

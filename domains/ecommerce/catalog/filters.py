@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ....core.errors import InputError, nearest
 from ....core.index.conditions import And, Leaf, Not, Or, Where
 from ....core.index.filters import F, parse_where
-from .payload import BOOKKEEPING, PREFIX
+from .payload import BOOKKEEPING, attribute_column, attribute_name
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,8 +20,8 @@ def resolved(
     """Return a condition on the columns of the index.
 
     Args:
-        where: on fields and attributes, built or as text; ``sleeve`` is the column ``attr.sleeve`` unless a
-            field is called so.
+        where: on fields and attributes, built or as text; ``sleeve`` is the attribute unless a field is
+            called so; ``attr.sleeve`` always is.
         hide_duplicates: and only products without a mark.
 
     Raises:
@@ -49,9 +49,10 @@ def _renamed(where: Where, schema: pyarrow.Schema) -> Where:
 def _column(name: str, schema: pyarrow.Schema) -> str:
     if name in schema.names:
         return name
-    if PREFIX + name in schema.names:
-        return PREFIX + name
-    known = [one.removeprefix(PREFIX) for one in schema.names if one not in (*BOOKKEEPING, "more")]
+    for attribute in (name, name.removeprefix("attr.")):
+        if attribute_column(attribute) in schema.names:
+            return attribute_column(attribute)
+    known = [attribute_name(one) for one in schema.names if one not in (*BOOKKEEPING, "more")]
     raise InputError(
         f"Filter on {name!r}: no field or attribute with a column is called so.{nearest(name, known)} There "
         f"are: {', '.join(known)}. Attributes beyond these are kept, but not filtered by; name the ones to "

@@ -1,6 +1,6 @@
 """What a row of the index keeps of a product: columns to filter by and to show, and what a re-run compares.
 
-A column ``attr.<name>`` holds one attribute; which ones have a column, and of which type, is settled when
+A column ``attr:<name>`` holds one attribute; which ones have a column, and of which type, is settled when
 the first rows come in. Attributes that come later, or whose value is of another type, are kept as JSON in
 ``more``, so that nothing is lost.
 """
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 AttributeType = Literal["string", "number", "bool"]
 
-PREFIX = "attr."
+PREFIX = "attr:"
 """What the column of an attribute starts with."""
+_ESCAPES = {"%": "%25", ".": "%2E", "`": "%60"}
+"""Signs that not every table has in the name of a column."""
 MAX_ATTRIBUTES = 64
 """Attributes that get a column of their own where the user names none."""
 
@@ -35,6 +37,21 @@ TEXT_COLUMNS = (*TEXT_FIELDS, "currency")
 
 BOOKKEEPING = ("row_hash", "image_sha256", "image_state", "further_state")
 """Columns that only a later run of the same source reads."""
+
+
+def attribute_column(name: str) -> str:
+    """Return the column of an attribute, whether or not there is one."""
+    return PREFIX + "".join(_ESCAPES.get(sign, sign) for sign in name)
+
+
+def attribute_name(column: str) -> str:
+    """Return the attribute that a column holds; a field of a product is itself."""
+    if not column.startswith(PREFIX):
+        return column
+    name = column.removeprefix(PREFIX)
+    for sign in reversed(_ESCAPES):
+        name = name.replace(_ESCAPES[sign], sign)
+    return name
 
 
 def payload_schema(attributes: Mapping[str, AttributeType]) -> pyarrow.Schema:
@@ -60,7 +77,7 @@ def payload_schema(attributes: Mapping[str, AttributeType]) -> pyarrow.Schema:
         ("updated_at", pa.timestamp("us", tz="UTC")),
         ("text", pa.string()),
         ("duplicate_of", pa.string()),
-        *((PREFIX + name, types[kind]) for name, kind in attributes.items()),
+        *((attribute_column(name), types[kind]) for name, kind in attributes.items()),
         ("more", pa.string()),
         *((name, pa.string()) for name in BOOKKEEPING),
     ]
@@ -117,7 +134,7 @@ def _attribute_cells(
     for name, value in product.attributes.items():
         if value is None:
             continue
-        kind, column = attributes.get(name), PREFIX + name
+        kind, column = attributes.get(name), attribute_column(name)
         if kind == "string":
             cells[column] = value if isinstance(value, str) else json.dumps(value)
         elif kind is not None and _kind_of(value) == kind:
@@ -189,7 +206,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name.startswith(PREFIX):
             is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-            attributes[name.removeprefix(PREFIX)] = int(value) if is_whole else value
+            attributes[attribute_name(name)] = int(value) if is_whole else value
         elif name == "more":
             attributes |= json.loads(str(value))
         else:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .config import VIEWS
-from .payload import PREFIX
+from .payload import PREFIX, attribute_name
 
 if TYPE_CHECKING:
     from ....core.index.base import IndexStats, VectorIndex
@@ -60,7 +60,7 @@ def stats_of(index: VectorIndex | None, config: CatalogConfig, *, further: int =
     names = (
         tuple(config.attributes or ())
         if index is None
-        else tuple(name.removeprefix(PREFIX) for name in index.schema.names if name.startswith(PREFIX))
+        else tuple(attribute_name(name) for name in index.schema.names if name.startswith(PREFIX))
     )
     return CatalogStats(
         products,

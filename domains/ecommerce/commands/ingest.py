@@ -17,7 +17,7 @@ from ....core.errors import ConfigError
 from .options import CatalogModel, FieldPairs, FieldsFile, Folder, open_catalog, read_fields
 
 if TYPE_CHECKING:
-    from ..catalog.ingest import IngestReport
+    from ..catalog.report import IngestReport
     from ..products.read import ProductReader
     from ..products.record import Reject
     from ..products.remote import RemotePolicy
@@ -88,7 +88,7 @@ def ingest(
     changed costs time. Rows that cannot be used are listed in rejects.jsonl in the catalogue.
     """
     from ..catalog.config import CatalogConfig
-    from ..catalog.ingest import IngestOptions
+    from ..catalog.report import IngestOptions
     from ..products.pictures import ImageRoot
     from ..products.read import read_products
 

@@ -1,8 +1,9 @@
 """A picture with words as one query: "this dress, but in white", "this mug, without a logo".
 
 The default, PDV, needs no training: it moves the picture by the change that the words make to a description
-of it. In a catalogue the description is the product's own title and attributes; for a picture from outside
-see :class:`.captions.ReferenceCaptions`.
+of it. In a catalogue the description is the product's own title and attributes; of a picture from outside
+nothing is said but that it is one, :data:`PLAIN_REFERENCE`: guessing its kind did worse where the guess was
+wrong (``benchmarks/composed.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from ....core.errors import InputError
 
 if TYPE_CHECKING:
     from ..encoders.product import ProductVectors
-    from .captions import ReferenceCaptions
 
 Method = Literal["pdv", "sum", "encoder"]
 """``pdv``: see :func:`verticlip.core.composition.pdv`; ``sum``: weighted mean of picture and words;
@@ -50,8 +50,9 @@ class ComposeSettings(Config):
     weight: float = Field(default=0.5, ge=0.0, le=1.0)
     """``sum``: share of the picture."""
     negative_method: NegativeMethod = "project"
-    negative_strength: float = Field(default=1.0, ge=0.0, le=4.0)
-    """How much of a negative text is taken out; experimental. 0 leaves the query as it is."""
+    negative_strength: float = Field(default=2.0, ge=0.0, le=4.0)
+    """How much of a negative text is taken out; experimental. 0 leaves the query as it is, 1 takes out just
+    what it has, which of pictures leaves some."""
 
 
 class QueryEncoder(Protocol):
@@ -88,7 +89,6 @@ def compose(
     reference_text: str | None = None,
     negative: str | None = None,
     settings: ComposeSettings | None = None,
-    captions: ReferenceCaptions | None = None,
 ) -> Tensor:
     """Return one query, float32 [1, D], unit length, to search the vectors of products with.
 
@@ -100,10 +100,10 @@ def compose(
         image: path, bytes, picture or sample; or a tensor: [D] or [1, D] is its embedding (that of a product
             in the catalogue), [3, H, W] what ``encoder.prepare_image`` gave.
         text: what is wanted; with a picture, the change: "in white".
-        reference_text: what the picture shows, in words. For a product of a catalogue its own text.
+        reference_text: what the picture shows, in words. For a product of a catalogue its own text; None
+            says :data:`PLAIN_REFERENCE`.
         negative: what is not wanted, said without a "no": "logo". Experimental.
         settings: how they are combined; None takes the defaults.
-        captions: finds ``reference_text`` where none is given; None says :data:`PLAIN_REFERENCE`.
 
     Raises:
         InputError: neither picture nor words, an empty text, a picture that cannot be read, or
@@ -126,8 +126,7 @@ def compose(
     else:
         prepared, query = _picture(encoder, image)
         if wanted is not None:
-            said = known or (captions.of(query) if captions else PLAIN_REFERENCE)
-            query = _both(encoder, prepared, query, (said, wanted), settings)
+            query = _both(encoder, prepared, query, (known or PLAIN_REFERENCE, wanted), settings)
     if excluded is None or settings.negative_strength == 0:
         return query
     # Its direction is taken from a text that says nothing: a description that names it already has none.

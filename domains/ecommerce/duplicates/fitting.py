@@ -110,31 +110,22 @@ def fit_thresholds(
     """
     _check(pairs, target_precision, confidence)
     choosing, testing = (_Pairs.of(half) for half in _halves(pairs, seed))
-    needed = pairs_needed(target_precision, confidence)
-    positives = int(testing.label.sum())
-    if positives < needed:
-        raise DataError(
-            f"Of {len(pairs):,} labelled pairs {sum(pair.is_duplicate for pair in pairs):,} are duplicates, "
-            f"and {positives:,} of these are held out. To prove a precision of {target_precision:g} with "
-            f"{confidence:.0%} confidence at least {needed:,} are needed there: label about {2 * needed:,} "
-            "duplicates, or ask for a lower precision or confidence."
-        )
-    chosen: Fit | None = None
-    best: tuple[float, float, float] | None = None
+    labelled, positives = sum(pair.is_duplicate for pair in pairs), int(testing.label.sum())
+    _check_enough(labelled, positives, len(pairs), target_precision, confidence)
+    best: Thresholds | None = None
     closest = 0.0
-    for candidate in _path(choosing, confidence):
-        took = testing.accepted(*candidate)
+    for product, image, text in _path(choosing, confidence):
+        took = testing.accepted(product, image, text)
         right, accepted = int((took & testing.label).sum()), int(took.sum())
         low = least_precision(right, accepted, confidence)
         closest = max(closest, low)
         if low < target_precision:
             break
-        best = candidate
-        chosen = Fit(
+        fit = Fit(
             target=target_precision,
             confidence=confidence,
             pairs=len(pairs),
-            positives=sum(pair.is_duplicate for pair in pairs),
+            positives=labelled,
             held_out=len(testing.label),
             accepted=accepted,
             wrong=accepted - right,
@@ -143,14 +134,25 @@ def fit_thresholds(
             recall=right / positives,
             made_by=made_by,
         )
-    if chosen is None or best is None:
+        best = Thresholds(product=product, image=image, text=text, fit=fit)
+    if best is None:
         raise DataError(
             f"No thresholds hold a precision of {target_precision:g} with {confidence:.0%} confidence on the "
             f"held-out pairs; {closest:.3f} is the most that can be shown. Label more pairs, ask for less, "
             "or use a model that tells these products apart."
         )
-    product, image, text = best
-    return Thresholds(product=product, image=image, text=text, fit=chosen)
+    return best
+
+
+def _check_enough(labelled: int, held_out: int, pairs: int, target: float, confidence: float) -> None:
+    """Raise ``DataError`` where even without a mistake the held-out duplicates could not prove the target."""
+    needed = pairs_needed(target, confidence)
+    if held_out < needed:
+        raise DataError(
+            f"Of {pairs:,} labelled pairs {labelled:,} are duplicates, and {held_out:,} of these are held out. "
+            f"To prove a precision of {target:g} with {confidence:.0%} confidence at least {needed:,} are "
+            f"needed there: label about {2 * needed:,} duplicates, or ask for a lower precision or confidence."
+        )
 
 
 def _check(pairs: Sequence[LabelledPair], target: float, confidence: float) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..catalog.payload import attribute_name
+
 if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
@@ -135,7 +137,7 @@ def _products(
 
 def _homes(columns: Sequence[str], attributes: Sequence[str]) -> dict[str, str]:
     """Return {attribute: its column}; a catalogue may write ``Size`` where we say ``size``."""
-    spelled = {name.removeprefix("attr.").casefold(): name for name in reversed(columns)}
+    spelled = {attribute_name(name).casefold(): name for name in reversed(columns)}
     return {name: spelled[name.casefold()] for name in attributes if name.casefold() in spelled}
 
 

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from ....core.errors import DataError, InputError
 from ....core.metrics.bootstrap import Bootstrap, Estimate
-from ..composed.captions import ReferenceCaptions
 from ..composed.query import PLAIN_REFERENCE, ComposeSettings, combine, joined, shortened
 from .composed_data import ComposedData, ComposedQuery, ComposedTask
 from .published_results import results
@@ -35,15 +34,12 @@ def evaluate_composed(
     data: ComposedData,
     *,
     settings: ComposeSettings | None = None,
-    captions: ReferenceCaptions | None = None,
 ) -> ProtocolResult:
     """Measure a model on a data set of composed queries.
 
     Args:
         data: of :func:`.composed_data.read_composed`.
         settings: how picture and words become one query; None takes the defaults.
-        captions: finds the description of a picture that the data set has none of; None says
-            :data:`..composed.query.PLAIN_REFERENCE`.
 
     Raises:
         DataError: no query is left once pictures that cannot be used are gone.
@@ -56,7 +52,7 @@ def evaluate_composed(
         queries = [one for one in task.queries if {one.reference, one.target} <= set(vectors)]
         if not queries:
             continue
-        composed = _compose(encoder, data, queries, vectors, (settings, captions))
+        composed = _compose(encoder, data, queries, vectors, settings)
         tasks.append(_measure(data, task, queries, composed, vectors))
     if not tasks:
         raise DataError(f"{data.name}: no query has pictures that can be used. First: {failures[0].error}")
@@ -69,7 +65,7 @@ def evaluate_composed(
         sum(len(task.queries) for task in data.tasks),
         tuple(failures),
         data.missing,
-        tuple(_notes(data, settings, captions)),
+        tuple(_notes(data, settings)),
         {**encoder.origin, "compose": settings.model_dump_json()},
     )
 
@@ -90,19 +86,15 @@ def _compose(
     data: ComposedData,
     queries: Sequence[ComposedQuery],
     vectors: Mapping[str, Tensor],
-    how: tuple[ComposeSettings, ReferenceCaptions | None],
+    settings: ComposeSettings,
 ) -> Tensor:
-    settings, captions = how
     images = torch.stack([vectors[one.reference] for one in queries])
     if settings.method == "encoder":
         pictures = [data.pictures[one.reference].load for one in queries]
         return encoder.both(pictures, [one.change for one in queries])
     if settings.method == "sum":
         return combine(images, [encoder.texts([one.change for one in queries])[0]], settings)
-    said = []
-    for one, image in zip(queries, images, strict=True):
-        known = data.captions.get(one.reference)
-        said.append(known or (captions.of(image[None]) if captions else PLAIN_REFERENCE))
+    said = [data.captions.get(one.reference, PLAIN_REFERENCE) for one in queries]
     short = [_shortened(encoder, text, one.change) for text, one in zip(said, queries, strict=True)]
     both = [joined(text, one.change) for text, one in zip(short, queries, strict=True)]
     return combine(images, [encoder.texts(short)[0], encoder.texts(both)[0]], settings)
@@ -198,13 +190,13 @@ def _average(data: ComposedData, tasks: Sequence[TaskResult]) -> list[TaskResult
     return [TaskResult("average", sum(task.queries for task in tasks), 0, metrics, said)]
 
 
-def _notes(data: ComposedData, settings: ComposeSettings, captions: ReferenceCaptions | None) -> list[str]:
+def _notes(data: ComposedData, settings: ComposeSettings) -> list[str]:
     notes: list[str] = []
     if data.left_out:
         notes.append(f"{data.left_out} queries need a picture that is not there; left out.")
     if data.missing:
         notes.append(f"{len(data.missing)} pictures are not there: galleries are smaller than published.")
-    if settings.method == "pdv" and not data.captions and captions is None:
+    if settings.method == "pdv" and not data.captions:
         notes.append(
             f"Nothing says what the references show, so that all are {PLAIN_REFERENCE!r}; captions of them "
             "in reference_captions.json ({picture: words}) are what the published results have."

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ....core.errors import ConfigError, DataError, InputError, nearest
 from ....core.metrics.bootstrap import Bootstrap, Estimate
 from ..catalog.config import VIEWS, View
-from ..catalog.payload import BOOKKEEPING, PREFIX
+from ..catalog.payload import BOOKKEEPING, attribute_column, attribute_name
 from ..catalog.search import Question, has_view, query_vector
 from ..composed.query import ComposeSettings, QueryEncoder
 from ..composed.stored import load_settings
@@ -257,10 +257,10 @@ def _values(index: VectorIndex, column: str, view: str) -> dict[str, Any]:
 
 def _column(field: str, index: VectorIndex) -> str:
     names = [name for name in index.schema.names if name not in BOOKKEEPING]
-    for name in (field, PREFIX + field):
+    for name in (field, attribute_column(field)):
         if name in names:
             return name
-    known = [name.removeprefix(PREFIX) for name in names]
+    known = [attribute_name(name) for name in names]
     raise InputError(
         f"No field or attribute {field!r}; there are: {', '.join(known)}.{nearest(field, known)}"
     )

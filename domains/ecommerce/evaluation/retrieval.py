@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from ....core.errors import ConfigError, DataError, nearest
 from ....core.limits import DEFAULT, Limits
-from ..composed.captions import ReferenceCaptions
 from ..composed.query import ComposeSettings
 from .composed import evaluate_composed
 from .composed_data import read_composed, sniff
@@ -136,7 +135,7 @@ def evaluate_retrieval(
         batch_size: pictures per call of the network.
         progress: told (done, all) of the pictures.
         compose: how a picture and words become one query, where there are such queries.
-        options: of the domain's loader; there are none here.
+        options: ``show_paths``: messages name whole paths. There are no others.
 
     Raises:
         ConfigError: another protocol than that of the data, an option, or a batch size below 1.
@@ -153,12 +152,13 @@ def evaluate_retrieval(
         )
     if protocol is not None and protocol != pairs.protocol:
         raise ConfigError(f"{pairs.path.name} is data of the protocol {pairs.protocol!r}, not {protocol!r}.")
+    show_paths = bool(options.pop("show_paths", False))
     if options:
         raise ConfigError(
             f"Pictures of products have no loader option {next(iter(options))!r}; leave it out."
         )
     limits = model.limits
-    encoder = EvaluationEncoder.of(model, batch_size=batch_size, progress=progress)
+    encoder = EvaluationEncoder.of(model, batch_size=batch_size, progress=progress, show_paths=show_paths)
     if pairs.protocol == "marqo":
         return evaluate_marqo(encoder, read_marqo(pairs.path, pairs.images, limits=limits))
     if pairs.protocol == "esspr":
@@ -166,7 +166,4 @@ def evaluate_retrieval(
     if pairs.protocol == "gcl":
         return evaluate_gcl(encoder, read_gcl(pairs.path, pairs.images, limits=limits))
     data = read_composed(pairs.path, pairs.images, split=pairs.split, limits=limits)
-    captions = None
-    if model.prompts is not None and not data.captions:
-        captions = ReferenceCaptions.from_prompts(encoder.encoder, model.prompts)
-    return evaluate_composed(encoder, data, settings=compose, captions=captions)
+    return evaluate_composed(encoder, data, settings=compose)

@@ -39,16 +39,23 @@ class EvaluationEncoder:
     Attributes:
         model: whose texts are cut. encoder: on top of it.
         batch_size: pictures per call of the network. progress: told of the pictures.
+        show_paths: messages name whole paths.
     """
 
     model: ModelHandle
     encoder: ProductEncoder
     batch_size: int = 8
     progress: Progress | None = None
+    show_paths: bool = False
 
     @classmethod
     def of(
-        cls, model: ModelHandle, *, batch_size: int = 8, progress: Progress | None = None
+        cls,
+        model: ModelHandle,
+        *,
+        batch_size: int = 8,
+        progress: Progress | None = None,
+        show_paths: bool = False,
     ) -> EvaluationEncoder:
         """Return the encoder of a model.
 
@@ -64,7 +71,7 @@ class EvaluationEncoder:
                 update={"text": text.model_copy(update={"overlong": "truncate"})}
             )
             model.processor = Processor(config, model.processor.tokenizer_json, limits=model.limits)
-        return cls(model, ProductEncoder(model), batch_size, progress)
+        return cls(model, ProductEncoder(model), batch_size, progress, show_paths)
 
     @property
     def origin(self) -> dict[str, str]:
@@ -126,7 +133,7 @@ class EvaluationEncoder:
         source: Any = picture() if callable(picture) else picture
         if isinstance(source, (Path, bytes)):
             # Published sets hold pictures that a catalogue would refuse: KAGL's are 60 pixels wide.
-            source = load_image(source, limits=self.model.limits, shortest_side=1)
+            source = load_image(source, limits=self.model.limits, show_paths=self.show_paths, shortest_side=1)
         return self.encoder.prepare_image(source)
 
     @property

@@ -91,9 +91,7 @@ class RankingWeighted(PairObjective):
             InputError: a view or the scores are missing, or scores are outside 1 to 100.
         """
         if "scores" not in batch.extras:
-            raise InputError(
-                "gcl reads batch.extras['scores'], which is missing. Give each pair a weight."
-            )
+            raise InputError("gcl reads batch.extras['scores'], which is missing. Give each pair a weight.")
         queries = views_of(outputs, batch, (self.query,))[self.query]
         documents = self.documents(outputs, batch)
         usable = usable_rows(batch, self.query, queries)

@@ -6,6 +6,7 @@ import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ....core.errors import ConfigError, DataError
 from ....core.limits import DEFAULT, Limits
@@ -17,6 +18,7 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _LOOKED_AT = 50
 """Rows that the delimiter is guessed from."""
 _SHOWN = 60
+_OPEN_QUOTE = "has a quote that is not closed"
 
 
 class CsvTable:
@@ -122,13 +124,13 @@ class CsvTable:
         return names
 
 
-class _Record:
-    """Cells of one record, or None and the problem; ``number`` and ``text`` of its first line."""
+class _Record(NamedTuple):
+    """Cells of one record, or None and the problem; ``number`` and ``text`` are of its first line."""
 
-    __slots__ = ("cells", "number", "problem", "text")
-
-    def __init__(self, number: int, cells: list[str] | None, problem: str, text: str) -> None:
-        self.number, self.cells, self.problem, self.text = number, cells, problem, text
+    number: int
+    cells: list[str] | None
+    problem: str
+    text: str
 
 
 class _Records:
@@ -160,37 +162,32 @@ class _Records:
 
     def __iter__(self) -> Iterator[_Record]:
         reader = self._reader()
-        while True:
-            self._taken.clear()
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except _Unreadable:
-                # The line stands alone, or cuts a record of several in two.
-                *before, bad = self._taken
-                if before:
-                    self._again(before[0])
-                    yield _Record(
-                        before[0].number, None, "has a quote that is not closed", before[0].text or ""
-                    )
-                else:
-                    yield _Record(bad.number, None, bad.problem, "")
+        while (record := self._next(reader)) is not None:
+            if record.cells is None:
+                # What the old reader had begun is over.
                 reader = self._reader()
-                continue
-            except csv.Error as error:
-                first = self._taken[0]
-                self._again(first)
-                yield _Record(first.number, None, _problem(error), first.text or "")
-                reader = self._reader()
-                continue
-            first = self._taken[0]
-            if len(self._taken) > 1 and self._swallowed(cells):
-                self._again(first)
-                yield _Record(first.number, None, "has a quote that is not closed", first.text or "")
-                reader = self._reader()
-                continue
-            yield _Record(first.number, cells, "", first.text or "")
+            yield record
+
+    def _next(self, reader: Iterator[list[str]]) -> _Record | None:
+        self._taken.clear()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return None
+        except _Unreadable:
+            *before, bad = self._taken
+            return self._refused(_OPEN_QUOTE) if before else _Record(bad.number, None, bad.problem, "")
+        except csv.Error as error:
+            return self._refused(_problem(error))
+        if len(self._taken) > 1 and self._swallowed(cells):
+            return self._refused(_OPEN_QUOTE)
+        return _Record(self._taken[0].number, cells, "", self._taken[0].text or "")
+
+    def _refused(self, problem: str) -> _Record:
+        """Return the first of the taken lines as a bad record, and put the others back."""
+        first, *others = self._taken
+        self._waiting.extendleft(reversed(others))
+        return _Record(first.number, None, problem, first.text or "")
 
     def _reader(self) -> Iterator[list[str]]:
         return iter(csv.reader(self._feed(), delimiter=self.delimiter, strict=True))
@@ -205,17 +202,16 @@ class _Records:
                 raise _Unreadable
             yield line.text
 
-    def _again(self, first: Line) -> None:
-        """Put the taken lines back, all but the first."""
-        self._waiting.extendleft(line for line in reversed(self._taken) if line is not first)
-
     def _swallowed(self, cells: list[str]) -> bool:
-        """Return whether a record of several lines has rows in it: its second line is one by itself."""
+        """Return whether a record of several lines has rows in it: most of them are rows by themselves."""
         if self._count is None or len(cells) == self._count:
             return False
-        second = self._taken[1].text or ""
+        rest = self._taken[1:]
+        return 2 * sum(self._is_row(line.text or "") for line in rest) >= len(rest)
+
+    def _is_row(self, text: str) -> bool:
         try:
-            alone = next(csv.reader([second], delimiter=self.delimiter, strict=True), [])
+            alone = next(csv.reader([text], delimiter=self.delimiter, strict=True), [])
         except csv.Error:
             return False
         return len(alone) == self._count
@@ -229,7 +225,7 @@ def _problem(error: csv.Error) -> str:
     """Return what the csv module means, in words for those who made the file."""
     text = str(error)
     if "unexpected end of data" in text:
-        return "has a quote that is not closed"
+        return _OPEN_QUOTE
     if "expected after" in text:
         return "has a quote that is not closed, or one inside a quoted cell that is not written twice"
     if "field larger than field limit" in text:

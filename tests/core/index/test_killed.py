@@ -134,10 +134,11 @@ def test_readers_go_on_while_a_writer_works(
     index: LocalIndex, tmp_path: Path, start: Any, script: dict[str, Any]
 ) -> None:
     held = open_index(tmp_path / "index", read_only=True)
-    _, channel = start()
+    process, channel = start()
     seen, end = set(), time.monotonic() + 1.0
     channel.recv()
     while time.monotonic() < end or len(seen) < 3:
+        assert process.is_alive()
         now = open_index(tmp_path / "index", read_only=True)
         assert_holds(now, script)
         seen.add(now.version)
@@ -145,7 +146,8 @@ def test_readers_go_on_while_a_writer_works(
         assert_holds(index, script)
     assert len(held) == 0
     assert held.version == 0
-    with pytest.raises(ConfigError, match="is writing to it"):
-        for _ in range(200):
+    with pytest.raises(ConfigError, match=f"(process {process.pid}|another process) is writing to it. Try again"):
+        for _ in range(1000):
             with index.writing():
                 pass
+            time.sleep(0.01)

@@ -41,7 +41,7 @@ def test_what_was_asked_for_is_there_when_opened_again(tmp_path: Path, encoder) 
     assert config.made_by.text == template.fingerprint
     assert config.attributes == {"voltage": "number"}
     made.ingest([{"id": "a", "title": "Drill", "attributes": {"voltage": 18, "weight": 2.0}}])
-    assert "attr.weight" not in made.index.schema.names
+    assert "attr:weight" not in made.index.schema.names
     assert made.search(text="Drill", where="voltage > 12")[0].payload["attributes"] == {
         "voltage": 18,
         "weight": 2.0,
@@ -64,6 +64,37 @@ def test_attributes_are_settled_by_the_first_rows(catalog, tmp_path: Path) -> No
     }
     with pytest.raises(InputError, match="Filter on 'fit'"):
         catalog.search(text="x", where="fit = 'slim'")
+
+
+def test_nothing_is_settled_by_nothing(tmp_path: Path, encoder) -> None:
+    catalog = Catalog.create(tmp_path / "cat", model=encoder)
+    for rows in ([], [{"id": ""}, {"id": "a"}], [{"id": "a", "deleted": True}]):
+        report = catalog.ingest(rows)
+        assert (report.added, report.read, len(catalog)) == (0, len(rows), 0)
+        assert catalog.config.attributes is None
+    catalog.ingest([{"id": "a", "title": "Mug", "attributes": {"volume": 2}}])
+    assert catalog.stats().attributes == ("volume",)
+
+
+@pytest.mark.parametrize("kind", ["flat", "auto", "hnsw", "lancedb"])
+def test_every_kind_of_index(tmp_path: Path, encoder, shop, kind) -> None:
+    if kind == "lancedb":
+        pytest.importorskip("lancedb")
+    catalog = Catalog.create(tmp_path / "cat", model=encoder, index=kind)
+    rows = [row(number, attributes={"a.b `c`": number, "Größe": "M"}) for number in range(12)]
+    rows[3]["images"] = ["img/5.png"]
+    table = write_rows(shop(12), rows)
+    assert (catalog.ingest(table).added, catalog.ingest(table).unchanged) == (12, 12)
+    before = content_of(catalog)
+    catalog.optimize()
+    assert content_of(catalog) == before
+    found = catalog.search(text="x", where=F("a.b `c`") > 9.5, k=5)
+    assert sorted(one.id for one in found) == ["P00010", "P00011"]
+    assert found[0].payload["attributes"]["Größe"] == "M"
+    best = catalog.search(image=tmp_path / "shop" / "img" / "5.png", view="image", k=2)
+    assert [(one.id, one.picture) for one in best] == [("P00003", 1), ("P00005", 0)]
+    assert catalog.delete(["P00003"]).deleted == 1
+    assert len(Catalog.open(tmp_path / "cat", encoder)) == 11
 
 
 def test_a_catalogue_is_not_made_over_anything(tmp_path: Path, encoder, catalog) -> None:
@@ -149,7 +180,7 @@ def test_readers_see_a_version_until_they_refresh(tmp_path: Path, encoder, catal
 def test_products_are_deleted_by_id_and_by_condition(catalog) -> None:
     assert catalog.delete(["P00001", "nobody"]).deleted == 1
     assert catalog.delete(F("sleeve") == "short").deleted == 9
-    assert {cells["attr.sleeve"] for cells, _ in content_of(catalog).values()} == {"long"}
+    assert {cells["attr:sleeve"] for cells, _ in content_of(catalog).values()} == {"long"}
     with pytest.raises(InputError, match="a list of ids or a condition, got the text 'P00002'"):
         catalog.delete("P00002")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="Did you mean 'sleeve'"):

@@ -25,7 +25,7 @@ make_shop = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(make_shop)
 from verticlip.domains.ecommerce.catalog.catalog import Catalog
 from verticlip.domains.ecommerce.catalog.further import FurtherPictures
-from verticlip.domains.ecommerce.catalog.ingest import IngestOptions
+from verticlip.domains.ecommerce.catalog.report import IngestOptions
 home, table, rows = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 SMALL = IngestOptions(batch_size=4, commit_rows=16)
 

@@ -2,21 +2,31 @@ import pytest
 from verticlip.core.errors import InputError
 from verticlip.core.index.filters import F
 from verticlip.domains.ecommerce.catalog.filters import resolved
-from verticlip.domains.ecommerce.catalog.payload import payload_schema
+from verticlip.domains.ecommerce.catalog.payload import attribute_column, attribute_name, payload_schema
 
 SCHEMA = payload_schema({"sleeve": "string", "title": "string", "size": "number"})
 
 
 def test_attributes_go_by_their_names_and_fields_come_first() -> None:
     where = (F("sleeve") == "long") & ~((F("title") == "Dress") | F("attr.title").missing())
-    assert resolved(where, SCHEMA) == (F("attr.sleeve") == "long") & ~(
-        (F("title") == "Dress") | F("attr.title").missing()
+    assert resolved(where, SCHEMA) == (F("attr:sleeve") == "long") & ~(
+        (F("title") == "Dress") | F("attr:title").missing()
     )
+
+
+@pytest.mark.parametrize("name", ["a.b", "we`ird", "100%", "%2E", "Größe (cm)", "attr.x", "x:y"])
+def test_attributes_have_any_name(name) -> None:
+    schema = payload_schema({name: "number"})
+    column = attribute_column(name)
+    assert column in schema.names
+    assert attribute_name(column) == name
+    assert not set(".`") & set(column)
+    assert resolved(F(name) > 3, schema) == (F(column) > 3)
 
 
 def test_text_is_parsed() -> None:
     assert resolved("sleeve in ('long') and price < 5", SCHEMA) == (
-        F("attr.sleeve").in_(["long"]) & (F("price") < 5)
+        F("attr:sleeve").in_(["long"]) & (F("price") < 5)
     )
 
 

@@ -7,7 +7,7 @@ from ecommerce.make_shop import HashEncoder, direction
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.domains.ecommerce.catalog.catalog import Catalog
 from verticlip.domains.ecommerce.catalog.further import FurtherPictures, row_id
-from verticlip.domains.ecommerce.catalog.ingest import IngestOptions
+from verticlip.domains.ecommerce.catalog.report import IngestOptions
 
 
 def row(number: int, pictures: int, **changes: object) -> dict[str, object]:

@@ -9,7 +9,7 @@ import pytest
 from ecommerce.make_shop import DIM, HashEncoder, content_of, direction, row, write_rows
 from verticlip.core.errors import ConfigError, DataError
 from verticlip.domains.ecommerce.catalog.catalog import Catalog
-from verticlip.domains.ecommerce.catalog.ingest import IngestOptions
+from verticlip.domains.ecommerce.catalog.report import IngestOptions
 from verticlip.domains.ecommerce.products.record import Product
 
 

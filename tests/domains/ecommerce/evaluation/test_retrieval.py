@@ -295,7 +295,7 @@ def test_a_real_model_end_to_end(tmp_path, model_folder):
 
     model = verticlip.from_pretrained(model_folder, device="cpu")
     config, data = make_sets.marqo(tmp_path)
-    result = evaluate_retrieval(model, read_pairs(config, data), batch_size=5)
+    result = evaluate_retrieval(model, read_pairs(config, data), batch_size=5, show_paths=True)
     assert result.tasks[0].documents == 12
     path = write_result(result, tmp_path / "out")
     stored = json.loads(path.read_text())
@@ -328,3 +328,30 @@ def test_published_numbers_are_those_of_the_tables():
             assert rows[model, names[0]] == pytest.approx(mean, abs=1.1e-3), (task, model)
     assert len(published_results.results("esspr", task="m-m")) == 5
     assert published_results.accuracies("fashion-mnist")[-1].value == 0.83
+
+
+def test_on_the_command_line(run, tmp_path, model_folder):
+    root = make_sets.fashioniq(tmp_path / "data")
+    status, out, err = run(
+        "evaluate", "retrieval", "--pairs", root, "--images", root, "-m", "ecommerce/tiny", "--protocol",
+        "fashioniq", "--out", tmp_path / "out", "--device", "cpu",
+    )  # fmt: skip
+    assert status == 0, err
+    assert out.splitlines()[0].split() == ["task", "metric", "value", "queries"]
+    assert "dress    Recall@10" in out
+    assert "reference_captions.json" in err
+    assert "12 images, 8 texts; report in" in err
+    status, _, err = run(
+        "evaluate",
+        "retrieval",
+        "--pairs",
+        root,
+        "--images",
+        root,
+        "-m",
+        "ecommerce/tiny",
+        "--protocol",
+        "cirr",
+    )
+    assert status == 1
+    assert "is data of the protocol 'fashioniq', not 'cirr'" in err

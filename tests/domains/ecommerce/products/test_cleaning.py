@@ -97,7 +97,7 @@ def test_numbers_of_models_stay_as_they_are(model):
     assert write_sizes(f"Acme {model} drill") == f"Acme {model} drill"
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(
         st.one_of(
@@ -136,6 +136,7 @@ def test_cleaning_twice_changes_nothing(text):
     assert once == " ".join(once.split())
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="abc DEF,.-! ", max_size=60))
 def test_cleaning_invents_no_word(text):
     assert set(words_of(clean(text))) <= set(words_of(text))

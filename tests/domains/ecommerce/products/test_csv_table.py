@@ -160,7 +160,7 @@ def test_an_empty_file(tmp_path, content):
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 999).map(str), CELL, CELL), min_size=1, max_size=8),
     delimiter=st.sampled_from(",;\t|"),

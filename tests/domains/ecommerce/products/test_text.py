@@ -156,7 +156,7 @@ def test_presets_and_fingerprints():
         TextTemplate(groups=(("title",), ("title",)))
 
 
-TEXT = st.text(alphabet="abcdefg HIJ,-4", max_size=40)
+TEXT = st.text(alphabet="abcdefg HIJ,-", max_size=40)
 PRODUCTS = st.builds(
     Product,
     id=st.just("1"),
@@ -169,7 +169,7 @@ PRODUCTS = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(PRODUCTS, st.integers(3, 40), st.sampled_from(["general", "fashion", "hardware"]))
 def test_never_too_long_and_never_invented(product, most, name):
     found = text_of(product, name, max_tokens=most)
@@ -191,13 +191,14 @@ def test_never_too_long_and_never_invented(product, most, name):
     assert all(any(known.startswith(word) for known in words) for word in words_of(found.text))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(PRODUCTS)
 def test_a_text_is_its_own_text(product):
     once = text_of(product, max_tokens=500).text
     assert text_of(Product("1", title=once), max_tokens=500).text == once or count(once) > 42
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.integers(2, 20))
 def test_what_is_cut_is_a_start(text, most):
     text = " ".join(text.split())

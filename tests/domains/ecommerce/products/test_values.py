@@ -3,7 +3,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from verticlip.core.errors import InputError
 from verticlip.domains.ecommerce.products.values import (
@@ -130,6 +130,7 @@ def test_the_map_says_what_a_point_means():
         read_price("1,5", ".")
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e9).map(lambda value: round(value, 2)))
 def test_prices_survive_every_way_of_writing_them(price):
     english, german = f"{price:,.2f}", f"{price:,.2f}".translate(str.maketrans(",.", ".,"))

@@ -1,0 +1,28 @@
+"""Copies of real photographs are found, and other photographs are left alone; the figures at full size are
+those of ``benchmarks/duplicates.py``."""
+
+from __future__ import annotations
+
+import pytest
+from ecommerce.duplicates.make_copies import PixelEncoder
+from verticlip.benchmarks.duplicates import KINDS, scores, write_copies
+from verticlip.domains.ecommerce.catalog.catalog import Catalog
+from verticlip.domains.ecommerce.duplicates.grouping import find_duplicates
+from verticlip.domains.ecommerce.duplicates.settings import DuplicateSettings
+
+
+@pytest.mark.data
+def test_copies_of_photographs_are_found(data_dir, tmp_path):
+    photos = data_dir / "ecommerce" / "clothing" / "validation"
+    if not photos.is_dir():
+        pytest.skip(f"{photos} is absent")
+    truth, kinds = write_copies(photos, tmp_path, 160, 60)
+    assert len(truth) == 160 + 2 * 60
+    catalog = Catalog.create(tmp_path / "catalog", model=PixelEncoder(), index="flat")
+    catalog.ingest(tmp_path / "shop")
+    found = scores(find_duplicates(catalog, DuplicateSettings(embedding=False)), truth, kinds)
+    assert found["precision"] >= 0.98
+    by_change = found["recall_by_change"]
+    assert set(by_change) == set(KINDS)
+    assert min(by_change[name] for name in ("same file", "saved again", "half the size", "brighter")) >= 0.9
+    assert by_change["watermark"] >= 0.6
