@@ -1,8 +1,9 @@
 """How well duplicates are found among photographs and altered copies of them, stage by stage.
 
-Some photographs get copies as shops make them: the file itself, saved again, smaller, brighter, cropped, with a watermark,
-mirrored. Which belong together is known. Every stage is run alone, then all together, and for each the share
-of found pairs that are right and the share of right pairs that are found is counted, by kind of copy as well.
+Some photographs get copies as shops make them: the file itself, saved again, smaller, brighter, cropped, with
+a watermark, mirrored. Which belong together is known. Every stage is run alone, then all together, and for
+each the share of found pairs that are right and the share of right pairs that are found is counted, by kind
+of copy as well.
 Then thresholds are fitted to all candidates, labelled by what is known, and the same is counted with them.
 
     python -m verticlip.benchmarks.duplicates --photos PHOTOS --out runs/duplicates.json
@@ -16,12 +17,10 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
-
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError
 from ..core.files import write_json_atomic
@@ -32,35 +31,38 @@ from ..domains.ecommerce.duplicates.labels import candidates
 from ..domains.ecommerce.duplicates.report import DuplicateReport
 from ..domains.ecommerce.duplicates.settings import DuplicateSettings
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 Pair = tuple[str, str]
 
 
-def _cropped(image: Image.Image) -> Image.Image:
-    """Cut 5 % of width and height off, half on either side."""
-    left, top = round(image.width * 0.025), round(image.height * 0.025)
-    return image.crop((left, top, image.width - left, image.height - top))
-
-
-def _marked(image: Image.Image) -> Image.Image:
-    copy = image.copy()
-    size = max(10, image.width // 9)
-    place = (image.width // 8, image.height // 2)
-    ImageDraw.Draw(copy).text(place, "SHOP.EXAMPLE", fill="white", font_size=size)
-    return copy
-
-
-CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "saved again": lambda image: image,
-    "half the size": lambda image: image.resize((max(64, image.width // 2), max(64, image.height // 2))),
-    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.25),
-    "cropped 5 %": _cropped,
-    "watermark": _marked,
-    "mirrored": ImageOps.mirror,
-}
-"""What shops do to a copy; each is then saved as JPEG of quality 70."""
 SAME_FILE = "same file"
-"""Nothing is done to it."""
-KINDS = (SAME_FILE, *sorted(CHANGES))
+KINDS = ("brighter", "cropped 5 %", "half the size", "mirrored", SAME_FILE, "saved again", "watermark")
+"""What shops do to a copy; all but the same file are then saved as JPEG of quality 70."""
+
+
+def changed(image: Image, kind: str) -> Image:
+    """Return a picture as a copy of this kind shows it."""
+    from PIL import ImageDraw, ImageEnhance, ImageOps
+
+    width, height = image.size
+    if kind == "brighter":
+        return ImageEnhance.Brightness(image).enhance(1.25)
+    if kind == "cropped 5 %":
+        left, top = round(width * 0.025), round(height * 0.025)
+        return image.crop((left, top, width - left, height - top))
+    if kind == "half the size":
+        return image.resize((max(64, width // 2), max(64, height // 2)))
+    if kind == "mirrored":
+        return ImageOps.mirror(image)
+    if kind == "watermark":
+        copy = image.copy()
+        place, size = (width // 8, height // 2), max(10, width // 9)
+        ImageDraw.Draw(copy).text(place, "SHOP.EXAMPLE", fill="white", font_size=size)
+        return copy
+    return image
+
 
 STAGES: dict[str, dict[str, bool]] = {
     "exact": {"perceptual": False, "embedding": False},
@@ -105,6 +107,9 @@ def write_copies(
     Returns:
         {product id: photograph it shows} and {product id: what was done to it, "" for the photograph}.
     """
+    from PIL import Image as Images
+    from PIL import ImageOps
+
     rng = random.Random(seed)
     chosen = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     rng.shuffle(chosen)
@@ -112,7 +117,7 @@ def write_copies(
     truth: dict[str, str] = {}
     kinds: dict[str, str] = {}
     for number, path in enumerate(chosen):
-        with Image.open(path) as opened:
+        with Images.open(path) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGB")
         versions = [""]
         if number < copied:
@@ -121,8 +126,8 @@ def write_copies(
             name = f"{path.parent.name}/{number:05d}{version.replace(' ', '-').replace('%', 'pc')}.jpg"
             target = folder / "shop" / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if version in CHANGES:
-                CHANGES[version](image).save(target, "JPEG", quality=70)
+            if version not in ("", SAME_FILE):
+                changed(image, version).save(target, "JPEG", quality=70)
             else:
                 target.write_bytes(path.read_bytes())
             truth[name], kinds[name] = str(number), version

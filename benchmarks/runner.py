@@ -41,6 +41,8 @@ MODULES = (
     "grounding",
     "separation",
     "rasters",
+    "catalog",
+    "vectors",
 )
 """Files of this folder with ``workloads(quick)`` and perhaps ``extra_rows(quick)``."""
 ROUNDS, WARM_UPS = 5, 2
@@ -62,6 +64,9 @@ _PACKAGES = (
     "rasterio",
     "geopandas",
     "torchgeo",
+    "usearch",
+    "faiss-cpu",
+    "lancedb",
 )
 
 

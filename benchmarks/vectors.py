@@ -50,10 +50,10 @@ def extra_rows(quick: bool = False, rows: int | None = None) -> Iterator[dict[st
     """Yield rows about both collections, about a build and about a write.
 
     Args:
-        quick: a tenth of the rows.
+        quick: a twentieth of the rows.
         rows: of each collection; None takes what ``quick`` says.
     """
-    count = rows or (ROWS // 10 if quick else ROWS)
+    count = rows or (ROWS // 20 if quick else ROWS)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -84,19 +84,30 @@ def check_ids(ids: Sequence[str]) -> None:
         if one in seen:
             raise InputError(f"The id {one!r:.80} stands twice among the rows. Ids must differ.")
         seen.add(one)
-        try:
-            one.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"Id {one!r:.80} holds half a character (a lone surrogate).") from None
+        if not _is_unicode(one):
+            raise InputError(f"Id {one!r:.80} holds half a character (a lone surrogate).")
 
 
-def check_texts(ids: Sequence[str]) -> None:
-    """Raise ``InputError`` for an id to look for that is no text; one that no row can have is no error."""
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def ids_to_find(ids: Sequence[str]) -> list[str]:
+    """Return ids to look for, each once; one that no row can have is no error and left out.
+
+    Raises:
+        InputError: one text instead of a list, or an id that is no text.
+    """
     if isinstance(ids, str):
         raise InputError(f"Ids are a list of texts, got the text {ids!r:.60}. Write [{ids!r:.60}].")
     for place, one in enumerate(ids):
         if not isinstance(one, str):
             raise InputError(f"Id {place} is {one!r:.60}; ids are texts.")
+    return [one for one in dict.fromkeys(ids) if 0 < len(one) <= LONGEST_ID and _is_unicode(one)]
 
 
 def check_view(name: str, views: Sequence[str]) -> None:

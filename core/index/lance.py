@@ -23,10 +23,11 @@ import numpy as np
 
 from ..errors import ConfigError, InputError, require
 from .base import Change, Hits, Identity, IndexStats, Rows
-from .checks import Batch, check_ids, check_k, check_queries, check_rows, check_view
+from .checks import Batch, check_k, check_queries, check_rows, check_view, ids_to_find
 from .columns import pick_columns, to_columns
 from .conditions import Where
 from .filter_sql import quote_name
+from .graph import EXACT_ROWS, EXACT_SHARE
 from .lance_table import ID, column_of, indexed_rows, nearest_rows, vectors_of
 from .lance_tuning import LanceTuning, tuned_table
 from .lock import HOLDER_FILE, LOCK_FILE, WriterLock
@@ -207,8 +208,7 @@ class LanceIndex:
 
     def delete(self, ids: Sequence[str]) -> Change:
         """Delete rows as one version; ids that are not there are no error."""
-        wanted = list(dict.fromkeys(ids))
-        check_ids(wanted)
+        wanted = ids_to_find(ids)
         with self.writing():
             condition, deleted = _is_one_of(wanted), 0
             # The table would count a delete of nothing as a version.
@@ -260,7 +260,7 @@ class LanceIndex:
         """Return those of the rows that are there, in the order of ``ids``, each once."""
         import pyarrow
 
-        wanted = list(dict.fromkeys(ids))
+        wanted = ids_to_find(ids)
         names = self._names(columns, views)
         parts = [
             self._now.search()
@@ -320,8 +320,7 @@ class LanceIndex:
     ) -> list[Hits]:
         """Return the k nearest rows of each query, best first; see :class:`.base.VectorIndex`.
 
-        ``ef`` is the number of groups of rows that are looked into; None takes the tuned one, 0 compares
-        all rows.
+        A filter that leaves few rows is answered exactly.
         """
         if made_by is not None:
             self.identity.check(made_by)
@@ -332,6 +331,9 @@ class LanceIndex:
         queries, k = check_queries(queries, self.identity.dim), check_k(k)
         breadth = self._tuning.ef(view) if ef is None else ef
         rows = len(self)
+        if condition is not None and breadth:
+            few = self._now.count_rows(condition) < max(EXACT_ROWS, EXACT_SHARE * rows)
+            breadth = 0 if few else breadth
         return [nearest_rows(self._now, query, min(k, rows), view, breadth, condition) for query in queries]
 
     def stats(self) -> IndexStats:
@@ -339,7 +341,7 @@ class LanceIndex:
         table = self._now
         last = max(table.list_versions(), key=lambda one: one["version"] == table.version)["metadata"]
         indexed = {view: indexed_rows(table, view) for view in self.views}
-        used = {view: "ivf" if self._tuning.ef(view) and indexed[view][0] else "flat" for view in self.views}
+        used = {view: "hnsw" if self._tuning.ef(view) and indexed[view][0] else "flat" for view in self.views}
         late = {view: after for view, (_, after) in indexed.items()}
         rows, deleted = len(self), int(last["total_deletion_file_rows"])
         return IndexStats(

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from .base import Hits
 from .exact import scores_of
+from .graph import broadened
 from .ties import SPARE, settled
 
 ID = "@id"
 """Column of the ids."""
-_REFINE = 3
-"""Rows whose full vectors are compared for each one asked for, after the 8-bit comparison."""
+_ALL_PARTS, _REFINE = 10_000, 2
+"""Parts of a graph that are searched; rows whose full vectors are compared for each one asked for."""
 
 
 def column_of(view: str) -> str:
@@ -29,12 +30,17 @@ def nearest_rows(
 
     Args:
         table: of LanceDB. query: float32 [D].
-        breadth: groups to look into, 0 all rows. condition: SQL, or None.
+        breadth: of the search, 0 compares all rows. condition: SQL, or None.
     """
     fetch = k + SPARE
     while k:
         search = table.search(query, vector_column_name=column_of(view)).distance_type("dot")
-        search = search.nprobes(breadth).refine_factor(_REFINE) if breadth else search.bypass_vector_index()
+        if breadth:
+            # LanceDB refuses to look at fewer rows than it is to give back.
+            ef = max(broadened(breadth, k), fetch * _REFINE)
+            search = search.nprobes(_ALL_PARTS).ef(ef).refine_factor(_REFINE)
+        else:
+            search = search.bypass_vector_index()
         if condition is not None:
             search = search.where(condition, prefilter=True)
         ids: list[str] = []
@@ -44,6 +50,10 @@ def nearest_rows(
             ids.extend(batch[ID].to_pylist())
             scores.append(scores_of(vectors_of(batch[column_of(view)], len(query))[0], query))
             coarse.append(1 - batch["_distance"].to_numpy())
+        if breadth and len(ids) < k:
+            # A filter may cut the graph into pieces; nothing that fits is left out for that.
+            breadth = 0
+            continue
         if not ids:
             break
         hits = settled(

@@ -1,8 +1,10 @@
-"""What ``optimize`` does to a LanceDB table: compaction, groups of near rows, and how many to look into.
+"""What ``optimize`` does to a LanceDB table: compaction, a graph per view, and how broadly to search it.
 
-Rows are put into groups by k-means and kept in 8 bits beside the table (IVF_SQ); a query looks into the
-nearest groups and compares the best rows by their full vectors. It builds in seconds where a graph or product
-quantization takes minutes, at about the same latency (see ``benchmarks/vectors.py``).
+The graph holds 8 bits a component (HNSW_SQ); the best rows are compared by their full vectors. Measured on
+50,000 x 512 clustered rows, one thread: comparing all rows 167 ms a query; the graph 5.5 ms at recall 0.99,
+31 s to build; groups of full vectors (IVF_FLAT) 7.4 ms, under a second to build, yet with two thirds of all
+groups looked into, so that it grows with the rows; the same in 8 bits (IVF_SQ) 26 ms; product quantization
+(IVF_PQ) 4.5 ms, 72 s.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ INDEX_ROWS = 20_000
 _GRACE = timedelta(hours=1)
 """Time in which a reader may go on with a version that is no longer among the last."""
 _DELAY = timedelta(seconds=1)
+_GRAPH_ROWS, _LINKS, _BREADTH = 1_000_000, 20, 150
 _LATE_SHARE, _GROWN, _SPREAD = 0.2, 2, 0x9E3779B1
 
 
@@ -40,8 +43,7 @@ class TunedView(Config):
 
     Attributes:
         table_version: from which on it holds. rows: of the measurement.
-        ef, recall, k, queries, target, exact_ms, approximate_ms: see :class:`.base.Tuning`; ``ef`` is the
-            number of groups looked into.
+        ef, recall, k, queries, target, exact_ms, approximate_ms: see :class:`.base.Tuning`.
     """
 
     table_version: int
@@ -87,7 +89,7 @@ class LanceTuning(Config):
         )
 
     def ef(self, view: str) -> int:
-        """Return how many groups are looked into; 0 compares all rows."""
+        """Return the breadth of a search; 0 compares all rows."""
         return self.views[view].ef if view in self.views else 0
 
     def reason(self, view: str, rows: int, late: int) -> str:
@@ -135,7 +137,7 @@ def _tune_view(
     description: IndexDescription,
     tell: Callable[[str, float], None],
 ) -> None:
-    """Build the index of a view and measure how many groups to look into, unless that was done."""
+    """Build the index of a view and measure how broadly to search it, unless that was done."""
     import lancedb.index
 
     column = column_of(view)
@@ -146,8 +148,14 @@ def _tune_view(
     others = {name: one for name, one in state.views.items() if name != view}
     # Nothing may be searched by the old measurement in the new index.
     write_json_atomic(folder / TUNED_FILE, LanceTuning(views=others).model_dump())
+    settings = lancedb.index.HnswSq(
+        distance_type="dot",
+        num_partitions=max(1, rows // _GRAPH_ROWS),
+        m=_LINKS,
+        ef_construction=_BREADTH,
+    )
     tell(f"index of {view!r}", 0.0)
-    table.create_index(column, config=lancedb.index.IvfSq(distance_type="dot"), replace=True)
+    table.create_index(column, config=settings, replace=True)
     tell(f"index of {view!r}", 0.5)
     tuning = _measured(table, view, description)
     if not tuning.ef:

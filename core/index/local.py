@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ConfigError, InputError
 from .base import Change, Hits, Identity, IndexStats, Rows, Tuning
-from .checks import Batch, check_k, check_queries, check_rows, check_texts, check_view
+from .checks import Batch, check_k, check_queries, check_rows, check_view, ids_to_find
 from .columns import Column, pick_columns, to_columns
 from .conditions import Where
 from .gathering import Places, Source, write_segment
@@ -145,8 +145,7 @@ class LocalIndex:
 
     def delete(self, ids: Sequence[str]) -> Change:
         """Delete rows as one version; ids that are not there are no error."""
-        check_texts(ids)
-        wanted = list(dict.fromkeys(ids))
+        wanted = ids_to_find(ids)
         with self.writing():
             places = self._now.find(wanted)
             if len(places):
@@ -267,8 +266,7 @@ class LocalIndex:
         now = self._now
         for view in views:
             check_view(view, self.views)
-        check_texts(ids)
-        places = now.find(list(dict.fromkeys(ids)))
+        places = now.find(ids_to_find(ids))
         return now.rows(places, columns, views)
 
     def scan(

@@ -12,14 +12,14 @@ where                                                memory     disk
 ==================================================  =======  =======
 flat, or auto below 100,000 rows: float32             cache   2.0 GB
 hnsw: an 8-bit graph over float32                     cache   2.8 GB
-lancedb: 8-bit groups over float32                    cache   2.6 GB
+lancedb: an 8-bit graph over float32                  cache   2.8 GB
 Qdrant, everything in memory                         3.1 GB   3.1 GB
 Qdrant, 8-bit in memory, float32 on disk             0.8 GB   3.6 GB
 ==================================================  =======  =======
 
 *cache*: files are mapped; the system keeps as much of them in memory as there is room for, and searches are
 fast while that is all of what they touch (flat: all vectors; hnsw: the graph, 0.8 GB). The room of a row is
-4 D bytes, in the graph D + 264 more, with 8-bit groups D more. The first three lines were measured at 200,000
+4 D bytes, in a graph about D + 264 more. The first three lines were measured at 200,000
 and 50,000 rows; the others follow the rule of Qdrant's manual, 1.5 x 4 D bytes a row. A catalogue keeps
 three vectors a row (picture, text, product), so three times as much.
 
@@ -36,11 +36,11 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError, InputError, require
 from .base import Change, Hits, Identity, IndexStats, Rows
-from .checks import Batch, check_ids, check_k, check_queries, check_rows, check_view
+from .checks import Batch, check_k, check_queries, check_rows, check_view, ids_to_find
 from .columns import pick_columns, to_columns, to_schema
 from .conditions import Where
-from .engines import DEFAULT_EF
 from .exact import scores_of
+from .graph import DEFAULT_EF, broadened
 from .qdrant_filter import key_of, to_filter
 from .qdrant_points import (
     ID,
@@ -221,8 +221,7 @@ class QdrantIndex:
         """Delete rows; ids that are not there are no error."""
         from qdrant_client import models
 
-        wanted = list(dict.fromkeys(ids))
-        check_ids(wanted)
+        wanted = ids_to_find(ids)
         self._refuse_to_write()
         deleted = 0
         for start in range(0, len(wanted), _BATCH):
@@ -266,7 +265,7 @@ class QdrantIndex:
     ) -> Rows:
         """Return those of the rows that are there, in the order of ``ids``, each once."""
         picked = self._picked(columns, views)
-        wanted, found = list(dict.fromkeys(ids)), {}
+        wanted, found = ids_to_find(ids), {}
         for start in range(0, len(wanted), _BATCH):
             records = asked(
                 self._client.retrieve,
@@ -355,7 +354,8 @@ class QdrantIndex:
             raise InputError(f"ef must be 0 (exact) or more, got {ef}.")
         condition = None if where is None else to_filter(where, self.schema)
         queries, k = check_queries(queries, self.identity.dim), check_k(k)
-        params = models.SearchParams(exact=ef == 0, hnsw_ef=DEFAULT_EF if ef is None else ef or None)
+        breadth = None if ef == 0 else broadened(DEFAULT_EF if ef is None else ef, k)
+        params = models.SearchParams(exact=ef == 0, hnsw_ef=breadth)
         arguments = {"using": view, "query_filter": condition}
         if not self._exact_only:
             arguments["search_params"] = params

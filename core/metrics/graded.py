@@ -18,6 +18,8 @@ from .bootstrap import Bootstrap, Estimate
 
 Floats = NDArray[np.float64]
 
+AVERAGED = (1, 10)
+"""Depths whose mean leaderboards of products publish."""
 RBP_PERSISTENCE = 0.9
 """Chance that a user looks at the next answer."""
 
@@ -169,8 +171,8 @@ class GradedRankings:
 class GradedReport:
     """Every metric with its 95 % bootstrap interval over queries.
 
-    ``average_recall`` and ``average_precision`` are the means of recall and of precision over the depths, as
-    the published leaderboards of products have them.
+    ``average_recall`` and ``average_precision`` are the means of recall and of precision at depths 1 and 10,
+    as the published leaderboards of products have them; where these are not among the depths, over all.
     """
 
     queries: int
@@ -215,14 +217,15 @@ def graded_report(rankings: GradedRankings, *, ks: Sequence[int] = (1, 10), seed
         raise InputError(f"ks must be depths of 1 or more, got {list(ks)}.")
     bootstrap = Bootstrap(len(rankings), seed=seed)
     recall, precision = ([of(k) for k in ks] for of in (rankings.recall_at, rankings.precision_at))
+    averaged = AVERAGED if set(AVERAGED) <= set(ks) else tuple(ks)
     return GradedReport(
         queries=len(rankings),
         recall={k: bootstrap.mean(values) for k, values in zip(ks, recall, strict=True)},
         precision={k: bootstrap.mean(values) for k, values in zip(ks, precision, strict=True)},
         mean_average_precision={k: bootstrap.mean(rankings.average_precision(k)) for k in ks},
         ndcg={k: bootstrap.mean(rankings.ndcg(k)) for k in ks},
-        average_recall=bootstrap.mean(np.mean(recall, axis=0)),
-        average_precision=bootstrap.mean(np.mean(precision, axis=0)),
+        average_recall=bootstrap.mean(np.mean([rankings.recall_at(k) for k in averaged], axis=0)),
+        average_precision=bootstrap.mean(np.mean([rankings.precision_at(k) for k in averaged], axis=0)),
         mrr=bootstrap.mean(rankings.reciprocal_rank()),
         err=bootstrap.mean(rankings.expected_reciprocal_rank()),
         rbp=bootstrap.mean(rankings.rank_biased_precision()),

@@ -11,6 +11,7 @@ _HOMES = {
     "Found": "search",
     "IngestOptions": "report",
     "IngestReport": "report",
+    "mixed_anew": "mixing",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -100,8 +100,11 @@ class Task:
 
     @property
     def keeps_further(self) -> bool:
-        """Whether the further pictures are those that the catalogue has."""
-        return self.further == ((self.known.further_state if self.known else None) or "")
+        """Whether the further pictures are those that the catalogue has.
+
+        Of a new product they never are: a deletion that was killed may have left some of an older one.
+        """
+        return self.known is not None and self.further == (self.known.further_state or "")
 
 
 @dataclass(frozen=True, eq=False)

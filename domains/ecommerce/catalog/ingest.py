@@ -1,14 +1,15 @@
 """Taking products in: changed ones are read and encoded, the others cost a look-up.
 
-Pictures are read and decoded by threads while the model works; every :attr:`IngestOptions.commit_rows` rows
-become one version of the index. A run that is killed leaves whole versions, and the next run over the same
-source passes by what they hold: nothing is done twice and nothing is left out.
+Rows are read by one thread and pictures by others while the model works; every ``commit_rows`` products become
+one version of the index. A run that is killed leaves whole versions, and the next run over the same source
+passes by what they hold: nothing is done twice and nothing is left out.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from ....core.answer_each import blames_input, read_ahead, reason_of
 from ....core.errors import InputError
 from ....core.index.base import Rows
 from ..products.record import Product, Reject
+from .background import in_background
 from .config import VIEWS
 from .encode import NOT_FETCHED, UNREADABLE, Known, Ready, Task, further_state_of, state_of
 from .payload import row_hash, table_of
@@ -38,6 +40,10 @@ _GROUP = 256
 """Products that are looked up in the index at a time."""
 _AHEAD = 3
 """Batches that are read ahead of the one that is encoded."""
+_FETCHING = 16
+"""Threads, at least, where most of the time is spent waiting for other machines."""
+_CHUNK = 32
+"""Products that are handed on together once they were looked up."""
 _KNOWN = ("row_hash", "image_sha256", "image_state", "further_state", "text", "duplicate_of")
 
 
@@ -70,10 +76,13 @@ class Ingest:
     progress: Callable[[int, int], None] | None = None
     counts: Counts = field(default_factory=Counts)
     _seen: set[str] = field(default_factory=set)
-    _gone: list[str] = field(default_factory=list)
+    _gone: deque[str] = field(default_factory=deque)
     _batch: list[Ready] = field(default_factory=list)
     _rows: list[_Row] = field(default_factory=list)
     _pictures: list[tuple[Product, FurtherPicture, Tensor]] = field(default_factory=list)
+    _planned_rows: int = 0
+    _passed: int = 0
+    _rejected: int = 0
     _encoded_pictures: dict[str, list[tuple[FurtherPicture, NDArray[np.float32]]]] = field(
         default_factory=dict
     )
@@ -84,27 +93,39 @@ class Ingest:
         Raises:
             ConfigError: another process writes to the index.
         """
-        workers = self.options.workers or os.cpu_count() or 1
+        workers = self.options.workers or max(os.cpu_count() or 1, _FETCHING if self.fetches else 1)
         pool = ThreadPoolExecutor(workers, thread_name_prefix="verticlip-read")
         try:
-            tasks, ahead = self._tasks(products), _AHEAD * self.options.batch_size
-            for task, _, future in read_ahead(pool, self.reader.read, tasks, ahead, lambda _: False):
-                try:
-                    ready = future.result()
-                except Exception as error:  # the edge of the batch: one bad row must not stop the others
-                    if not blames_input(error):
-                        raise
-                    self._reject(task.product, error)
-                else:
-                    self._take(ready)
+            with in_background(self._tasks(products), chunk=_CHUNK, ahead=_AHEAD) as tasks:
+                self._take_all(tasks, pool)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         self._encode()
         if self.options.sync:
             self._find_gone()
         self._commit()
-        self.counts.read += len(self.rejects)
+        self.counts.read = self._rows_read
+        self.counts.unchanged += self._passed
         return self.counts
+
+    @property
+    def _rows_read(self) -> int:
+        """Rows of the source so far: those that became products, and those that did not."""
+        return self._planned_rows + len(self.rejects) - self._rejected
+
+    def _take_all(self, tasks: Iterable[Task], pool: ThreadPoolExecutor) -> None:
+        ahead = _AHEAD * self.options.batch_size
+        for task, _, future in read_ahead(pool, self.reader.read, tasks, ahead, lambda _: False):
+            try:
+                ready = future.result()
+            except Exception as error:  # the edge of the batch: one bad row must not stop the others
+                if not blames_input(error):
+                    raise
+                self._reject(task.product, error)
+            else:
+                self._take(ready)
+
+    # These two run in a thread of their own; what they write to is theirs, or made for several.
 
     def _tasks(self, products: Iterable[Product]) -> Iterator[Task]:
         """Yield the products that may have changed."""
@@ -120,7 +141,7 @@ class Ingest:
 
     def _planned(self, product: Product, known: Known | None) -> Task | None:
         """Return what is to be done about a product, or None for nothing."""
-        self.counts.read += 1
+        self._planned_rows += 1
         if product.deleted:
             if known is not None:
                 self._gone.append(product.id)
@@ -135,7 +156,7 @@ class Ingest:
             and state != UNREADABLE
             and not (self.options.check_files and state.startswith("file"))
         ):
-            self.counts.unchanged += 1
+            self._passed += 1
             return None
         if self.options.check_files and known is not None:
             return replace(task, known=replace(known, image_state=None))
@@ -234,7 +255,7 @@ class Ingest:
     def _commit(self) -> None:
         """Write what is queued as one version, and deletions as another."""
         rows, self._rows = self._rows, []
-        gone, self._gone = self._gone, []
+        gone = [self._gone.popleft() for _ in range(len(self._gone))]
         while self._pictures:
             self._encode_further()
         if self._encoded_pictures:
@@ -251,7 +272,7 @@ class Ingest:
             self.further.delete(gone)
         if self.progress is not None and (rows or gone):
             written = self.counts.added + self.counts.updated + self.counts.payload_only
-            self.progress(self.counts.read + len(self.rejects), written)
+            self.progress(self._rows_read, written)
 
     def _joined(self, rows: Sequence[_Row]) -> Rows:
         """Return queued rows as the index takes them; those without vectors get the stored ones."""
@@ -284,8 +305,7 @@ class Ingest:
             self._gone += [name for name in rows.ids if name not in seen]
 
     def _reject(self, product: Product, error: Exception) -> None:
-        # The reader counts its own rejects; these were counted when they were read.
-        self.counts.read -= 1
+        self._rejected += 1
         self.rejects.add(Reject(product.row, product.id, reason_of(error)))
 
 

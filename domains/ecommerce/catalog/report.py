@@ -21,7 +21,7 @@ class IngestOptions:
     Attributes:
         batch_size: products per call of the network. commit_rows: products per version of the index; at most
             so many are done again after a run was killed.
-        workers: threads that read pictures; None takes the number of CPUs.
+        workers: threads that read pictures; None takes the number of CPUs, and 16 where pictures are fetched.
         on_image_error: ``reject`` leaves a product out whose picture cannot be read; ``text_only`` takes it
             in by its text, where it has one.
         sync: delete products that the source no longer has, once it was read to its end.

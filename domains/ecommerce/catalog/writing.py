@@ -34,6 +34,8 @@ def only_writer(folder: Path) -> Iterator[None]:
             f"{folder}: another process is writing to this catalogue. Wait until it is done; searches go on "
             "meanwhile."
         ) from None
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written to ({error.strerror}).") from error
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from .create import create
 from .dedupe import dedupe
 from .delete import delete
 from .evaluate import evaluate
+from .example import example
 from .export import export
 from .ingest import ingest
 from .search import search
@@ -31,3 +32,4 @@ def _group() -> None:
 for _command in (create, ingest, search, dedupe, delete, export, tune):
     app.command()(_command)
 app.command("eval")(evaluate)
+app.command()(example)

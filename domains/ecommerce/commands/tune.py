@@ -62,7 +62,7 @@ def _tune_index(folder: Any) -> dict[str, Any]:
     with Catalog.open(folder) as opened:
         before = index_recall(opened)
         say(f"{len(opened):,} products; compacting, and measuring what pays ...")
-        opened.optimize(lambda what, share: None)
+        opened.optimize()
         after = index_recall(opened)
         stats = opened.index.stats()
     header = ("", "vectors", "index", "recall@10", "of", "exact", "index time")

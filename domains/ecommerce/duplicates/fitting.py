@@ -18,7 +18,7 @@ from .settings import Fit, Thresholds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_STEPS = 24
+_STEPS = 32
 """Values of each threshold that are tried."""
 
 
@@ -149,9 +149,10 @@ def _check_enough(labelled: int, held_out: int, pairs: int, target: float, confi
     needed = pairs_needed(target, confidence)
     if held_out < needed:
         raise DataError(
-            f"Of {pairs:,} labelled pairs {labelled:,} are duplicates, and {held_out:,} of these are held out. "
-            f"To prove a precision of {target:g} with {confidence:.0%} confidence at least {needed:,} are "
-            f"needed there: label about {2 * needed:,} duplicates, or ask for a lower precision or confidence."
+            f"Of {pairs:,} labelled pairs {labelled:,} are duplicates, and {held_out:,} of these are held "
+            f"out. To prove a precision of {target:g} with {confidence:.0%} confidence at least {needed:,} "
+            f"are needed there: label about {2 * needed:,} duplicates, or ask for a lower precision or "
+            "confidence."
         )
 
 
@@ -233,4 +234,4 @@ def _steps(values: NDArray[np.float64]) -> list[float]:
         return [1.0]
     quantiles = np.quantile(known, np.linspace(0, 1, _STEPS))
     # Rounded down, so that the pair at the quantile itself still fits.
-    return sorted({max(-1.0, math.floor(one * 1000) / 1000) for one in quantiles.tolist()} | {1.0})
+    return sorted({max(-1.0, math.floor(one * 10_000) / 10_000) for one in quantiles.tolist()} | {1.0})

@@ -233,11 +233,10 @@ def _report(
     evidence = _evidence(index, listing, places, found)
     vectors, _, row_of = vectors_of(index, listing, {place for pair in places for place in pair}, "product")
     row_places = sorted(row_of)
-    joiner = Joiner(
-        vectors,
-        [{name: compared for name, (compared, _) in listing.variants[place].items()} for place in row_places],
-        least=settings.chain_least,
-    )
+    values = [
+        {name: compared for name, (compared, _) in listing.variants[place].items()} for place in row_places
+    ]
+    joiner = Joiner(vectors, values)
     variants: list[Variant] = []
     refused: list[tuple[Place, Refusal]] = []
     joined: list[Place] = []
@@ -246,8 +245,8 @@ def _report(
         if differs:
             variants.append(Variant(evidence[pair], differs))
             continue
-        is_same = bool({"same_file", "same_pixels"} & found.reasons[pair])
-        outcome, mean = joiner.join(Link(row_of[pair[0]], row_of[pair[1]], is_same))
+        least = _chain_least(found.reasons[pair], settings)
+        outcome, mean = joiner.join(Link(row_of[pair[0]], row_of[pair[1]], least))
         if outcome in ("joined", "together"):
             joined.append(pair)
         elif outcome in ("chain", "variant"):
@@ -266,6 +265,13 @@ def _report(
         refused=tuple(sorted(apart, key=lambda one: (one.pair.first, one.pair.second))),
         notes=tuple(found.notes),
     )
+
+
+def _chain_least(reasons: set[Reason], settings: DuplicateSettings) -> float | None:
+    """Return how alike groups must be that this evidence joins; None where that does not matter."""
+    if reasons & {"same_file", "same_pixels"}:
+        return None
+    return settings.vector_chain_least if reasons == {"similar_product"} else settings.chain_least
 
 
 def _evidence(

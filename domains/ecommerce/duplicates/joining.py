@@ -17,12 +17,14 @@ class Link:
     """A pair that may join.
 
     Attributes:
-        first, second: rows. is_same: whether the pictures are the same, which no chain can make of others.
+        first, second: rows.
+        least: mean cosine that the groups of both must have to join; None for the same picture, which is the
+            same however many there are of it.
     """
 
     first: int
     second: int
-    is_same: bool
+    least: float | None
 
 
 @dataclass(eq=False)
@@ -40,17 +42,13 @@ class Joiner:
     Args:
         vectors: float32 [R, D], unit length or zero.
         values: per row {attribute: value} of those that make a variant.
-        least: mean cosine of two groups that may join.
 
     Two single rows join on their evidence alone. Larger groups must be alike as a whole: in a chain of small
     steps the ends are different products, and the mean cosine over all pairs across shows it. The same
     picture is no small step and joins always. No group holds two values of one variant attribute.
     """
 
-    def __init__(
-        self, vectors: NDArray[np.float32], values: Sequence[Mapping[str, str]], *, least: float
-    ) -> None:
-        self._least = least
+    def __init__(self, vectors: NDArray[np.float32], values: Sequence[Mapping[str, str]]) -> None:
         self._parts = [
             _Part([row], vectors[row].astype(np.float64), {name: {one} for name, one in values[row].items()})
             for row in range(len(vectors))
@@ -67,7 +65,7 @@ class Joiner:
         if any(len(values | two.values.get(name, values)) > 1 for name, values in one.values.items()):
             return "variant", mean
         single = len(one.rows) == len(two.rows) == 1
-        if not (single or link.is_same) and mean < self._least:
+        if not single and link.least is not None and mean < link.least:
             return "chain", mean
         large, small = (first, second) if len(one.rows) >= len(two.rows) else (second, first)
         into, taken = self._parts[large], self._parts[small]

@@ -69,8 +69,8 @@ class Thresholds(Config):
     def words(self) -> str:
         """Return the rule as a sentence."""
         return (
-            f"product at least {self.product:.3f}, and picture at least {self.image:.3f} or text at least "
-            f"{self.text:.3f}"
+            f"product at least {self.product:.4g}, and picture at least {self.image:.4g} or text at least "
+            f"{self.text:.4g}"
         )
 
 
@@ -88,6 +88,7 @@ class DuplicateSettings(Config):
         variant_attributes: products that differ in one of these are variants and never join.
         chain_margin: two groups join only where their vectors' mean cosine is at least
             ``thresholds.product - chain_margin``, so that no chain of small steps joins different things.
+            Fitted thresholds narrow it for groups that only vectors join.
         shared_by: a picture that more products share, under different titles, is a placeholder or a logo and
             proves nothing.
         title_words: fewer words than these do not make a title that proves anything.
@@ -117,8 +118,20 @@ class DuplicateSettings(Config):
 
     @property
     def chain_least(self) -> float:
-        """Least mean cosine of two groups that join."""
+        """Least mean cosine of two groups that join by their pictures or titles."""
         return self.thresholds.product - self.chain_margin
+
+    @property
+    def vector_chain_least(self) -> float:
+        """Least mean cosine of two groups that join by their vectors alone.
+
+        Where a precision is promised, their mean distance may be half as much again as that of a pair at
+        most: pairs that nobody compared are in the group, too, and where all products of a model are alike by
+        0.95, a margin of 0.05 stops nothing.
+        """
+        if not self.thresholds.is_fitted:
+            return self.chain_least
+        return self.thresholds.product - min(self.chain_margin, (1 - self.thresholds.product) / 2)
 
 
 def save_thresholds(folder: Path, thresholds: Thresholds) -> Path:

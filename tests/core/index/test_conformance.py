@@ -401,6 +401,22 @@ def test_deleting_takes_texts(index: VectorIndex) -> None:
     assert index.delete(["sku-01", "sku-01"]).deleted == 1
 
 
+@pytest.mark.parametrize("strange", ["", "\ud800", "x" * 5000, "a\0b", "') OR ('1'='1"])
+def test_an_id_that_no_row_has_is_not_found_and_no_error(index: VectorIndex, strange: str) -> None:
+    rows = len(index)
+    assert index.get([strange, "sku-01"]).ids == ("sku-01",)
+    assert index.delete([strange]).deleted == 0
+    assert len(index) == rows
+    assert index.get(["sku-02"]).ids == ("sku-02",)
+
+
+def test_one_text_is_no_list_of_ids(index: VectorIndex) -> None:
+    with pytest.raises(InputError, match=r"Ids are a list of texts.*Write \['sku-01'\]"):
+        index.delete("sku-01")
+    with pytest.raises(InputError, match="Ids are a list of texts"):
+        index.get("sku-01")
+
+
 def test_another_reader_keeps_its_version(
     index: VectorIndex, tmp_path: Path, make_rows: Callable[..., Rows], query: Any, kind: str
 ) -> None:

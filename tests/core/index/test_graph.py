@@ -31,7 +31,7 @@ def built() -> GraphEngine:
 @pytest.fixture(autouse=True)
 def _few_rows_are_not_searched_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "STEP_COST", 1)
-    monkeypatch.setattr(graph, "_EXACT_ROWS", 200)
+    monkeypatch.setattr(graph, "EXACT_ROWS", 200)
 
 
 @pytest.fixture

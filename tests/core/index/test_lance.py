@@ -61,7 +61,7 @@ def tuned(full: VectorIndex, monkeypatch: pytest.MonkeyPatch) -> VectorIndex:
 
 def test_optimize_measures_and_search_is_nearly_exact(tuned: VectorIndex) -> None:
     stats = tuned.stats()
-    assert stats.kind == {"image": "ivf"}
+    assert stats.kind == {"image": "hnsw"}
     assert stats.indexed == {"image": COUNT}
     assert stats.needs_optimize == ""
     tuning = stats.tuning["image"]
@@ -280,3 +280,15 @@ def test_a_killed_writer_loses_and_doubles_nothing(tmp_path: Path) -> None:
     last.upsert(turn_of(10**6))
     last.optimize()
     assert len(last) == 600
+
+
+def test_a_filter_that_cuts_the_graph_still_gives_all_answers(
+    tuned: VectorIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("verticlip.core.index.lance.EXACT_ROWS", 0)
+    monkeypatch.setattr("verticlip.core.index.lance.EXACT_SHARE", 0)
+    far = np.argsort(VECTORS @ VECTORS[0])[:40].tolist()
+    where = F("price").in_([float(n) for n in far])
+    (hits,) = tuned.search(VECTORS[:1], 30, view="image", where=where)
+    assert len(hits) == 30
+    assert set(hits.ids) <= {f"sku-{n:05d}" for n in far}

@@ -95,6 +95,16 @@ def test_the_report_has_every_metric_with_its_interval():
     assert found["mrr"]["low"] <= 0.75 <= found["mrr"]["high"]
 
 
+def test_averages_are_of_the_depths_that_leaderboards_publish_whatever_else_is_measured():
+    report = graded_report(two_queries(), ks=(1, 2, 3, 10))
+    assert report.average_recall.value == pytest.approx(
+        (report.recall[1].value + report.recall[10].value) / 2
+    )
+    assert report.average_precision.value == pytest.approx(
+        (report.precision[1].value + report.precision[10].value) / 2
+    )
+
+
 def test_bad_input_is_named():
     with pytest.raises(InputError, match="no queries to evaluate"):
         GradedRankings.from_lists({}, {})

@@ -177,6 +177,14 @@ def test_vectors_without_their_product_are_nobody(catalog: Catalog) -> None:
     assert "P007" not in {one.id for one in catalog.search(image=b"picture 7 2", view="best", k=100)}
 
 
+def test_what_a_killed_deletion_left_does_not_come_back(catalog: Catalog, folder: Path) -> None:
+    catalog.index.delete(["P007"])
+    assert catalog.stats().further_pictures == 90
+    catalog.ingest([row(7, 1)], image_root=folder)
+    assert catalog.stats().further_pictures == 87
+    assert catalog.search(image=b"picture 7 2", view="image", k=1)[0].score < 0.99
+
+
 def test_ids_of_any_length(folder: Path) -> None:
     assert row_id("a", 3) != row_id("a", 4)
     assert len(row_id("x" * 1000, 3)) < 100

@@ -203,4 +203,4 @@ def test_a_picture_that_has_gone_is_noted_and_compared_by_vectors(build, tmp_pat
 def test_settings_that_look_at_nothing_are_refused():
     with pytest.raises(ValueError, match="at least one"):
         DuplicateSettings(exact=False, perceptual=False, embedding=False)
-    assert Thresholds().words().startswith("product at least 0.920")
+    assert Thresholds().words().startswith("product at least 0.92,")
