@@ -1,8 +1,8 @@
 """Taking products in: changed ones are read and encoded, the others cost a look-up.
 
-Rows are read by one thread and pictures by others while the model works; every ``commit_rows`` products become
-one version of the index. A run that is killed leaves whole versions, and the next run over the same source
-passes by what they hold: nothing is done twice and nothing is left out.
+Rows are read by one thread and pictures by others while the model works; every ``commit_rows`` products
+become one version of the index. A run that is killed leaves whole versions, and the next run over the same
+source passes by what they hold: nothing is done twice and nothing is left out.
 """
 
 from __future__ import annotations

@@ -207,3 +207,9 @@ def test_threads_do_not_mix_their_breadths(built: GraphEngine) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("k", [10, 50, 200])
+def test_more_answers_keep_the_recall(built: GraphEngine, k: int) -> None:
+    wanted = ExactEngine(ROWS).search(QUERIES, k)[0]
+    assert recall(built.search(QUERIES, k, ef=48)[0], wanted) > 0.95
