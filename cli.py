@@ -56,6 +56,17 @@ class _WithDomains(TyperGroup):
         """Return every name; a domain without commands of its own has none here."""
         return [*super().list_commands(ctx), *registry.command_groups()]
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write names and help of all commands, without importing those of any domain."""
+        width = formatter.width - 6 - max(len(name) for name in self.list_commands(ctx))
+        own = (
+            (name, super(_WithDomains, self).get_command(ctx, name)) for name in super().list_commands(ctx)
+        )
+        rows = [(name, found.get_short_help_str(width)) for name, found in own if found and not found.hidden]
+        rows += [(name, home.commands[name].help) for name, home in registry.command_groups().items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command or the domain's group of commands, or None."""
         found = super().get_command(ctx, cmd_name)

@@ -88,6 +88,17 @@ class PublishedWeights:
 
 
 @dataclass(frozen=True)
+class CommandGroup:
+    """A group of the command line: ``app`` is ``"module:typer app"`` of the room, ``help`` its line in lists.
+
+    With the line as data, the program's own help imports no room's commands.
+    """
+
+    app: str
+    help: str
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A model users can name: where it comes from, what it takes, what it may be used for."""
 
@@ -146,7 +157,7 @@ class Room:
             a long recording: ``has_parts`` (model, path) -> bool; ``read`` (model, path, options) -> (parts,
             meta), which calls no network; ``embed`` (model, parts) -> float32 [D].
         tasks: kinds of training run that are no comparison of samples with texts; see ``core/task_data.py``.
-        commands: {group of the command line: ``"module:typer app"``} of the domain's own commands.
+        commands: the domain's own commands by group of the command line.
         prompts: prompt sets by short name; see :func:`verticlip.core.prompts.prompt_set`.
         evaluations: ``sets`` and ``retrieval``, modules that measure a model.
         card_words: what model cards of the domain say of its samples; see ``hub/card.py``.
@@ -166,7 +177,7 @@ class Room:
     collate_checks: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     tasks: Mapping[str, str] = field(default_factory=dict)
-    commands: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, CommandGroup] = field(default_factory=dict)
     prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
     evaluations: Mapping[str, str] = field(default_factory=dict)
     card_words: Mapping[str, str] = field(default_factory=dict)
@@ -196,7 +207,7 @@ class Room:
 
     def command_app(self, group: str) -> Any:
         """Import and return the typer app of one group of the room's own commands."""
-        module, _, name = self.commands[group].partition(":")
+        module, _, name = self.commands[group].app.partition(":")
         return getattr(importlib.import_module(f".domains.{self.name}.{module}", _PACKAGE), name)
 
 

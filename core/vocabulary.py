@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,11 @@ def unfamiliar_words(model: ModelHandle, texts: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for text in texts:
         clean = model.processor.clean_text(text)
-        offsets = model.processor.token_offsets(text)
+        spans = sorted((start, end) for start, end in model.processor.token_offsets(text) if start < end)
+        starts = [start for start, _ in spans]
         for word in _WORD.finditer(clean):
-            pieces = sum(word.start() <= start < end <= word.end() for start, end in offsets)
+            inside = spans[bisect_left(starts, word.start()) : bisect_left(starts, word.end())]
+            pieces = sum(end <= word.end() for _, end in inside)
             if pieces > _SPELLED * len(word.group()):
                 found[word.group()] = None
     return list(found)

@@ -28,6 +28,7 @@ from .columns import pick_columns, to_columns
 from .conditions import Where
 from .filter_sql import quote_name
 from .graph import EXACT_ROWS, EXACT_SHARE
+from .lance_errors import telling, told
 from .lance_table import ID, column_of, indexed_rows, nearest_rows, vectors_of
 from .lance_tuning import LanceTuning, tuned_table
 from .lock import HOLDER_FILE, LOCK_FILE, WriterLock
@@ -68,10 +69,11 @@ class LanceIndex:
         self._lock, self._wait_s = WriterLock(self.folder), wait_s
         self._read_only = "it was opened to be read only" if read_only else ""
         self._open: Any = _open_table(self.folder)
-        last = self._open.version
-        if version is not None and version != last - 1:
-            self._read_only = f"version {version} is not the last one"
-        self._pin(last if version is None else version + 1)
+        with told(self.folder):
+            last = self._open.version
+            if version is not None and version != last - 1:
+                self._read_only = f"version {version} is not the last one"
+            self._pin(last if version is None else version + 1)
 
     @classmethod
     def create(cls, folder: Path, description: IndexDescription, schema: pyarrow.Schema) -> LanceIndex:
@@ -144,10 +146,12 @@ class LanceIndex:
         own = {ID, *(column_of(view) for view in self.views)}
         return pyarrow.schema([field for field in self._now.schema if field.name not in own])
 
+    @telling
     def __len__(self) -> int:
         """Live rows."""
         return int(self._now.count_rows())
 
+    @telling
     def versions(self) -> list[int]:
         """Return the versions that can be opened, oldest first."""
         return sorted(int(one["version"]) - 1 for one in self._now.list_versions())
@@ -174,6 +178,7 @@ class LanceIndex:
             finally:
                 self._pin(None)
 
+    @telling
     def refresh(self) -> bool:
         """Read the last version from now on and return whether it is another one."""
         before = self.version
@@ -181,6 +186,7 @@ class LanceIndex:
         self._pin(None)
         return self.version != before
 
+    @telling
     def upsert(self, rows: Rows) -> Change:
         """Add rows, replacing those whose id is there, as one version; see :class:`.base.VectorIndex`."""
         batch = check_rows(rows, dim=self.identity.dim, views=self.views, schema=self.schema)
@@ -206,6 +212,7 @@ class LanceIndex:
         schema = self._now.schema
         return pyarrow.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
+    @telling
     def delete(self, ids: Sequence[str]) -> Change:
         """Delete rows as one version; ids that are not there are no error."""
         wanted = ids_to_find(ids)
@@ -216,6 +223,7 @@ class LanceIndex:
                 deleted = self._now.delete(condition).num_deleted_rows
             return Change(0, 0, deleted, self.version)
 
+    @telling
     def add_columns(self, schema: pyarrow.Schema) -> int:
         """Add payload columns, without values in the rows that are there, and return the version.
 
@@ -230,6 +238,7 @@ class LanceIndex:
             self._now.add_columns(schema)
             return self.version
 
+    @telling
     def optimize(self, progress: Callable[[str, float], None] | None = None) -> IndexStats:
         """Compact the table, index its vectors where that is faster, and remove old versions.
 
@@ -254,6 +263,7 @@ class LanceIndex:
             ) from None
         self._tuning = LanceTuning.read(self.folder).until(int(table.version))
 
+    @telling
     def get(
         self, ids: Sequence[str], *, columns: Sequence[str] | None = None, views: Sequence[str] = ()
     ) -> Rows:
@@ -291,9 +301,10 @@ class LanceIndex:
         query = self._now.search().select(names)
         if where is not None:
             query = query.where(where.sql(self.schema))
-        for batch in query.to_batches(batch_size):
-            for start in range(0, len(batch), batch_size):
-                yield self._rows(pyarrow.Table.from_batches([batch.slice(start, batch_size)]), views)
+        with told(self.folder):
+            for batch in query.to_batches(batch_size):
+                for start in range(0, len(batch), batch_size):
+                    yield self._rows(pyarrow.Table.from_batches([batch.slice(start, batch_size)]), views)
 
     def _names(self, columns: Sequence[str] | None, views: Sequence[str]) -> list[str]:
         """Return the columns of the table to read, or refuse what it does not have."""
@@ -308,6 +319,7 @@ class LanceIndex:
             vectors[view], present[view] = vectors_of(table[column_of(view)], self.identity.dim)
         return Rows(tuple(table[ID].to_pylist()), payload, vectors, present)
 
+    @telling
     def search(
         self,
         queries: NDArray[np.float32],
@@ -336,6 +348,7 @@ class LanceIndex:
             breadth = 0 if few else breadth
         return [nearest_rows(self._now, query, min(k, rows), view, breadth, condition) for query in queries]
 
+    @telling
     def stats(self) -> IndexStats:
         """Return what the index holds."""
         table = self._now

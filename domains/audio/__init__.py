@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...core.registry import ModelSpec, WeightsRef
+from ...core.registry import CommandGroup, ModelSpec, WeightsRef
 from .catalogue import PUBLISHED
 from .prompt_index import PROMPTS
 
@@ -139,5 +139,5 @@ PARTS = {
 TASKS = {"mix_and_separate": "clipsep.training:prepare", "diffusion": "clipsonic.training:prepare"}
 """{kind of training run: "module:function"}; see ``core/task_data.py``."""
 
-COMMANDS = {"audio": "commands:app"}
-"""{group of the command line: "module:typer app"}."""
+COMMANDS = {"audio": CommandGroup("commands:app", "Sound: tag over time, separate, generate, measure.")}
+"""Groups of the command line."""

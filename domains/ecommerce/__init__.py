@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...core.registry import ModelSpec, WeightsRef
+from ...core.registry import CommandGroup, ModelSpec, WeightsRef
 from .prompt_index import PROMPTS
 from .published import PUBLISHED
 
@@ -83,8 +83,12 @@ OBJECTIVES = {
 TASKS = {"product_pairs": "training.task:prepare"}
 """{kind of training run: "module:function"}; see ``core/task_data.py``."""
 
-COMMANDS = {"catalog": "commands:app"}
-"""{group of the command line: "module:typer app"}."""
+COMMANDS = {
+    "catalog": CommandGroup(
+        "commands:app", "Product catalogues: take in rows, search, find duplicates, measure."
+    ),
+}
+"""Groups of the command line."""
 
 EVALUATIONS = {"sets": "evaluation.sets", "retrieval": "evaluation.retrieval"}
 """{what is measured: "module"}; see ``verticlip evaluate``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...core.registry import ModelSpec, WeightsRef
+from ...core.registry import CommandGroup, ModelSpec, WeightsRef
 from .catalogue import PUBLISHED
 from .prompt_index import PROMPTS
 
@@ -110,8 +110,13 @@ PARTS = {
 }
 """How an image model answers for a series folder or a NIfTI file; see ``core/registry.py``."""
 
-COMMANDS = {"medical": "commands:app"}
-"""{group of the command line: "module:typer app"}."""
+COMMANDS = {
+    "medical": CommandGroup(
+        "commands:app",
+        "Scans: find phrases and concepts, compare two studies, read volumes, remove identity.",
+    ),
+}
+"""Groups of the command line."""
 
 EVALUATIONS = {"sets": "tasks.evaluation_sets", "retrieval": "tasks.retrieval"}
 """{what is measured: "module"}; see ``verticlip evaluate``."""

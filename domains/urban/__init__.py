@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...core.registry import ModelSpec, WeightsRef
+from ...core.registry import CommandGroup, ModelSpec, WeightsRef
 from .catalogue import PUBLISHED
 from .prompt_index import PROMPTS
 
@@ -69,8 +69,12 @@ COLLATES = {"caption_tokens": "coca.collate:collate_captions", "tile_claims": "c
 OBJECTIVES = {"claims": "claims:ClaimContrast"}
 """{objective: "module:class"}; see ``core/objectives/base.py``."""
 
-COMMANDS = {"urban": "commands:app"}
-"""{group of the command line: "module:typer app"}."""
+COMMANDS = {
+    "urban": CommandGroup(
+        "commands:app", "Satellite imagery: tiles, embeddings, search, indicators, captions."
+    ),
+}
+"""Groups of the command line."""
 
 EVALUATIONS = {"sets": "tasks.evaluation_sets", "retrieval": "tasks.retrieval"}
 """{what is measured: "module"}; see ``verticlip evaluate``."""

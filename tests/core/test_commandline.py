@@ -68,6 +68,11 @@ def test_a_room_without_commands_has_no_app() -> None:
     assert registry.command_groups()["catalog"].name == "ecommerce"
 
 
+def test_the_line_in_the_list_is_what_a_group_says_of_itself() -> None:
+    for group, room in registry.command_groups().items():
+        assert room.command_app(group).info.help == room.commands[group].help
+
+
 def test_a_failure_is_one_safe_line() -> None:
     assert failure_line(Failure("a\n\x1b[2J.dcm", "a\n\x1b[2J.dcm: is\ncut")) == "a\\n\\x1b[2J.dcm: is cut"
     assert failure_line(Failure("caf\udce9.dcm", "is cut")) == "caf\\udce9.dcm: is cut"

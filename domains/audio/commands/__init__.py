@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from .. import COMMANDS
 from .evaluate import app as evaluate
 from .generate import generate
 from .separate import separate
 from .tag import tag
 
-_HELP = "Sound: tag over time, separate, generate, measure."
+_HELP = COMMANDS["audio"].help
 app = typer.Typer(
     name="audio",
     help=_HELP,

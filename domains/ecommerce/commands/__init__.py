@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .. import COMMANDS
 from .create import create
 from .dedupe import dedupe
 from .delete import delete
@@ -16,7 +17,7 @@ from .tune import tune
 
 app = typer.Typer(
     name="catalog",
-    help="Product catalogues: take in rows, search, find duplicates, measure.",
+    help=COMMANDS["catalog"].help,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -28,20 +28,35 @@ Part = Literal["brand", "title", "color", "material", "category", "gender", "des
 CountTokens = Callable[[str], int]
 """From a text to the number of tokens that a model makes of it."""
 
-_NEVER = {
-    "price",
-    "currency",
-    "supplier",
-    "seller",
-    "vendor",
-    "stock",
-    "availability",
-    "sku",
-    "gtin",
-    "ean",
-    "split",
-}
-_NEVER_WITHIN = ("price", "supplier", "url", "link", "shipping", "duplicate_of")
+_OFFER_FIELDS: tuple[FieldName, ...] = (
+    "price", "currency", "supplier", "image", "images", "updated_at", "deleted",
+)  # fmt: skip
+_OFFER_NAMES = frozenset(name for field in _OFFER_FIELDS for name in KNOWN_NAMES[field].split())
+"""Names of columns that tell of the offer, as :func:`.fields.plain_name` writes them."""
+_OFFER_WORDS = frozenset(
+    (
+        # What it costs, and what somebody earns by it.
+        "price prices pricing cost costs msrp rrp discount discounts sale margin markup was tax vat currency "
+        "amount promo promotion voucher coupon shipping preis preise kosten rabatt uvp marge versand "
+        "einkauf mwst waehrung währung prix remise solde cout coût tva livraison promotion devise "
+        # Who sells it and where.
+        "supplier vendor seller merchant store shop marketplace dealer distributor retailer lieferant "
+        "verkäufer verkaeufer händler haendler anbieter shop fournisseur vendeur marchand boutique magasin "
+        "revendeur distributeur "
+        # What others think of it.
+        "review reviews rank bewertung bewertungen bestseller avis évaluation evaluation rang "
+        # How much of it is where.
+        "stock availability inventory warehouse quantity qty lager lagerbestand bestand lagerort verfügbarkeit "
+        "verfuegbarkeit entrepôt entrepot disponibilité disponibilite "
+        # Numbers and addresses that say nothing.
+        "sku gtin ean upc asin url urls link links split"
+    ).split()
+)
+_OFFER_PARTS = ("price", "preis", "supplier", "lieferant", "shipping", "versand", "duplicate_of", "rabatt")
+"""What marks a name wherever it stands: compounds are written as one word."""
+_OFFER_ENDINGS = ("cost", "costs", "kosten", "imageurl", "imagelink", "productlink", "producturl", "link")
+_RATED = frozenset("rating ratings average avg mean stars star customer user seller product count score".split())
+"""Words of the names of customers' ratings; the power rating of a motor is none."""
 
 
 @dataclass(frozen=True)
@@ -255,8 +270,13 @@ def _has_words(text: str, value: str) -> bool:
 
 
 def _is_of_the_offer(name: str) -> bool:
-    lowered = name.casefold()
-    return _plain(name) in _NEVER or any(word in lowered for word in _NEVER_WITHIN)
+    """Return whether an attribute tells of price, seller, stock or fame: these change, the product does not."""
+    words = words_of(_CAMEL.sub(" ", name).replace("_", " "))
+    if plain_name(name) in _OFFER_NAMES or not _OFFER_WORDS.isdisjoint(words):
+        return True
+    if any(part in name.casefold() for part in _OFFER_PARTS) or any(map(_ends_as_offer, words)):
+        return True
+    return not {"rating", "ratings"}.isdisjoint(words) and _RATED.issuperset(words)
 
 
 def _value_words(value: Attribute) -> list[str] | None:

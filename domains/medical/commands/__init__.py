@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from .. import COMMANDS
 from .export import deidentify
 from .pictures import annotate, compare, ground
 from .volumes import volume
 
-_HELP = "Scans: find phrases and concepts, compare two studies, read volumes, remove identity."
+_HELP = COMMANDS["medical"].help
 app = typer.Typer(
     name="medical",
     help=_HELP,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .. import COMMANDS
 from .caption import caption
 from .classify import classify
 from .embed import embed
@@ -14,7 +15,7 @@ from .tiles import tiles
 
 app = typer.Typer(
     name="urban",
-    help="Satellite imagery: tiles, embeddings, search, indicators, captions.",
+    help=COMMANDS["urban"].help,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
