@@ -9,7 +9,7 @@ demo: $(VENV)/.demo
 	$(BIN)/verticlip demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -31,7 +31,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[medical,audio,video,urban,ecommerce,lancedb,qdrant,faiss,train,dev]"
+	$(BIN)/python -m pip install --quiet -e ".[medical,audio,video,urban,ecommerce,lancedb,qdrant,train,dev]"
 	@touch $@
 
 clean:

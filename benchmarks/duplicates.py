@@ -4,7 +4,10 @@ Some photographs get copies as shops make them: the file itself, saved again, sm
 a watermark, mirrored. Which belong together is known. Every stage is run alone, then all together, and for
 each the share of found pairs that are right and the share of right pairs that are found is counted, by kind
 of copy as well.
-Then thresholds are fitted to all candidates, labelled by what is known, and the same is counted with them.
+Then thresholds are fitted to all candidates, labelled by what is known, and the same is counted with them;
+beside it stands what the held-out labels say of the groups, which is all that a shop can know.
+At last thresholds are fitted to part of the candidates, drawn evenly again and again, and the precision they
+have among all candidates is compared with the one that was asked for and the bound that was given.
 
     python -m verticlip.benchmarks.duplicates --photos PHOTOS --out runs/duplicates.json
 """
@@ -18,15 +21,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..core.errors import DataError
 from ..core.files import write_json_atomic
 from ..domains.ecommerce.catalog.catalog import Catalog
 from ..domains.ecommerce.duplicates.fitting import LabelledPair, fit_thresholds
 from ..domains.ecommerce.duplicates.grouping import find_duplicates
+from ..domains.ecommerce.duplicates.judging import judge_groups
 from ..domains.ecommerce.duplicates.labels import candidates
 from ..domains.ecommerce.duplicates.report import DuplicateReport
 from ..domains.ecommerce.duplicates.settings import DuplicateSettings
@@ -81,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--copied", type=int, default=500, help="of these, how many get copies, two each")
     parser.add_argument("--precision", type=float, nargs="+", default=[0.95, 0.99])
     parser.add_argument("--confidence", type=float, default=0.95)
+    parser.add_argument("--labels", type=int, default=20_000, help="candidates of one draw")
+    parser.add_argument("--draws", type=int, default=30)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(arguments)
     from ..api import from_pretrained
@@ -90,7 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         catalog = Catalog.create(Path(folder) / "catalog", model=from_pretrained(given.model))
         catalog.ingest(Path(folder) / "shop")
         rows = []
-        for row in _rows(catalog, truth, kinds, given.precision, given.confidence):
+        pairs = _labelled(catalog, truth)
+        found = _rows(catalog, truth, kinds, pairs, given.precision, given.confidence)
+        drawn = (
+            drawn_fits(pairs, precision, given.confidence, labels=given.labels, draws=given.draws)
+            for precision in given.precision
+        )
+        for row in chain(found, drawn):
             sys.stdout.write(json.dumps(row) + "\n")
             sys.stdout.flush()
             rows.append(row)
@@ -138,6 +152,7 @@ def _rows(
     catalog: Catalog,
     truth: Mapping[str, str],
     kinds: Mapping[str, str],
+    pairs: Sequence[LabelledPair],
     precisions: Sequence[float],
     confidence: float,
 ) -> Iterator[dict[str, Any]]:
@@ -150,12 +165,6 @@ def _rows(
             **scores(report, truth, kinds),
             "seconds": round(time.perf_counter() - start, 2),
         }
-    pairs = [
-        LabelledPair(
-            one.first, one.second, truth[one.first] == truth[one.second], one.product, one.image, one.text
-        )
-        for one in candidates(catalog, 10**9, floor=0.6)
-    ]
     for precision in precisions:
         try:
             fitted = fit_thresholds(pairs, target_precision=precision, confidence=confidence)
@@ -165,8 +174,51 @@ def _rows(
         yield {"stage": "fit", **fitted.model_dump()}
         for stage in ("embedding", "all"):
             settings = DuplicateSettings.model_validate({**STAGES[stage], "thresholds": fitted})
-            report = find_duplicates(catalog, settings)
-            yield {"stage": stage, "thresholds": precision, **scores(report, truth, kinds)}
+            report = judge_groups(find_duplicates(catalog, settings), pairs)
+            yield {
+                "stage": stage,
+                "thresholds": precision,
+                **scores(report, truth, kinds),
+                "held_out": joined_in(report),
+            }
+
+
+def _labelled(catalog: Catalog, truth: Mapping[str, str]) -> list[LabelledPair]:
+    return [
+        LabelledPair(
+            one.first, one.second, truth[one.first] == truth[one.second], one.product, one.image, one.text
+        )
+        for one in candidates(catalog, 10**9, floor=0.6)
+    ]
+
+
+def drawn_fits(
+    pairs: Sequence[LabelledPair], precision: float, confidence: float, *, labels: int, draws: int
+) -> dict[str, Any]:
+    """Return how often thresholds fitted to drawn labels keep the precision among all candidates."""
+    label = np.array([pair.is_duplicate for pair in pairs])
+    cosines = np.array([(pair.product, pair.image, pair.text) for pair in pairs], dtype=np.float64).T
+    held_out, real, missed, below = [], [], 0, 0
+    for seed in range(draws):
+        chosen = np.random.default_rng(seed).permutation(len(pairs))[:labels].tolist()
+        try:
+            fitted = fit_thresholds(
+                [pairs[one] for one in chosen], target_precision=precision, confidence=confidence, seed=seed
+            )
+        except DataError:
+            continue
+        product, image, text = cosines
+        took = (product >= fitted.product) & ((image >= fitted.image) | (text >= fitted.text))
+        if fitted.fit is not None:
+            held_out.append(fitted.fit.precision)
+            real.append(float(label[took].mean()))
+            missed += real[-1] < precision
+            below += real[-1] < fitted.fit.precision_low
+    row: dict[str, Any] = {"stage": "draws", "precision": precision, "labels": labels, "draws": draws}
+    row |= {"fitted": len(real), "below_target": missed, "below_bound": below}
+    if real:
+        row |= {"held_out": round(float(np.mean(held_out)), 4), "real": round(float(np.mean(real)), 4)}
+    return row
 
 
 def scores(report: DuplicateReport, truth: Mapping[str, str], kinds: Mapping[str, str]) -> dict[str, Any]:
@@ -189,6 +241,14 @@ def scores(report: DuplicateReport, truth: Mapping[str, str], kinds: Mapping[str
         "refused": len(report.refused),
         "recall_by_change": {kind: round(hit / total, 3) for kind, (hit, total) in sorted(by_kind.items())},
     }
+
+
+def joined_in(report: DuplicateReport) -> dict[str, Any]:
+    """Return what the held-out labels say of the groups."""
+    fit = report.settings.thresholds.fit
+    if fit is None or fit.joined_precision is None:
+        return {}
+    return {"joined": fit.joined, "wrong": fit.joined_wrong, "precision": round(fit.joined_precision, 4)}
 
 
 def _pairs_of(truth: Mapping[str, str]) -> set[Pair]:

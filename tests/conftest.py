@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread for each of the processes that share the cores.
+    os.environ["OMP_NUM_THREADS"] = "1"
 # Set before any library is imported: a test that would reach for the Hub fails instead.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, InputError
-from ..files import sha256_of
+from .groups import Groups, content_keys
 from .manifest import Manifest, Record
 
 
@@ -83,18 +83,12 @@ def _ids(records: list[Record]) -> tuple[str, ...]:
 
 
 def _contents(manifest: Manifest) -> list[tuple[Record, str]]:
-    """Each record with a string that is equal for equal content; only files of one size are hashed."""
-    by_size: defaultdict[int, set[str]] = defaultdict(set)
-    for record in manifest.records:
-        if record.path is not None:
-            path = manifest.file_of(record)
-            if not path.is_file():
-                raise DataError(f"{record.path}: no such file, so its content cannot be compared.")
-            by_size[path.stat().st_size].add(record.path)
-    keys = {path: f"path:{path}" for paths in by_size.values() if len(paths) == 1 for path in paths}
-    for paths in by_size.values():
-        if len(paths) > 1:
-            keys.update((path, f"sha256:{sha256_of(manifest.root / path)}") for path in paths)
+    """Each record with a string that is equal for equal content."""
+    files = {record.path: manifest.file_of(record) for record in manifest if record.path is not None}
+    for path, file in files.items():
+        if not file.is_file():
+            raise DataError(f"{path}: no such file, so its content cannot be compared.")
+    keys = content_keys(files)
     return [
         (record, f"text:{record.text}" if record.path is None else keys[record.path]) for record in manifest
     ]
@@ -149,10 +143,12 @@ def group_near_duplicates(
     hashes = np.array([difference_hash(load(record)) for record in manifest], dtype=np.uint64)
     # Equal hashes are joined first: a thousand blank images must not become half a million pairs.
     unique, first_row, hash_of_row = np.unique(hashes, return_index=True, return_inverse=True)
-    parents = first_row[hash_of_row].tolist()
+    groups: Groups[int] = Groups()
+    for row, first in enumerate(first_row[hash_of_row].tolist()):
+        groups.join(first, row)
     for first, second in first_row[_near_pairs(unique, max_distance)].tolist():
-        _union(parents, first, second)
-    return _grouped(manifest, parents)
+        groups.join(first, second)
+    return _grouped(manifest, groups)
 
 
 def group_equal(manifest: Manifest, content: Callable[[Record], str | bytes]) -> Manifest:
@@ -160,11 +156,11 @@ def group_equal(manifest: Manifest, content: Callable[[Record], str | bytes]) ->
 
     Existing groups are merged with them. A group is named after its lowest id.
     """
-    parents = list(range(len(manifest)))
+    groups: Groups[int] = Groups()
     first: dict[str | bytes, int] = {}
     for index, record in enumerate(manifest):
-        _union(parents, first.setdefault(content(record), index), index)
-    return _grouped(manifest, parents)
+        groups.join(first.setdefault(content(record), index), index)
+    return _grouped(manifest, groups)
 
 
 def group_equal_files(manifest: Manifest) -> Manifest:
@@ -173,13 +169,13 @@ def group_equal_files(manifest: Manifest) -> Manifest:
     return group_equal(manifest, lambda record: contents[record.id])
 
 
-def _grouped(manifest: Manifest, parents: list[int]) -> Manifest:
-    """Return the manifest with the clusters that ``parents`` join, and its own groups, as groups."""
+def _grouped(manifest: Manifest, groups: Groups[int]) -> Manifest:
+    """Return the manifest with sets of its rows, and its own groups, as groups."""
     first_of: dict[str, int] = {}
     for index, record in enumerate(manifest):
         if record.group is not None:
-            _union(parents, first_of.setdefault(record.group, index), index)
-    roots = [_find(parents, index) for index in range(len(parents))]
+            groups.join(first_of.setdefault(record.group, index), index)
+    roots = [groups.find(index) for index in range(len(manifest))]
     names: dict[int, str] = {}
     for index, record in sorted(enumerate(manifest), key=lambda pair: pair[1].id):
         names.setdefault(roots[index], record.id)
@@ -202,15 +198,3 @@ def _near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> NDArray[np.int
         rows, columns = np.nonzero(np.triu(near, k=1))
         pairs.append(np.stack([rows, columns], axis=1) + start)
     return np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64)
-
-
-def _find(parents: list[int], item: int) -> int:
-    while parents[item] != item:
-        parents[item] = parents[parents[item]]
-        item = parents[item]
-    return item
-
-
-def _union(parents: list[int], first: int, second: int) -> None:
-    first, second = _find(parents, first), _find(parents, second)
-    parents[max(first, second)] = min(first, second)

@@ -6,6 +6,8 @@ from ..lazy import lazy_names
 
 _HOMES = {
     "Change": "base",
+    "ExactEngine": "engines",
+    "GraphEngine": "engines",
     "Hits": "base",
     "Identity": "base",
     "IndexOptions": "settings",
@@ -16,7 +18,10 @@ _HOMES = {
     "F": "filters",
     "Where": "filters",
     "parse_where": "filters",
+    "LanceIndex": "lance",
     "LocalIndex": "local",
+    "QdrantIndex": "qdrant",
+    "copy_index": "copying",
     "create_index": "opening",
     "index_embeddings": "embeddings",
     "open_index": "opening",

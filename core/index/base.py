@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from .filters import Where
 
 Kind = Literal["auto", "flat", "hnsw", "lancedb", "qdrant"]
-"""How neighbors are found: ``flat`` exactly, ``hnsw`` by a graph, ``auto`` whichever is faster."""
+"""What keeps the rows and finds neighbors.
+
+``flat`` compares all rows. ``hnsw`` builds a graph when it is optimized, and drops it where comparing all
+rows was measured to be as fast. ``auto`` does the same above 100,000 rows; up to there nothing is built or
+measured.
+``lancedb`` keeps a table on disk, for more vectors than memory holds; ``qdrant`` is a server.
+"""
 
 
 @dataclass(frozen=True)
@@ -129,10 +135,12 @@ class IndexStats:
     """What an index holds.
 
     Attributes:
-        kind: back end that answers now, by view. rows: live ones. deleted: rows that still take room.
+        kind: what answers now, by view: ``hnsw`` only where a graph is used.
+        rows: live ones. deleted: rows that still take room.
         version: of the last write. indexed: {view: rows a graph covers}; the others are searched exactly.
         bytes: on disk. tuning: {view: what was measured when the graph was built}.
         needs_optimize: why ``optimize`` is due, or "".
+        advice: what would serve better than this kind of index, or "".
     """
 
     kind: Mapping[str, str]
@@ -143,6 +151,7 @@ class IndexStats:
     bytes: int
     tuning: Mapping[str, Tuning]
     needs_optimize: str = ""
+    advice: str = ""
 
 
 class VectorIndex(Protocol):
@@ -232,6 +241,10 @@ class VectorIndex(Protocol):
                 field.
             ConfigError: ``made_by`` differs.
         """
+        ...
+
+    def refresh(self) -> bool:
+        """Read the last version from now on and return whether it is another one."""
         ...
 
     def optimize(self, progress: Callable[[str, float], None] | None = None) -> IndexStats:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError, nearest
 from .base import Rows
-from .columns import conform
+from .columns import conform, rows_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -32,9 +32,9 @@ class Batch:
     vectors: Mapping[str, NDArray[np.float32]]
     has: Mapping[str, NDArray[np.bool_]]
 
-    def table(self, schema: pyarrow.Schema) -> pyarrow.Table:
-        """Return columns of the payload."""
-        return self.payload.select(schema.names)
+    def payload_of(self, schema: pyarrow.Schema, rows: NDArray[np.int64]) -> pyarrow.Table:
+        """Return columns of the payload of some rows."""
+        return rows_of(self.payload.select(schema.names), rows)
 
     def take(self, view: str, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the vectors of some rows, float32 [R, D], and which have one, bool [R]."""

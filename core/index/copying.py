@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..errors import ConfigError
-from .base import VectorIndex
+from .base import Rows, VectorIndex
 from .conditions import Where
 
 
@@ -14,6 +15,7 @@ def copy_index(
     target: VectorIndex,
     *,
     where: Where | None = None,
+    change: Callable[[Rows], Rows] | None = None,
     batch_size: int = 2048,
     progress: Callable[[str, float], None] | None = None,
 ) -> int:
@@ -24,6 +26,8 @@ def copy_index(
     Args:
         source: is read. target: of the same model, views and columns.
         where: only rows that fit.
+        change: what a batch of rows becomes in the target, which then may have another ``processor`` and
+            ``text`` in its identity; model, revision and dimension stay the same.
         batch_size: rows per write, each of which is a version of the target.
         progress: called with what is done and the share of it that is.
 
@@ -34,7 +38,10 @@ def copy_index(
         >>> copy_index(open_index("catalog/index"), QdrantIndex.open(url, "catalog"))  # doctest: +SKIP
         203912
     """
-    target.identity.check(source.identity, what="The source")
+    made_by = source.identity
+    if change is not None:
+        made_by = replace(made_by, processor=target.identity.processor, text=target.identity.text)
+    target.identity.check(made_by, what="The source")
     if set(source.views) != set(target.views):
         raise ConfigError(
             f"The source has the views {', '.join(source.views)}, the target {', '.join(target.views)}."
@@ -45,8 +52,9 @@ def copy_index(
         raise ConfigError("The payload columns differ. Create the target with the schema of the source.")
     total, done = len(source), 0
     for rows in source.scan(views=source.views, where=where, batch_size=batch_size):
-        target.upsert(rows)
-        done += len(rows)
+        if len(rows):
+            target.upsert(rows if change is None else change(rows))
+            done += len(rows)
         if progress is not None:
             progress("copy", done / max(total, 1))
     return done

@@ -18,6 +18,8 @@ _SLACK = np.float32(2e-5)
 """Far above the error of a float32 product of unit vectors, far below what makes many candidates."""
 _BLOCK_ROWS, _TILE_SCORES, _QUERIES = 16_384, 2**20, 128
 _SEED_ROWS, _RESCORED = 1024, 8192
+_MANY = 2**17
+"""Pairs of query and row above which rows that are equal to others are looked for."""
 _GATHER_ONE, _GATHER_MANY = 1 / 6, 1 / 2
 """Share of allowed rows below which copying them out is cheaper than multiplying them all; measured."""
 
@@ -129,7 +131,9 @@ class ExactEngine:
                 scores = queries @ block.T
                 if allowed is not None and isinstance(positions, int):
                     scores[:, ~allowed[positions : positions + len(block)]] = -np.inf
-                best.add(scores, positions)
+                best.add(scores, positions, block)
+                if best.are_many:
+                    best.thin(self.vectors)
         return ranked(self.vectors, queries, best.queries, best.positions, k)
 
     def _compared(
@@ -163,12 +167,15 @@ class Candidates:
         self.scores = np.empty(0, np.float32)
         self.bars = np.full(queries, -np.inf, np.float32)
 
-    def add(self, scores: NDArray[np.float32], positions: int | NDArray[np.int64]) -> None:
+    def add(
+        self, scores: NDArray[np.float32], positions: int | NDArray[np.int64], block: NDArray[np.float32]
+    ) -> None:
         """Take in a block of scores, float32 [Q, B]; -inf is no candidate.
 
         Args:
-            scores: float32 [Q, B].
+            scores: float32 [Q, B]; written to.
             positions: of the B rows, or of the first where they follow each other.
+            block: the rows, float32 [B, D].
         """
         if not len(self.queries):
             # A few rows set the bar, so that not all of the first block become candidates.
@@ -177,6 +184,11 @@ class Candidates:
                 self.bars = np.partition(seed, seed.shape[1] - self.k, axis=1)[:, -self.k]
         # Several times as fast as np.nonzero of two axes.
         flat = np.flatnonzero(scores >= (self.bars - _SLACK)[:, None])
+        if self._many(len(flat)):
+            # A mask leaves out the same rows of every query.
+            allowed = np.flatnonzero(~np.isneginf(scores[0]))
+            scores[:, allowed[surplus(block[allowed], self.k)]] = -np.inf
+            flat = np.flatnonzero(scores >= (self.bars - _SLACK)[:, None])
         rows, columns = np.divmod(flat, scores.shape[1])
         values = scores.ravel()[flat]
         if np.isneginf(values).any():
@@ -190,6 +202,24 @@ class Candidates:
         self.scores = np.concatenate([self.scores, values])
         self._prune()
 
+    def _many(self, pairs: int) -> bool:
+        return pairs > max(_MANY, 4 * self.k * len(self.bars))
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there are so many that :meth:`thin` is due."""
+        return self._many(len(self.queries))
+
+    def thin(self, vectors: VectorBlocks) -> None:
+        """Drop rows that come after k equal ones; no query can have them among its best."""
+        places, place = np.unique(self.positions, return_inverse=True)
+        keep = ~surplus(vectors.take(places), self.k)[place]
+        self.queries, self.positions, self.scores = (
+            self.queries[keep],
+            self.positions[keep],
+            self.scores[keep],
+        )
+
     def _prune(self) -> None:
         """Raise the bars to the k-th best score and drop what cannot reach it any more."""
         order = np.lexsort((-self.scores, self.queries))
@@ -200,6 +230,16 @@ class Candidates:
         self.bars[full] = np.maximum(self.bars[full], scores[starts[full] + self.k - 1])
         keep = scores >= self.bars[queries] - _SLACK
         self.queries, self.positions, self.scores = queries[keep], self.positions[order][keep], scores[keep]
+
+
+def surplus(rows: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
+    """Return which of some rows, float32 [B, D], have k equal ones before them, bool [B]."""
+    whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1] * 4))).ravel()
+    group = np.unique(whole, return_inverse=True)[1]
+    order = np.argsort(group, kind="stable")
+    found = np.zeros(len(rows), bool)
+    found[order] = np.arange(len(rows)) - np.searchsorted(group[order], group[order]) >= k
+    return found
 
 
 def ranked(

@@ -28,8 +28,8 @@ class Source(Protocol):
         """Ids, string [N]."""
         ...
 
-    def table(self, schema: pyarrow.Schema) -> pyarrow.Table:
-        """Return columns of the payload."""
+    def payload_of(self, schema: pyarrow.Schema, rows: NDArray[np.int64]) -> pyarrow.Table:
+        """Return columns of the payload of some rows."""
         ...
 
     def take(self, view: str, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -89,7 +89,7 @@ class Places:
             return schema.empty_table()
         parts, back = [], []
         for number, own in self._parts():
-            parts.append(_taken(self.sources[number].table(schema), self.row[own]))
+            parts.append(self.sources[number].payload_of(schema, self.row[own]))
             back.append(np.arange(len(self))[own])
         if not parts:
             return schema.empty_table()
@@ -140,29 +140,3 @@ def write_segment(
         blocks = (having[start : start + _BLOCK_ROWS] for start in range(0, len(having), _BLOCK_ROWS))
         writer.write_vectors(view, (block.vectors(view, dim)[0] for block in blocks))
     return writer.finish(len(places))
-
-
-def _taken(table: pyarrow.Table, rows: NDArray[np.int64]) -> pyarrow.Table:
-    """Return rows of a table; Arrow's own ``take`` joins all blocks of a column first, up to 2 GiB."""
-    import pyarrow
-
-    columns = [_column_taken(column, rows) for column in table.columns]
-    return pyarrow.Table.from_arrays(columns, schema=table.schema)
-
-
-def _column_taken(column: pyarrow.ChunkedArray, rows: NDArray[np.int64]) -> pyarrow.Array:
-    import pyarrow
-
-    if column.num_chunks == 1:
-        return column.chunk(0).take(pyarrow.array(rows))
-    starts = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
-    chunk_of = np.searchsorted(starts, rows, side="right") - 1
-    parts, back = [pyarrow.array([], column.type)], []
-    for number in np.unique(chunk_of):
-        own = np.flatnonzero(chunk_of == number)
-        parts.append(column.chunk(int(number)).take(pyarrow.array(rows[own] - starts[number])))
-        back.append(own)
-    joined = pyarrow.concat_arrays(parts)
-    if len(back) < 2:
-        return joined
-    return joined.take(pyarrow.array(np.argsort(np.concatenate(back))))

@@ -10,12 +10,13 @@ Reference: Malkov and Yashunin, arXiv 1603.09320 (HNSW).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +84,10 @@ class GraphEngine:
         self._index, self._scale = index, scale
         self.vectors, self.ef = vectors, DEFAULT_EF
         self._exact = ExactEngine(vectors)
-        # The breadth is a state of the library's object; two searches must not set it at once.
-        self._lock = threading.Lock()
+        # The breadth is a state of the library's object: searches of one breadth run side by side, another
+        # waits for them, and who waits is next.
+        self._turns, self._changed = threading.Lock(), threading.Condition()
+        self._steps, self._running = 0, 0
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -250,14 +253,28 @@ class GraphEngine:
         """Return the pairs (query, row) that the graph finds, int64 [C] each."""
         scales = 127 / np.abs(queries).max(axis=1, initial=1e-30)[:, None]
         quantized = np.rint(queries * scales).astype(np.int8)
-        with self._lock:
-            self._index.expansion_search = steps
+        with self._breadth(steps):
             found: Any = self._index.search(quantized, fetch, threads=thread_count())
         if len(queries) == 1:
             # The library answers one query by an object of another class.
             return np.zeros(len(found), np.int64), np.ravel(found.keys).astype(np.int64)
         kept = np.arange(found.keys.shape[1]) < np.asarray(found.counts)[:, None]
         return np.nonzero(kept)[0], found.keys[kept].astype(np.int64)
+
+    @contextlib.contextmanager
+    def _breadth(self, steps: int) -> Iterator[None]:
+        """Let one search run with a breadth, beside others of the same."""
+        with self._turns, self._changed:
+            self._changed.wait_for(lambda: self._steps == steps or not self._running)
+            if self._steps != steps:
+                self._index.expansion_search = self._steps = steps
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
 
 
 def broadened(ef: int, k: int) -> int:

@@ -47,8 +47,9 @@ _NAMELESS = ".`"
 class LanceIndex:
     """A :class:`.base.VectorIndex` in a LanceDB table; made by :func:`.opening.create_index`.
 
-    A reader keeps its version for at least an hour after later ones were written; ``optimize`` removes
-    versions older than that but for the last few.
+    Threads may share one object: a read sees one version, writes take turns. A reader keeps its version for
+    at least an hour after later ones were written; ``optimize`` removes versions older than that but for the
+    last few, and keeps other writers out until it is done.
 
     Args:
         folder: of the index.
@@ -68,12 +69,14 @@ class LanceIndex:
         self.description = IndexDescription.read(self.folder)
         self._lock, self._wait_s = WriterLock(self.folder), wait_s
         self._read_only = "it was opened to be read only" if read_only else ""
-        self._open: Any = _open_table(self.folder)
+        # What is read stays at its version; what is written is another handle, at the last one.
+        self._open: Any = None
+        self._latest: Any = None
         with told(self.folder):
-            last = self._open.version
-            if version is not None and version != last - 1:
+            last = self._pin(None if version is None else version + 1)
+            self._is_past = version is not None and version != last - 1
+            if self._is_past:
                 self._read_only = f"version {version} is not the last one"
-            self._pin(last if version is None else version + 1)
 
     @classmethod
     def create(cls, folder: Path, description: IndexDescription, schema: pyarrow.Schema) -> LanceIndex:
@@ -154,7 +157,7 @@ class LanceIndex:
     @telling
     def versions(self) -> list[int]:
         """Return the versions that can be opened, oldest first."""
-        return sorted(int(one["version"]) - 1 for one in self._now.list_versions())
+        return _versions(self._now)
 
     def close(self) -> None:
         """Let go of files; the object is not used afterwards."""
@@ -171,19 +174,26 @@ class LanceIndex:
         """
         if self._read_only:
             raise ConfigError(f"{self.folder}: cannot be written, {self._read_only}.")
-        with self._lock.held(self._wait_s if wait_s is None else wait_s):
-            self._now.checkout_latest()
+        with self._lock.held(self._wait_s if wait_s is None else wait_s) as outermost:
+            if outermost and self._now is not None:
+                self._latest = _open_table(self.folder)
+                self._pin(None)
             try:
                 yield
             finally:
                 self._pin(None)
+                if outermost:
+                    self._latest = None
 
     @telling
     def refresh(self) -> bool:
-        """Read the last version from now on and return whether it is another one."""
+        """Read the last version from now on and return whether it is another one.
+
+        An object that was opened at an earlier version stays there.
+        """
         before = self.version
-        self._now.checkout_latest()
-        self._pin(None)
+        if not self._is_past:
+            self._pin(None)
         return self.version != before
 
     @telling
@@ -193,10 +203,10 @@ class LanceIndex:
         with self.writing():
             if not len(batch.ids):
                 return Change(0, 0, 0, self.version)
-            merge = self._now.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all()
+            merge = self._latest.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all()
             # Only our own nulls are there: vectors were checked before.
             result = merge.execute(self._table_of(batch), on_bad_vectors="null")
-            return Change(result.num_inserted_rows, result.num_updated_rows, 0, self.version)
+            return Change(result.num_inserted_rows, result.num_updated_rows, 0, self._latest.version - 1)
 
     def _table_of(self, batch: Batch) -> pyarrow.Table:
         """Return checked rows as the table holds them."""
@@ -209,7 +219,7 @@ class LanceIndex:
             columns[column_of(view)] = pyarrow.FixedSizeListArray.from_arrays(
                 pyarrow.array(values), self.identity.dim, mask=pyarrow.array(~has)
             )
-        schema = self._now.schema
+        schema = self._latest.schema
         return pyarrow.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     @telling
@@ -219,9 +229,9 @@ class LanceIndex:
         with self.writing():
             condition, deleted = _is_one_of(wanted), 0
             # The table would count a delete of nothing as a version.
-            if wanted and self._now.count_rows(condition):
-                deleted = self._now.delete(condition).num_deleted_rows
-            return Change(0, 0, deleted, self.version)
+            if wanted and self._latest.count_rows(condition):
+                deleted = self._latest.delete(condition).num_deleted_rows
+            return Change(0, 0, deleted, self._latest.version - 1)
 
     @telling
     def add_columns(self, schema: pyarrow.Schema) -> int:
@@ -235,8 +245,8 @@ class LanceIndex:
             for column in new:
                 if column.name in self.schema.names:
                     raise InputError(f"The index has a payload column {column.name!r} already.")
-            self._now.add_columns(schema)
-            return self.version
+            self._latest.add_columns(schema)
+            return self._latest.version - 1
 
     @telling
     def optimize(self, progress: Callable[[str, float], None] | None = None) -> IndexStats:
@@ -246,22 +256,28 @@ class LanceIndex:
             progress: called with what is done and the share of it that is.
         """
         with self.writing():
-            tuned_table(self.folder, self._now, self.description, progress)
+            tuned_table(self.folder, self._latest, self.description, progress)
         return self.stats()
 
     # Reading
 
-    def _pin(self, version: int | None) -> None:
-        """Stay at a version of the table, None the one that is open, and forget tuning of later ones."""
-        table = self._now
+    def _pin(self, version: int | None) -> int:
+        """Read a version of the table from now on, None the last one; return the last one.
+
+        Reads that go on keep the handle that they began with.
+        """
+        table = _open_table(self.folder)
+        last = int(table.version)
         try:
-            table.checkout(table.version if version is None else version)
+            table.checkout(last if version is None else version)
         except (ValueError, RuntimeError):
-            known = ", ".join(map(str, self.versions()))
+            known = ", ".join(str(one) for one in _versions(table))
             raise ConfigError(
                 f"{self.folder}: version {int(version or 0) - 1} is not kept; versions: {known}."
             ) from None
         self._tuning = LanceTuning.read(self.folder).until(int(table.version))
+        self._open = table
+        return last
 
     @telling
     def get(
@@ -270,16 +286,13 @@ class LanceIndex:
         """Return those of the rows that are there, in the order of ``ids``, each once."""
         import pyarrow
 
-        wanted = ids_to_find(ids)
+        wanted, now = ids_to_find(ids), self._now
         names = self._names(columns, views)
         parts = [
-            self._now.search()
-            .where(_is_one_of(wanted[start : start + _IDS_AT_ONCE]))
-            .select(names)
-            .to_arrow()
+            now.search().where(_is_one_of(wanted[start : start + _IDS_AT_ONCE])).select(names).to_arrow()
             for start in range(0, len(wanted), _IDS_AT_ONCE)
         ]
-        table = pyarrow.concat_tables(parts) if parts else self._now.schema.empty_table().select(names)
+        table = pyarrow.concat_tables(parts) if parts else now.schema.empty_table().select(names)
         place = {one: number for number, one in enumerate(table[ID].to_pylist())}
         order = [place[one] for one in wanted if one in place]
         return self._rows(table.take(pyarrow.array(order, pyarrow.int64())), views)
@@ -342,11 +355,12 @@ class LanceIndex:
         condition = None if where is None else where.sql(self.schema)
         queries, k = check_queries(queries, self.identity.dim), check_k(k)
         breadth = self._tuning.ef(view) if ef is None else ef
-        rows = len(self)
+        table = self._now
+        rows = int(table.count_rows())
         if condition is not None and breadth:
-            few = self._now.count_rows(condition) < max(EXACT_ROWS, EXACT_SHARE * rows)
+            few = table.count_rows(condition) < max(EXACT_ROWS, EXACT_SHARE * rows)
             breadth = 0 if few else breadth
-        return [nearest_rows(self._now, query, min(k, rows), view, breadth, condition) for query in queries]
+        return [nearest_rows(table, query, min(k, rows), view, breadth, condition) for query in queries]
 
     @telling
     def stats(self) -> IndexStats:
@@ -380,11 +394,16 @@ class LanceIndex:
         return ""
 
 
+def _versions(table: Any) -> list[int]:
+    return sorted(int(one["version"]) - 1 for one in table.list_versions())
+
+
 def _open_table(folder: Path) -> Any:
     lancedb = require("lancedb", extra="lancedb")
     try:
-        return lancedb.connect(str((folder / TABLE_FOLDER).resolve())).open_table(TABLE)
-    except (ValueError, RuntimeError, FileNotFoundError) as error:
+        with told(folder):
+            return lancedb.connect(str((folder / TABLE_FOLDER).resolve())).open_table(TABLE)
+    except ConfigError as error:
         raise ConfigError(
             f"{folder}: the table of the index cannot be opened. Restore it from a copy or build it anew."
         ) from error

@@ -80,7 +80,12 @@ def vectors_of(column: Any, dim: int) -> tuple[NDArray[np.float32], NDArray[np.b
 def indexed_rows(table: Any, view: str) -> tuple[int, int]:
     """Return how many rows the index of a view covers, and how many came after it; (0, 0) without one."""
     for one in table.list_indices():
-        if [name.strip("`") for name in one.columns] == [column_of(view)]:
+        if is_of(one, column_of(view)):
             known = table.index_stats(one.name)
             return int(known.num_indexed_rows), int(known.num_unindexed_rows)
     return 0, 0
+
+
+def is_of(index: Any, column: str) -> bool:
+    """Tell whether an index of a table, as it lists them, is of a column."""
+    return [name.strip("`") for name in index.columns] == [column]

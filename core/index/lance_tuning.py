@@ -24,7 +24,7 @@ from ..errors import ConfigError
 from ..files import read_json, write_json_atomic
 from .base import Tuning
 from .exact import ExactEngine, VectorBlocks
-from .lance_table import column_of, nearest_rows, vectors_of
+from .lance_table import column_of, is_of, nearest_rows, vectors_of
 from .settings import IndexDescription
 from .tuning import noisy_rows, tune
 
@@ -159,7 +159,7 @@ def _tune_view(
     tell(f"index of {view!r}", 0.5)
     tuning = _measured(table, view, description)
     if not tuning.ef:
-        table.drop_index(next(one.name for one in table.list_indices() if column in one.columns[0]))
+        table.drop_index(next(one.name for one in table.list_indices() if is_of(one, column)))
     one = TunedView(table_version=int(table.version), rows=rows, **asdict(tuning))
     write_json_atomic(folder / TUNED_FILE, LanceTuning(views={**others, view: one}).model_dump())
     tell(f"index of {view!r}", 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import threading
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,11 @@ from .columns import Column, pick_columns, to_columns
 from .conditions import Where
 from .gathering import Places, Source, write_segment
 from .manifest import Manifest, SegmentEntry
-from .optimizing import Progress, optimized, reason_to_optimize
+from .optimizing import Progress, build, reason_to_optimize, taken_over
 from .segment import write_tombstones
 from .settings import INDEX_FILE, IndexDescription
 from .snapshot import Snapshot
-from .store import SegmentStore
+from .store import OWN_NAMES, SegmentStore
 
 if TYPE_CHECKING:
     import pyarrow
@@ -33,6 +33,9 @@ _TIERS, _ALIKE = (512, 4096, 32_768, 262_144), (4, 4, 8, 8)
 
 Each segment costs a search about as much as a thousand rows, so the smallest are merged soonest.
 """
+_MEMORY_SHARE = 0.7
+_PATIENCE_S = 3600.0
+"""Time that ``optimize`` waits for another writer at its end, so that nothing is built in vain."""
 
 
 class LocalIndex:
@@ -62,10 +65,11 @@ class LocalIndex:
         self.description = IndexDescription.read(self.folder)
         self._identity = self.description.made_by
         self._store = SegmentStore(self.folder, keep=self.description.options.keep_versions)
-        self._wait_s, self._writer = wait_s, threading.RLock()
+        self._wait_s = wait_s
         self._read_only = "it was opened to be read only" if read_only else ""
         self._snapshot: Snapshot | None = Snapshot.open(self._store, self._identity.dim, version=version)
-        if version is not None and version != self._store.versions()[-1]:
+        self._is_past = version is not None and version != self._store.versions()[-1]
+        if self._is_past:
             self._read_only = f"version {version} is not the last one"
 
     @classmethod
@@ -83,6 +87,7 @@ class LocalIndex:
             _refuse_used(folder)
             store.commit(manifest)
             description.write(folder)
+            store.sync()
         return cls(folder)
 
     @property
@@ -126,7 +131,7 @@ class LocalIndex:
         """
         if self._read_only:
             raise ConfigError(f"{self.folder}: cannot be written, {self._read_only}.")
-        with self._writer, self._store.writing(self._wait_s if wait_s is None else wait_s):
+        with self._store.writing(self._wait_s if wait_s is None else wait_s):
             self.refresh()
             yield
 
@@ -169,15 +174,33 @@ class LocalIndex:
     def optimize(self, progress: Progress | None = None) -> IndexStats:
         """Compact what is stored and build what makes search fast; the old version answers meanwhile.
 
+        Others may write while it builds: what they write is kept, and searched exactly until the next time.
+        A graph that is damaged or absent is built anew.
+
         Args:
             progress: called with what is done and the share of it that is.
+
+        Raises:
+            ConfigError: another process is optimizing, or this object can only read.
         """
-        with self.writing():
-            manifest = optimized(self._now, self.description, progress)
+        with self._store.optimizing(self._wait_s):
+            with self.writing():
+                begun = self._now
+            if not self._built(begun, progress):
+                # Writers merged the rows that the graphs were built over; now they have to wait.
+                with self.writing(_PATIENCE_S):
+                    self._built(self._now, progress)
+            return self.stats()
+
+    def _built(self, begun: Snapshot, progress: Progress | None) -> bool:
+        """Build what a version lacks, make it the next version, and return whether it was of use."""
+        built = build(begun, self.description, progress)
+        with self.writing(_PATIENCE_S):
+            manifest = taken_over(built, self._now)
             if manifest is not None:
                 self._store.commit(manifest)
                 self.refresh()
-            return self.stats()
+            return not built.graphs or self._now.manifest.graphs == built.graphs
 
     # How a version comes to be
 
@@ -250,11 +273,13 @@ class LocalIndex:
     def refresh(self) -> bool:
         """Read the last version from now on and return whether it is another one.
 
+        An object that was opened at an earlier version stays there.
+
         Raises:
             ConfigError: a file of it is damaged; this object goes on with the version it has.
         """
         last = self._store.versions()
-        if last and last[-1] == self.version:
+        if self._is_past or (last and last[-1] == self.version):
             return False
         self._snapshot = Snapshot.open(self._store, self._identity.dim, before=self._now)
         return True
@@ -318,9 +343,13 @@ class LocalIndex:
 
     def stats(self) -> IndexStats:
         """Return what the index holds."""
-        manifest = self._now.manifest
-        graphs = manifest.graphs
+        now, manifest = self._now, self._now.manifest
+        damaged = [view for view in manifest.graphs if now.lacks_graph(view)]
+        graphs = {view: graph for view, graph in manifest.graphs.items() if view not in damaged}
         covered = {entry.name: entry for entry in manifest.segments}
+        reason = reason_to_optimize(manifest, self.description.kind)
+        if damaged:
+            reason = f"the graph of {damaged[0]!r} is damaged or absent"
         return IndexStats(
             kind={view: "hnsw" if view in graphs else "flat" for view in self.views},
             rows=manifest.rows,
@@ -336,8 +365,19 @@ class LocalIndex:
                 for view, one in manifest.measured.items()
                 if one.tuning is not None
             },
-            needs_optimize=reason_to_optimize(manifest, self.description.kind),
+            needs_optimize=reason,
+            advice=_advice(
+                sum(sum(one.vectors.values()) for one in manifest.segments) * self._identity.dim * 4
+            ),
         )
+
+    def files(self) -> dict[str, int]:
+        """Return {path below the folder: bytes} of the files that this version is made of."""
+        return {
+            f"{folder}/{name}": file.bytes
+            for folder, files in self._now.manifest.folders().items()
+            for name, file in files.items()
+        }
 
     def verify(self, progress: Progress | None = None) -> None:
         """Read every file of this version and compare its hash.
@@ -382,7 +422,26 @@ def _refuse_used(folder: Path) -> None:
     """Raise ``ConfigError`` where a folder is an index, or holds what no index does."""
     if (folder / INDEX_FILE).exists():
         raise ConfigError(f"{folder}: there is an index here already. Open it, or name another folder.")
-    own = {"writer.lock", "writer.json", "versions", "segments", "graphs"}
-    other = sorted({path.name for path in folder.iterdir()} - own)
+    other = sorted({path.name for path in folder.iterdir()} - OWN_NAMES)
     if other:
         raise ConfigError(f"{folder}: the folder is not empty ({other[0]!r}). Name a new one.")
+
+
+def _advice(vectors: int) -> str:
+    """Return what to do about vectors that take more bytes than memory has, or ""."""
+    memory = memory_bytes()
+    if not memory or vectors <= _MEMORY_SHARE * memory:
+        return ""
+    return (
+        f"The vectors take {vectors / 1e9:.1f} GB and this machine has {memory / 1e9:.1f} GB of memory: "
+        "searches will wait for the disk. Keep them in LanceDB (kind lancedb), or divide the rows among "
+        "several indexes and machines and merge their answers by score."
+    )
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine in bytes, 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0

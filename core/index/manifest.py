@@ -7,16 +7,19 @@ import json
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..config_base import Config
 from .base import Tuning
 from .columns import Column
+from .settings import ViewName
 
 Token = Annotated[str, Field(pattern=r"^[a-z][0-9]{10}-[0-9a-f]{8}$")]
 """Name of a folder of files: kind, version that wrote it, random part."""
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,127}$")]
 """Name of a file in such a folder; never a path."""
+MOST_SEGMENTS, MOST_VIEWS = 4096, 256
+"""Far above what a writer leaves."""
 
 
 class FileEntry(Config):
@@ -38,10 +41,18 @@ class SegmentEntry(Config):
 
     name: Token
     rows: int = Field(ge=1)
-    vectors: dict[str, int]
+    vectors: dict[ViewName, Annotated[int, Field(ge=0)]] = Field(max_length=MOST_VIEWS)
     deleted: int = Field(default=0, ge=0)
-    tombstones: str = ""
+    tombstones: str = Field(default="", pattern=r"^(deleted-[0-9]{10}\.bits)?$")
     files: dict[FileName, FileEntry]
+
+    @model_validator(mode="after")
+    def _whole(self) -> SegmentEntry:
+        if max([self.deleted, *self.vectors.values()]) > self.rows:
+            raise ValueError(f"{self.name} has more vectors or deleted rows than rows")
+        if self.tombstones and self.tombstones not in self.files:
+            raise ValueError(f"{self.name} does not list its {self.tombstones}")
+        return self
 
 
 class GraphEntry(Config):
@@ -92,9 +103,9 @@ class Manifest(Config):
 
     version: int = Field(ge=0)
     columns: tuple[Column, ...]
-    segments: tuple[SegmentEntry, ...] = ()
-    graphs: dict[str, GraphEntry] = Field(default_factory=dict)
-    measured: dict[str, Measured] = Field(default_factory=dict)
+    segments: tuple[SegmentEntry, ...] = Field(default=(), max_length=MOST_SEGMENTS)
+    graphs: dict[ViewName, GraphEntry] = Field(default_factory=dict, max_length=MOST_VIEWS)
+    measured: dict[ViewName, Measured] = Field(default_factory=dict, max_length=MOST_VIEWS)
 
     @property
     def rows(self) -> int:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .base import Kind, Tuning
+import numpy as np
+
+from .base import Kind
+from .columns import compute
 from .engines import ExactEngine, GraphEngine, VectorBlocks
 from .gathering import Places, write_segment
 from .manifest import GraphEntry, Manifest, Measured, SegmentEntry
-from .segment import Segment, entry_of
-from .settings import IndexDescription, IndexOptions
+from .segment import Segment, entry_of, write_tombstones
+from .settings import IndexDescription
 from .tuning import choose_kind, graph_can_pay, tune
 
 if TYPE_CHECKING:
+    import pyarrow
+    from numpy.typing import NDArray
+
     from .snapshot import Snapshot
     from .store import SegmentStore
 
@@ -21,66 +29,60 @@ Progress = Callable[[str, float], None]
 """Called with what is done and the share of it that is."""
 GRAPH_FILE = "rows.graph"
 _SHARE, _PIECES, _GROWN = 0.2, 64, 2
-"""Deleted or late rows, pieces, and growth since ``auto`` chose, above which optimizing is due."""
+"""Deleted or late rows, pieces, and growth since it was measured, above which optimizing is due."""
 
 
-def optimized(
-    snapshot: Snapshot, description: IndexDescription, progress: Progress | None
-) -> Manifest | None:
-    """Write what the next version is made of and return it; None where nothing is to be done.
+@dataclass
+class Built:
+    """What :func:`build` made of a version; new folders lie where no writer sweeps them.
 
-    The caller holds the right to write.
+    Attributes:
+        of: the version. base: the one segment that replaces its segments, None where it has no rows.
+        ids: of the base, where it is new. graphs, measured: by view.
     """
+
+    of: Snapshot
+    base: SegmentEntry | None = None
+    ids: pyarrow.Array | None = None
+    graphs: dict[str, GraphEntry] = field(default_factory=dict)
+    measured: dict[str, Measured] = field(default_factory=dict)
+
+
+def build(snapshot: Snapshot, description: IndexDescription, progress: Progress | None) -> Built:
+    """Compact a version and build its graphs, beside readers and writers; nobody sees it yet."""
     tell = progress or (lambda what, share: None)
-    manifest = snapshot.manifest
-    version = manifest.version + 1
-    base = _compacted(snapshot, description, version, tell)
-    if base is None:
-        graphs, measured = {}, {}
-    else:
-        segment = Segment(snapshot.store.path("segments", base.name), base, snapshot.dim)
-        graphs = {view: graph for view, graph in manifest.graphs.items() if graph.segment == base.name}
-        measured = {view: one for view, one in manifest.measured.items() if base in manifest.segments}
-        for view in description.views if description.kind != "flat" else ():
-            if view in measured or not base.vectors[view]:
-                continue
-            graph, measured[view] = _graph(snapshot.store, segment, view, version, description, tell)
-            if graph is not None:
-                graphs[view] = graph
-    changes = {"segments": () if base is None else (base,), "graphs": graphs, "measured": measured}
-    result = manifest.model_copy(update=changes)
-    return None if result == manifest else result.model_copy(update={"version": version})
-
-
-def _compacted(
-    snapshot: Snapshot, description: IndexDescription, version: int, tell: Progress
-) -> SegmentEntry | None:
-    """Return one segment with all live rows, None where there are none."""
-    manifest = snapshot.manifest
+    manifest, built = snapshot.manifest, Built(snapshot)
     if not manifest.rows:
-        return None
+        return built
     if len(manifest.segments) == 1 and not manifest.segments[0].deleted:
-        return manifest.segments[0]
-    tell("compact", 0.0)
-    places = Places.of(snapshot.segments, [snapshot.live(n) for n in range(len(snapshot.segments))])
-    folder = snapshot.store.new("segments", version)
-    entry = write_segment(folder, places, snapshot.schema, description.views, snapshot.dim)
-    tell("compact", 1.0)
-    return entry
+        (built.base,), (segment,) = manifest.segments, snapshot.segments
+        damaged = {view for view in manifest.graphs if snapshot.lacks_graph(view, thorough=True)}
+        built.graphs = {view: one for view, one in manifest.graphs.items() if view not in damaged}
+        built.measured = {view: one for view, one in manifest.measured.items() if view not in damaged}
+    else:
+        tell("compact", 0.0)
+        places = Places.of(snapshot.segments, [snapshot.live(n) for n in range(len(snapshot.segments))])
+        folder = snapshot.store.building("segments", manifest.version + 1)
+        built.base = write_segment(folder, places, snapshot.schema, description.views, snapshot.dim)
+        segment = Segment(folder, built.base, snapshot.dim)
+        built.ids = segment.ids
+        tell("compact", 1.0)
+    for view in description.views if description.kind != "flat" else ():
+        if view in built.measured or not built.base.vectors[view]:
+            continue
+        folder = snapshot.store.building("graphs", manifest.version + 1)
+        entry, built.measured[view] = _graph(folder, segment, view, description, tell)
+        if entry is not None:
+            built.graphs[view] = entry
+    return built
 
 
 def _graph(
-    store: SegmentStore,
-    segment: Segment,
-    view: str,
-    version: int,
-    description: IndexDescription,
-    tell: Progress,
+    folder: Path, segment: Segment, view: str, description: IndexDescription, tell: Progress
 ) -> tuple[GraphEntry | None, Measured]:
     """Build and measure the graph of a view; return it, None where exact search is faster, and why."""
     options, vectors = description.options, VectorBlocks(segment.vectors(view))
-    rows, is_auto = len(vectors), description.kind == "auto"
-    what = f"graph of {view!r}"
+    rows, is_auto, what = len(vectors), description.kind == "auto", f"graph of {view!r}"
     if is_auto and choose_kind(rows) == "flat":
         return None, Measured.of("flat", rows)
     tell(what, 0.0)
@@ -89,19 +91,59 @@ def _graph(
     graph = GraphEngine.build(
         vectors, threads=options.threads or None, progress=lambda share: tell(what, share)
     )
-    tuning = _tuned(graph, vectors, options)
-    if is_auto and choose_kind(rows, tuning) == "flat":
+    exact = ExactEngine(vectors)
+    tuning = tune(graph, exact, k=options.k, target=options.target_recall, sample=options.sample)
+    if choose_kind(rows, tuning) == "flat":
         return None, Measured.of("flat", rows, tuning)
-    folder = store.new("graphs", version)
     folder.mkdir(parents=True)
     graph.save(folder / GRAPH_FILE)
     files = {GRAPH_FILE: entry_of(folder / GRAPH_FILE)}
     return GraphEntry(name=folder.name, segment=segment.name, files=files), Measured.of("hnsw", rows, tuning)
 
 
-def _tuned(graph: GraphEngine, vectors: VectorBlocks, options: IndexOptions) -> Tuning:
-    exact = ExactEngine(vectors)
-    return tune(graph, exact, k=options.k, target=options.target_recall, sample=options.sample)
+def taken_over(built: Built, now: Snapshot) -> Manifest | None:
+    """Move what was built to where it stays and return the next version; None where nothing changes.
+
+    Rows that were written, replaced or deleted since :func:`build` began stay so. The caller holds the
+    right to write and commits.
+    """
+    manifest, base = now.manifest, built.base
+    segments = list(manifest.segments)
+    if built.ids is not None and base is not None:
+        old = {one.name for one in built.of.manifest.segments}
+        base = _without(now.store, base, built.ids, now, old)
+        segments = [one for one in segments if one.name not in old]
+        segments = segments if base is None else [base, *segments]
+    elif base is None:
+        segments = [one for one in segments if one.rows > one.deleted]
+    if base is None or base.name not in {one.name for one in segments}:
+        changes = {"segments": tuple(segments), "graphs": {}, "measured": {}}
+    else:
+        for view, graph in built.graphs.items():
+            if built.of.manifest.graphs.get(view) != graph:
+                now.store.adopt("graphs", graph.name)
+        changes = {"segments": tuple(segments), "graphs": built.graphs, "measured": built.measured}
+    result = manifest.model_copy(update=changes)
+    return None if result == manifest else result.model_copy(update={"version": manifest.version + 1})
+
+
+def _without(
+    store: SegmentStore, base: SegmentEntry, ids: pyarrow.Array, now: Snapshot, old: set[str]
+) -> SegmentEntry | None:
+    """Return the new base, in its place, with the rows marked that left the ``old`` segments meanwhile."""
+    stay: NDArray[np.bool_] = np.zeros(len(ids), bool)
+    for number, segment in enumerate(now.segments):
+        if segment.name in old:
+            live = segment.ids.take(now.live(number))
+            stay |= np.asarray(compute().is_in(ids, value_set=live), dtype=bool)
+    if not stay.any():
+        return None
+    store.adopt("segments", base.name)
+    if stay.all():
+        return base
+    name, file = write_tombstones(store.path("segments", base.name), now.manifest.version + 1, ~stay)
+    changes = {"deleted": int((~stay).sum()), "tombstones": name, "files": {**base.files, name: file}}
+    return base.model_copy(update=changes)
 
 
 def reason_to_optimize(manifest: Manifest, kind: Kind) -> str:
@@ -123,8 +165,12 @@ def reason_to_optimize(manifest: Manifest, kind: Kind) -> str:
             late = sum(one.vectors[view] for one in manifest.segments if one.name != graph.segment)
             if late > _SHARE * rows:
                 return f"{late:,} of {rows:,} {view!r} vectors came after the graph"
-        elif rows and kind == "hnsw":
+        elif kind == "hnsw" and measured is None and rows:
             return f"{view!r} has no graph yet"
-        elif choose_kind(rows) == "hnsw" and (measured is None or rows > _GROWN * measured.rows):
+        elif (kind == "hnsw" or choose_kind(rows) == "hnsw") and rows > _GROWN * _rows(measured):
             return f"{rows:,} {view!r} vectors, and whether a graph is faster was not measured"
     return ""
+
+
+def _rows(measured: Measured | None) -> int:
+    return 0 if measured is None else measured.rows

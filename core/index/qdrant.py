@@ -39,9 +39,9 @@ from .base import Change, Hits, Identity, IndexStats, Rows
 from .checks import Batch, check_k, check_queries, check_rows, check_view, ids_to_find
 from .columns import pick_columns, to_columns, to_schema
 from .conditions import Where
-from .exact import scores_of
 from .graph import DEFAULT_EF, broadened
-from .qdrant_filter import key_of, to_filter
+from .qdrant_filter import to_filter
+from .qdrant_options import QdrantOptions, index_columns, make_collection
 from .qdrant_points import (
     ID,
     INDEX,
@@ -49,13 +49,14 @@ from .qdrant_points import (
     asked,
     connect,
     from_json,
+    is_local,
     keys_of,
     point_id,
     point_of_state,
     to_json,
 )
+from .qdrant_search import nearest_points
 from .settings import IndexDescription, IndexOptions
-from .ties import SPARE, settled
 
 if TYPE_CHECKING:
     import pyarrow
@@ -74,8 +75,8 @@ class QdrantIndex:
 
     def __init__(self, client: QdrantClient, collection: str, *, read_only: bool = False) -> None:
         self._client, self.collection, self._read_only = client, collection, read_only
-        # The client's own stand-in for a server always compares all rows, and says so at every search.
-        self._exact_only = client.init_options.get("location") == ":memory:"
+        # It always compares all rows, and says so at every search.
+        self._exact_only = is_local(client)
         self._state = self._read_state()
 
     @classmethod
@@ -88,6 +89,7 @@ class QdrantIndex:
         views: Sequence[str],
         schema: pyarrow.Schema,
         api_key: str | None = None,
+        options: QdrantOptions | None = None,
     ) -> QdrantIndex:
         """Make an empty collection and return it as an index.
 
@@ -96,13 +98,14 @@ class QdrantIndex:
             collection: name that is not taken.
             identity, views, schema: as for :func:`.opening.create_index`.
             api_key: of the server.
+            options: shards, replicas and where things are kept; None takes the defaults.
 
         Raises:
-            ConfigError: the collection exists, or the server does not answer.
+            ConfigError: the collection exists, an option is not acceptable, or the server does not answer.
             InputError: a payload column of an unsupported type or name.
             DependencyError: qdrant-client is not installed.
         """
-        models = require("qdrant_client", extra="qdrant").models
+        require("qdrant_client", extra="qdrant")
         description = IndexDescription.of("qdrant", identity, tuple(views), IndexOptions())
         state = State(description=description, columns=to_columns(schema))
         for column in state.columns:
@@ -110,12 +113,14 @@ class QdrantIndex:
                 raise InputError(
                     f"Qdrant takes no double quote in a column name: {column.name!r}. Rename it."
                 )
+        options = options or QdrantOptions()
+        indexed = options.columns(state.columns)
         client = connect(server, api_key)
         if asked(client.collection_exists, collection):
             raise ConfigError(f"Collection {collection!r} is there already. Open it, or take another name.")
-        graph = models.HnswConfigDiff(m=32, ef_construct=200)
-        vector = models.VectorParams(size=identity.dim, distance=models.Distance.DOT, hnsw_config=graph)
-        asked(client.create_collection, collection, vectors_config=dict.fromkeys(views, vector))
+        make_collection(client, collection, views, identity.dim, options=options)
+        if not is_local(client):
+            index_columns(client, collection, indexed)
         asked(client.upsert, collection, [point_of_state(state)], wait=True)
         return cls(client, collection)
 
@@ -188,6 +193,10 @@ class QdrantIndex:
             tuning={},
         )
 
+    def refresh(self) -> bool:
+        """Return False: a server answers with what was written last."""
+        return False
+
     def optimize(self, progress: Callable[[str, float], None] | None = None) -> IndexStats:
         """Return what the index holds; the server builds its graph by itself."""
         return self.stats()
@@ -243,8 +252,10 @@ class QdrantIndex:
     def _points(self, batch: Batch, some: slice) -> list[Any]:
         from qdrant_client import models
 
-        rows = batch.payload.slice(some.start, some.stop - some.start).to_pylist()
         ids = batch.ids[some].to_pylist()
+        rows: list[dict[str, Any]] = [{} for _ in ids]
+        if batch.payload.column_names:
+            rows = batch.payload.slice(some.start, len(ids)).to_pylist()
         vectors: list[dict[str, Any]] = [{} for _ in ids]
         for view in self.views:
             for place in np.flatnonzero(batch.has[view][some]):
@@ -253,9 +264,9 @@ class QdrantIndex:
             models.PointStruct(
                 id=point_id(one),
                 vector=vector,
-                payload={ID: one, **{name: to_json(value) for name, value in (row or {}).items()}},
+                payload={ID: one, **{name: to_json(value) for name, value in row.items()}},
             )
-            for one, vector, row in zip(ids, vectors, rows or [None] * len(ids), strict=True)
+            for one, vector, row in zip(ids, vectors, rows, strict=True)
         ]
 
     # Reading
@@ -356,36 +367,9 @@ class QdrantIndex:
         queries, k = check_queries(queries, self.identity.dim), check_k(k)
         breadth = None if ef == 0 else broadened(DEFAULT_EF if ef is None else ef, k)
         params = models.SearchParams(exact=ef == 0, hnsw_ef=breadth)
-        arguments = {"using": view, "query_filter": condition}
+        asking = {"using": view, "filter": condition}
         if not self._exact_only:
-            arguments["search_params"] = params
+            asking["params"] = params
         # Counting is work for a server; only an answer of everything needs it.
         k, exact = min(k, len(self)) if k > _COUNTED_K else k, self._exact_only or ef == 0
-        return [self._nearest(query, k, view, arguments, exact=exact) for query in queries]
-
-    def _nearest(
-        self, query: NDArray[np.float32], k: int, view: str, arguments: dict[str, Any], *, exact: bool
-    ) -> Hits:
-        fetch = k + SPARE
-        while k:
-            points = asked(
-                self._client.query_points,
-                self.collection,
-                query=query.tolist(),
-                limit=fetch,
-                with_payload=[key_of(ID)],
-                with_vectors=[view],
-                **arguments,
-            ).points
-            if not points:
-                break
-            found: Any = [(point.payload, point.vector) for point in points]
-            ids = [payload[ID] for payload, _ in found]
-            vectors = [vector[view] for _, vector in found]
-            scores = scores_of(np.array(vectors, np.float32), query)
-            coarse = np.array([point.score for point in points], np.float32)
-            hits = settled(ids, scores, coarse, k, complete=not exact or len(ids) < fetch)
-            if hits is not None:
-                return hits
-            fetch *= 4
-        return Hits((), np.empty(0, np.float32))
+        return nearest_points(self._client, self.collection, queries, k, asking=asking, exact=exact)

@@ -45,6 +45,11 @@ def connect(server: str | QdrantClient, api_key: str | None) -> QdrantClient:
     return library.QdrantClient(url=server, api_key=api_key, timeout=_TIMEOUT_S)
 
 
+def is_local(client: QdrantClient) -> bool:
+    """Tell whether a client is its own stand-in for a server, without graphs and payload indexes."""
+    return client.init_options.get("location") == ":memory:"
+
+
 def asked(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Return the answer of the server, or say that there is none."""
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ConfigError
+from .columns import rows_of
 from .conditions import Where
 from .engines import ExactEngine
 from .manifest import FileEntry, SegmentEntry
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 ROWS_FILE, ID, HAS = "rows.parquet", "@id", "@has:"
 BLOCK_ROWS = 65_536
 """Rows of a block of payload; no block of texts may reach 2 GiB."""
+GROUP_ROWS = 1024
+"""Rows that are decoded together: the least that reading one row costs."""
 _BLOCK_BYTES = 4 * 1024**2
-_MASKS = 8
+_MASKS, _CACHED_BYTES = 8, 64 * 1024**2
+"""Conditions, and columns to filter by, that are remembered; ids and which vectors there are always are."""
 
 
 class SegmentWriter:
@@ -67,7 +71,7 @@ class SegmentWriter:
                 if writer is None:
                     made = parquet.ParquetWriter(path, table.schema, compression="zstd", compression_level=1)
                     writer = stack.enter_context(made)
-                writer.write_table(table, row_group_size=BLOCK_ROWS)
+                writer.write_table(table, row_group_size=GROUP_ROWS)
         self.files[ROWS_FILE] = entry_of(path)
 
     def write_vectors(self, view: str, blocks: Iterable[NDArray[np.float32]]) -> None:
@@ -122,34 +126,69 @@ class Segment:
         # Mapped now, so that it can be read after a writer removed it.
         self._map = pyarrow.memory_map(str(folder / ROWS_FILE))
         self._file: parquet.ParquetFile | None = None
+        self._starts = np.zeros(1, np.int64)
         self._lock = threading.RLock()
         self._columns: dict[str, pyarrow.ChunkedArray] = {}
         self._masks: dict[Where, NDArray[np.bool_]] = {}
         self._exact: dict[str, ExactEngine] = {}
+        self._present: dict[str, NDArray[np.bool_]] = {}
+        self._having: dict[str, NDArray[np.int64]] = {}
 
     def column(self, name: str) -> pyarrow.ChunkedArray | None:
-        """Return a column as it is stored, decoded once; None where this segment is older than it.
+        """Return a column as it is stored, the last few are kept; None where this segment is older than it.
 
         Raises:
             ConfigError: the file is not what was written.
         """
-        if name not in self._columns:
-            with self._lock:
-                if self._file is None:
-                    self._file = self._opened()
-                if name not in self._file.schema_arrow.names:
+        with self._lock:
+            column = self._columns.pop(name, None)
+            if column is None:
+                file = self._opened()
+                if name not in file.schema_arrow.names:
                     return None
-                self._columns[name] = self._file.read(columns=[name], use_threads=False).column(name)
-        return self._columns[name]
+                column = file.read(columns=[name], use_threads=False).column(name)
+            self._columns[name] = column
+            others = [one for one in self._columns if not one.startswith("@")]
+            while sum(self._columns[one].nbytes for one in others) > _CACHED_BYTES:
+                del self._columns[others.pop(0)]
+        return column
+
+    def payload_of(self, schema: pyarrow.Schema, rows: NDArray[np.int64]) -> pyarrow.Table:
+        """Return columns of some rows, R rows; only the parts of the file that hold them are decoded."""
+        import pyarrow
+
+        with self._lock:
+            file = self._opened()
+            stored = [name for name in schema.names if name in file.schema_arrow.names]
+            group_of = np.searchsorted(self._starts, rows, side="right") - 1
+            groups = np.unique(group_of)
+            table = file.read_row_groups(groups.tolist(), columns=stored, use_threads=False)
+        sizes = np.diff(self._starts)[groups]
+        # Where each group begins in what was read, less where it begins in the file.
+        moved = np.cumsum(sizes) - sizes - self._starts[groups]
+        found = rows_of(table, rows + moved[np.searchsorted(groups, group_of)])
+        columns = [
+            found.column(field.name).cast(field.type)
+            if field.name in stored
+            else pyarrow.chunked_array([pyarrow.nulls(len(rows), field.type)])
+            for field in schema
+        ]
+        return pyarrow.Table.from_arrays(columns, schema=schema)
 
     def _opened(self) -> parquet.ParquetFile:
-        """Return the file of rows, once its hash is checked: a damaged one could mean anything."""
+        """Return the file of rows, its hash checked the first time: a damaged one could mean anything."""
         from pyarrow import parquet
 
-        whole = self._map.read_buffer(self._map.size())
-        self._map.seek(0)
-        check_hash(self._folder, ROWS_FILE, self._entry.files[ROWS_FILE], hashlib.sha256(whole).hexdigest())
-        return parquet.ParquetFile(self._map)
+        if self._file is None:
+            whole = self._map.read_buffer(self._map.size())
+            self._map.seek(0)
+            digest = hashlib.sha256(whole).hexdigest()
+            check_hash(self._folder, ROWS_FILE, self._entry.files[ROWS_FILE], digest)
+            self._file = parquet.ParquetFile(self._map)
+            known = self._file.metadata
+            sizes = [known.row_group(number).num_rows for number in range(known.num_row_groups)]
+            self._starts = np.cumsum([0, *sizes])
+        return self._file
 
     def _damaged(self, problem: str) -> ConfigError:
         return ConfigError(f"segments/{self.name}: damaged, {problem}. Build the index anew.")
@@ -187,20 +226,26 @@ class Segment:
         """Return which rows have a vector, bool [N]; None where all have."""
         if len(self._vectors[view]) == self.rows:
             return None
-        column = self.column(HAS + view)
-        if column is None:
-            raise self._damaged(f"it does not say which rows have {view} vectors")
-        return np.asarray(column, dtype=bool)
+        if view not in self._present:
+            column = self.column(HAS + view)
+            if column is None:
+                raise self._damaged(f"it does not say which rows have {view} vectors")
+            present = np.asarray(column, dtype=bool)
+            self._having[view], self._present[view] = np.flatnonzero(present), present
+        return self._present[view]
+
+    def rows_with(self, view: str, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows whose vectors are at some positions of :meth:`vectors`."""
+        return positions if self.present(view) is None else self._having[view][positions]
 
     def take(self, view: str, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the vectors of some rows, float32 [R, D], zeros where there is none, and bool [R] where."""
         present = self.present(view)
         if present is None:
             return self._vectors[view][rows], np.ones(len(rows), bool)
-        places = np.cumsum(present) - 1
         found = present[rows]
         vectors = np.zeros((len(rows), self._dim), np.float32)
-        vectors[found] = self._vectors[view][places[rows[found]]]
+        vectors[found] = self._vectors[view][np.searchsorted(self._having[view], rows[found])]
         return vectors, found
 
     def exact(self, view: str) -> ExactEngine:

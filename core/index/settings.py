@@ -52,7 +52,7 @@ class IndexDescription(Config):
     layout: Literal[1] = 1
     kind: Kind
     identity: IdentityConfig
-    views: tuple[ViewName, ...] = Field(min_length=1)
+    views: tuple[ViewName, ...] = Field(min_length=1, max_length=256)
     options: IndexOptions = IndexOptions()
 
     @field_validator("views")
@@ -105,4 +105,4 @@ class IndexDescription(Config):
 
 def _first(error: ValidationError) -> str:
     one = error.errors()[0]
-    return f"{'.'.join(map(str, one['loc']))}: {one['msg']}."
+    return ": ".join(filter(None, (".".join(map(str, one["loc"])), f"{one['msg']}.")))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import ConfigError, InputError
 from .base import Hits, Rows
 from .columns import compute, pick_columns, to_schema
 from .conditions import Where
@@ -19,10 +20,12 @@ from .engines import Engine, GraphEngine
 from .gathering import Places
 from .manifest import GraphEntry, Manifest
 from .optimizing import GRAPH_FILE
-from .segment import Segment, read_tombstones
+from .segment import Segment, check_size, read_tombstones
 from .store import SegmentStore, absent
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow
     from numpy.typing import NDArray
 
@@ -30,6 +33,8 @@ _log = logging.getLogger(__name__)
 _HALF = re.compile("[\ud800-\udfff]")
 _LOOKED_UP = 64
 """Ids that are found one by one; more are found in one pass over all rows."""
+_MASKS = 16
+"""Conditions whose rows are remembered."""
 
 
 class Snapshot:
@@ -63,6 +68,7 @@ class Snapshot:
         self._graphs: dict[str, GraphEngine | None] = dict(before._graphs) if before else {}
         for name in set(self._graphs) - {graph.name for graph in manifest.graphs.values()}:
             del self._graphs[name]
+        self._masks: dict[tuple[int, str, Where | None], NDArray[np.bool_]] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -165,11 +171,19 @@ class Snapshot:
         segment, deleted = self.segments[number], self.deleted[number]
         if deleted is None and where is None:
             return None
-        allowed = np.ones(segment.rows, bool) if deleted is None else ~deleted
-        if where is not None:
-            allowed = allowed & segment.mask(where, self.schema)
-        present = segment.present(view)
-        return allowed if present is None else allowed[present]
+        with self._lock:
+            mask = self._masks.pop((number, view, where), None)
+        if mask is None:
+            mask = np.ones(segment.rows, bool) if deleted is None else ~deleted
+            if where is not None:
+                mask &= segment.mask(where, self.schema)
+            present = segment.present(view)
+            mask = mask if present is None else mask[present]
+        with self._lock:
+            self._masks[number, view, where] = mask
+            while len(self._masks) > max(_MASKS, 2 * len(self.segments)):
+                self._masks.pop(next(iter(self._masks)))
+        return mask
 
     def _merged(
         self,
@@ -207,9 +221,7 @@ class Snapshot:
         import pyarrow
 
         segment = self.segments[number]
-        present = segment.present(view)
-        rows = positions if present is None else np.flatnonzero(present)[positions]
-        return segment.ids.take(pyarrow.array(rows)).to_pylist()
+        return segment.ids.take(pyarrow.array(segment.rows_with(view, positions))).to_pylist()
 
     def _engine(self, segment: Segment, view: str, ef: int | None) -> tuple[Engine, int | None]:
         """Return what searches the vectors of a segment, and how broadly."""
@@ -222,16 +234,43 @@ class Snapshot:
         return segment.exact(view), None
 
     def _graph(self, view: str, entry: GraphEntry, segment: Segment) -> GraphEngine | None:
-        """Return a graph, loaded when it is first asked for; None where its file is gone by now."""
+        """Return a graph, loaded when it is first asked for; None where its file is gone or damaged."""
         with self._lock:
             if entry.name not in self._graphs:
-                path = self.store.path("graphs", entry.name) / GRAPH_FILE
-                if path.is_file():
-                    self._graphs[entry.name] = GraphEngine.load(path, segment.vectors(view))
-                else:
-                    _log.warning("The graph of %r was replaced; this old version is searched exactly.", view)
-                    self._graphs[entry.name] = None
+                path, graph = self._graph_file(entry), None
+                try:
+                    graph = GraphEngine.load(path, segment.vectors(view))
+                except (InputError, OSError) as error:
+                    if self.manifest.version in self.store.versions():
+                        why = f"{error} Until the index is optimized, it is searched exactly."
+                    else:
+                        why = "it was replaced since. This old version is searched exactly."
+                    _log.warning("The graph of %r is not used: %s", view, why)
+                self._graphs[entry.name] = graph
             return self._graphs[entry.name]
+
+    def _graph_file(self, entry: GraphEntry) -> Path:
+        return self.store.path("graphs", entry.name) / GRAPH_FILE
+
+    def lacks_graph(self, view: str, *, thorough: bool = False) -> bool:
+        """Tell whether a view that has a graph in the manifest cannot use it.
+
+        Args:
+            thorough: read all of the file; otherwise its size, and what a search met, decide.
+        """
+        entry = self.manifest.graphs[view]
+        if entry.name in self._graphs and not thorough:
+            return self._graphs[entry.name] is None
+        (vectors,) = (one.vectors(view) for one in self.segments if one.name == entry.segment)
+        path = self._graph_file(entry)
+        try:
+            for name, expected in entry.files.items():
+                check_size(path.parent, name, expected)
+            if thorough:
+                GraphEngine.load(path, vectors)
+        except (InputError, ConfigError, OSError):
+            return True
+        return False
 
 
 class _Ids(Sequence[str]):

@@ -6,7 +6,8 @@
     versions/0000000012.json        a version: its segments and graphs, with size and hash of every file
     segments/s0000000012-1f2e3d4c/  rows written together; deleted-<version>.bits says which are gone
     graphs/g0000000013-5a6b7c8d/    a graph over one view of one segment
-    writer.lock, writer.json        who writes
+    building/                       of the next version, while ``optimize`` makes it beside other writers
+    writer.lock, writer.json        who writes; optimizer.lock, optimizer.json: who optimizes
 
 A write puts new files beside the old ones and renames one file into ``versions`` last; killed before that,
 it never happened. The next writer sweeps what it left. Readers take no lock and remove nothing.
@@ -32,7 +33,14 @@ from .manifest import Manifest
 from .segment import check_hash, check_size
 
 _VERSION = re.compile(r"(\d{10})\.json")
-_PARTS = ("segments", "graphs")
+_PARTS, _BUILDING = ("segments", "graphs"), "building"
+OWN_NAMES = {
+    *_PARTS,
+    _BUILDING,
+    "versions",
+    *(f"{name}.{kind}" for name in ("writer", "optimizer") for kind in ("lock", "json")),
+}
+"""What an index has in its folder beside its description."""
 
 
 class SegmentStore:
@@ -46,6 +54,7 @@ class SegmentStore:
     def __init__(self, folder: str | Path, *, keep: int = 3) -> None:
         self.folder, self.keep = Path(folder), keep
         self._lock = WriterLock(self.folder)
+        self._optimizer = WriterLock(self.folder, name="optimizer", doing="optimizing it")
 
     def path(self, part: str, name: str) -> Path:
         """Return the folder of a segment or graph."""
@@ -79,9 +88,11 @@ class SegmentStore:
             except (ValidationError, ValueError) as error:
                 # A writer may have removed an old version since the names were listed.
                 if path.is_file():
+                    reason = str(error).removeprefix(f"{path}: ").rstrip(".")
                     raise ConfigError(
-                        f"versions/{path.name}: damaged: {error}. Open an earlier version, restore the index "
-                        f"from a copy or build it anew; versions: {', '.join(map(str, known))}."
+                        f"versions/{path.name}: damaged: {reason}. Restore the index from a copy, open an "
+                        "earlier version, or remove this file to go back to the one before; versions: "
+                        f"{', '.join(map(str, known))}."
                     ) from None
         raise ConfigError(f"{self.folder}: versions come and go too fast to read one. Try again.")
 
@@ -97,9 +108,38 @@ class SegmentStore:
                 self._sweep()
             yield
 
+    @contextlib.contextmanager
+    def optimizing(self, wait_s: float = 0.0) -> Iterator[None]:
+        """Hold the right to build, which keeps no writer out, and sweep what a killed builder left.
+
+        Raises:
+            ConfigError: another process, or another object of this one, is optimizing.
+        """
+        with self._optimizer.held(wait_s) as outermost:
+            if outermost:
+                _remove(self.folder / _BUILDING)
+            try:
+                yield
+            finally:
+                if outermost:
+                    _remove(self.folder / _BUILDING)
+
     def new(self, part: str, version: int) -> Path:
         """Return the folder, not made yet, of a new segment or graph of a version."""
         return self.folder / part / f"{part[0]}{version:010d}-{secrets.token_hex(4)}"
+
+    def building(self, part: str, version: int) -> Path:
+        """Return the same as :meth:`new` in a place that no writer sweeps."""
+        return self.folder / _BUILDING / self.new(part, version).name
+
+    def adopt(self, part: str, name: str) -> None:
+        """Move what was built beside other writers to where versions have it; the caller commits it."""
+        self.path(part, name).parent.mkdir(exist_ok=True)
+        os.replace(self.folder / _BUILDING / name, self.path(part, name))
+
+    def sync(self) -> None:
+        """Make the folder of the index itself survive a loss of power."""
+        _sync({self.folder, self.folder.parent})
 
     def commit(self, manifest: Manifest) -> None:
         """Make a version the last one; older ones than are kept go, with files that only they name.
@@ -147,15 +187,17 @@ class SegmentStore:
                         _remove(file)
 
     def check_sizes(self, manifest: Manifest) -> None:
-        """Refuse a version of which a file is absent or of another size.
+        """Refuse a version of which a file of rows is absent or of another size.
+
+        Graphs follow from the rows: without one an index searches exactly, and ``optimize`` builds it anew.
 
         Raises:
             FileNotFoundError: a file is absent.
             ConfigError: a file has another size.
         """
-        for name, files in manifest.folders().items():
-            for file, expected in files.items():
-                check_size(self.folder / name, file, expected)
+        for one in manifest.segments:
+            for file, expected in one.files.items():
+                check_size(self.path("segments", one.name), file, expected)
 
     def verify(self, manifest: Manifest, progress: Callable[[str, float], None] | None = None) -> None:
         """Read every file of a version and compare its hash.

@@ -158,6 +158,23 @@ def positive_ranks(
     return ranks.cpu().numpy()
 
 
+def rank_of_best(scores: Tensor, right: Tensor) -> Tensor:
+    """Return the 0-based rank of the best of some items under each of S scorings, int64 [S].
+
+    For scores that are at hand; of embeddings see :func:`positive_ranks`.
+
+    Args:
+        scores: float [S, G], without NaN; an item that is no candidate has ``-inf``.
+        right: int64 [R] ids of the items, at least one.
+    """
+    own = scores[:, right]
+    best = own.amax(dim=1, keepdim=True)
+    # Among equal scores the lower id comes first.
+    first = torch.where(own == best, right, scores.shape[1]).amin(dim=1, keepdim=True)
+    places = torch.arange(scores.shape[1], device=scores.device)
+    return ((scores > best) | ((scores == best) & (places < first))).sum(dim=1)
+
+
 def image_text_ranks(
     images: Tensor, texts: Tensor, image_of_text: Tensor, *, tile_bytes: int = 16 * MiB
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

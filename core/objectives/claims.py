@@ -69,7 +69,7 @@ def truth(claims: Tensor, holds: Tensor, may: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ClaimContrast(Objective):
-    """InfoNCE in which every true caption of the batch is right for a patch, and the other way round.
+    """InfoNCE in which every true caption of the batch is right for a sample, and the other way round.
 
     With logits ``z = s a t^T``, row i has the target ``(1 - e) / n_i`` at each of its n_i true captions and
     ``e / m_i`` at each of the m_i that are true or wrong; undecided ones are left out of the softmax. Columns

@@ -39,6 +39,7 @@ _HOMES = {
     "ProductVectors": "encoders.product",
     "Reject": "products.record",
     "RemotePolicy": "products.remote",
+    "SearchOptions": "catalog.search",
     "Shop": "shop",
     "TextTemplate": "products.text",
     "duplicates_page": "pages.duplicates",

@@ -52,6 +52,16 @@ def test_a_card_without_licence_or_description_is_refused(trained, tmp_path, wor
         render_card(folder)
 
 
+def test_what_was_measured_later_stands_in_the_card_with_its_notes(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "m")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    further = {"summary": {"accuracy upside down": 0.5}, "notes": "Circles only look like that."}
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "further": further}))
+    card = render_card(folder)
+    assert "| accuracy upside down | 0.500 |\n\nCircles only look like that.\n\n## Training" in card
+    assert "Circles only" not in render_card(trained)
+
+
 def test_cards_of_packaged_models_show_their_stored_metrics():
     from verticlip.core import registry
 

@@ -11,6 +11,7 @@ _HOMES = {
     "Found": "search",
     "IngestOptions": "report",
     "IngestReport": "report",
+    "SearchOptions": "search",
     "mixed_anew": "mixing",
 }
 

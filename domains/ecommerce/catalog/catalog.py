@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....core.errors import ConfigError, InputError
+from ....core.errors import ConfigError
 from ....core.index.base import Change
-from ..composed.query import ComposeSettings
+from ....core.index.lock import WriterLock
+from ....core.index.opening import open_index
 from ..composed.stored import load_settings
 from ..products.text import TextTemplate
-from .config import CONFIG_FILE, INDEX_FOLDER, KINDS, VIEWS, CatalogConfig, MadeBy, View
-from .encode import ProductEncoding, Reader
+from .config import INDEX_FOLDER, KINDS, WAIT_S, CatalogConfig, MadeBy, View, check_new
+from .encode import ProductEncoding
 from .encoders import encoder_of
 from .filters import resolved
 from .further import FurtherPictures
-from .ingest import Ingest
-from .payload import AttributeType, infer_attributes, payload_schema
-from .rejects import RejectLog
-from .report import Counts, IngestOptions, IngestReport
-from .search import DEFAULT_VIEW, Found, Narrow, Question, find, query_vector
+from .intake import Intake, Source, fetcher
+from .payload import AttributeType, payload_schema
+from .report import IngestOptions, IngestReport
+from .search import DEFAULT_VIEW, Found, Narrow, Question, SearchOptions, find, query_vector
 from .stats import CatalogStats, stats_of
-from .writing import mark, only_writer
+from .writing import MAX_DELETE_SHARE, ids_of, mark
 
 if TYPE_CHECKING:
     from PIL import Image as PILImage
@@ -39,14 +37,12 @@ if TYPE_CHECKING:
     from ..products.record import Product
     from ..products.remote import RemotePolicy
 
-_SAMPLE = 1000
-"""Products from which the columns of attributes are chosen."""
-
 
 class Catalog:
     """Products with their vectors; made by :meth:`create` and :meth:`open`.
 
-    Any number of processes may search; one at a time writes.
+    Any number of processes may search; one at a time writes. Threads may share one object: they search while
+    one of them writes, each search in the version before or after a write, and take turns in writing.
 
     Attributes:
         folder: of the catalogue. config: what it was made with.
@@ -71,8 +67,10 @@ class Catalog:
         self.folder, self.config = folder, config
         self._encoder, self._read_only, self._version = encoder, read_only or version is not None, version
         self._index: VectorIndex | None = None
-        self._closed = False
-        self._further = self._further_pictures()
+        self._closed, self._lock = False, WriterLock(folder)
+        self._further = FurtherPictures(
+            folder, config.made_by.identity, config.kind, read_only=self._read_only
+        )
         self.refresh()
 
     @classmethod
@@ -104,10 +102,7 @@ class Catalog:
         folder = Path(folder)
         if index not in KINDS:
             raise ConfigError(f"Unknown kind of index {index!r}; known: {', '.join(KINDS)}.")
-        if (folder / CONFIG_FILE).exists():
-            raise ConfigError(f"{folder}: there is a catalogue already. Open it, or name another folder.")
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise ConfigError(f"{folder}: is not an empty folder. Name a new one.")
+        check_new(folder)
         encoder, own_fusion = encoder_of(model, fusion)
         template = template or TextTemplate()
         config = CatalogConfig.model_validate(
@@ -140,16 +135,16 @@ class Catalog:
         Args:
             model: needed to take products in and to search by words or pictures.
             read_only: refuse to write.
-            version: an older version of the index, read-only; None is the newest.
+            version: an older version of the index, read-only; None is the newest. Pictures beyond the first
+                of a product are those of today.
 
         Raises:
             ConfigError: no catalogue, one of another model, or a version that is no longer there.
         """
         folder = Path(folder)
         config = CatalogConfig.load(folder)
-        encoder = None
-        if model is not None:
-            encoder, _ = encoder_of(model, config.fusion)
+        encoder = None if model is None else encoder_of(model, config.fusion)[0]
+        if encoder is not None:
             config.check_encoder(encoder)
         return cls(folder, config, encoder, read_only=read_only, version=version)
 
@@ -169,8 +164,7 @@ class Catalog:
         Raises:
             ConfigError: nothing has been taken in yet.
         """
-        if self._closed:
-            raise ConfigError(f"{self.folder}: the catalogue was closed. Open it again.")
+        self._check_open()
         if self._index is None:
             raise ConfigError(
                 f"{self.folder}: the catalogue is empty. Take products in first: verticlip catalog ingest."
@@ -197,21 +191,24 @@ class Catalog:
 
     def refresh(self) -> None:
         """Read the newest version, which another process may have written."""
-        from ....core.index.opening import open_index
+        self._check_open()
+        self._further.refresh()
+        if self._index is None:
+            folder = self.folder / INDEX_FOLDER
+            if (folder / "index.json").is_file():
+                self._index = open_index(
+                    folder, version=self._version, read_only=self._read_only, wait_s=WAIT_S
+                )
+        elif self._version is None:
+            self._index.refresh()
 
-        self._release()
-        self._further = self._further_pictures()
-        if (self.folder / INDEX_FOLDER / "index.json").is_file():
-            self._index = open_index(
-                self.folder / INDEX_FOLDER, version=self._version, read_only=self._read_only
-            )
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigError(f"{self.folder}: the catalogue was closed. Open it again.")
 
     def close(self) -> None:
         """Let go of files; the object is not used afterwards."""
-        self._release()
         self._closed = True
-
-    def _release(self) -> None:
         self._further.close()
         if self._index is not None:
             self._index.close()
@@ -219,7 +216,7 @@ class Catalog:
 
     def ingest(
         self,
-        source: str | Path | Iterable[Mapping[str, Any] | Product],
+        source: Source,
         *,
         image_root: str | Path | ImageRoot | None = None,
         allow_remote: bool | RemotePolicy = False,
@@ -233,7 +230,8 @@ class Catalog:
         that was killed is continued by starting it again.
 
         Args:
-            source: CSV, TSV, JSON lines (also .gz, .zst), Parquet, a folder, or mappings.
+            source: CSV, TSV, JSON lines (also .gz, .zst), Parquet, a folder, or mappings. A reader that
+                ``read_products`` made goes by its own fields, folder and encoding.
             image_root: folder that paths of pictures are relative to; None is that of the source. Paths that
                 lead out of it are rejected unless an ``ImageRoot`` allows them.
             allow_remote: fetch pictures given as addresses; a policy says from which hosts.
@@ -242,74 +240,18 @@ class Catalog:
             options: sizes, threads, and what becomes of rows whose picture cannot be read.
 
         Raises:
-            ConfigError: another process is writing, or the catalogue was opened without its model.
+            ConfigError: another process is writing, the catalogue was opened without its model, or ``sync``
+                would delete too much.
             DataError: the source as a whole cannot be used.
         """
-        from ..products.read import read_products
-
-        start, options = time.monotonic(), options or IngestOptions()
-        encoder, fetch = self.encoder, _fetcher(allow_remote)
-        with self._writing(), RejectLog(self.folder, keep_ids=options.sync) as rejects:
-            products = read_products(
-                source,
-                fields=options.fields or self.config.fields,
-                image_root=image_root,
-                on_reject=rejects.add,
-                encoding=options.encoding,
-                delimiter=options.delimiter,
-            )
-            first = list(itertools.islice(products, _SAMPLE))
-            index = self._settled([one for one in first if not one.deleted])
-            counts = Counts(read=len(first) + len(rejects))
-            if index is not None:
-                reader = Reader(
-                    encoder,
-                    self.config.template,
-                    self.config.attributes or {},
-                    fetch=fetch,
-                    on_image_error=options.on_image_error,
-                    pictures=options.pictures,
-                )
-                fetches = fetch is not None
-                run = Ingest(index, encoder, reader, self._further, rejects, options, fetches, progress)
-                counts = run.run(itertools.chain(first, products))
-        rejected = len(rejects)
-        return IngestReport(
-            **vars(counts),
-            rejected=rejected,
-            rejects=rejects.written,
-            reject_rate=rejected / max(1, counts.read),
-            max_reject_rate=max_reject_rate,
-            notes=products.notes,
-            version=self.version,
-            seconds=time.monotonic() - start,
-        )
+        encoder, fetch, options = self.encoder, fetcher(allow_remote), options or IngestOptions()
+        with self._writing():
+            intake = Intake(self.folder, self.config, encoder, self._index, self._further, options, progress)
+            return intake.run(source, image_root, fetch, max_reject_rate=max_reject_rate)
 
     def upsert(self, products: Iterable[Product], *, options: IngestOptions | None = None) -> IngestReport:
         """Take in products that a program made; otherwise as :meth:`ingest`."""
         return self.ingest(products, max_reject_rate=0.0, options=options)
-
-    def _settled(self, first: Sequence[Product]) -> VectorIndex | None:
-        """Return the index, made where there is none, with columns for the attributes of these products.
-
-        Nothing is settled by nothing: without products an empty catalogue stays as it is.
-        """
-        from ....core.index.opening import create_index
-
-        if self._index is not None or not first:
-            return self._index
-        if self.config.attributes is None:
-            found = infer_attributes(first)
-            self.config = self.config.model_copy(update={"attributes": found})
-            self.config.save(self.folder)
-        self._index = create_index(
-            self.folder / INDEX_FOLDER,
-            kind=self.config.kind,
-            identity=self.config.made_by.identity,
-            views=VIEWS,
-            schema=payload_schema(self.config.attributes or {}),
-        )
-        return self._index
 
     def delete(self, which: Sequence[str] | Where, *, version: int | None = None) -> Change:
         """Take products out by id, or all that fit a condition, as one version.
@@ -317,16 +259,8 @@ class Catalog:
         Args:
             version: refuse with ``ConfigError`` if the catalogue is at another one by now.
         """
-        from ....core.index.conditions import Where as Condition
-
         with self._writing(version):
-            if isinstance(which, Condition):
-                where = self._where(which)
-                ids = [name for rows in self.index.scan(columns=[], where=where) for name in rows.ids]
-            elif isinstance(which, str):
-                raise InputError(f"delete takes a list of ids or a condition, got the text {which!r:.60}.")
-            else:
-                ids = list(which)
+            ids = ids_of(self.index, which)
             change = self.index.delete(ids)
             self._further.delete(ids)
             return change
@@ -350,13 +284,10 @@ class Catalog:
         image: Any = None,
         text: str | None = None,
         like: str | None = None,
-        negative: str | None = None,
         k: int = 10,
         where: Where | str | None = None,
-        view: View | None = None,
-        compose: ComposeSettings | None = None,
-        hide_duplicates: bool = False,
-        ef: int | None = None,
+        view: View = DEFAULT_VIEW,
+        options: SearchOptions | None = None,
     ) -> list[Found]:
         """Return the k products nearest to a question, best first, fewer where fewer fit.
 
@@ -364,41 +295,46 @@ class Catalog:
             image: path, bytes, picture or sample of what is looked for.
             text: words; beside ``image`` or ``like`` the change that is wanted: "in white".
             like: id of a product, which is no answer itself.
-            negative: words for what is not wanted; experimental.
             k: at least 1.
             where: only products that fit, e.g. ``(F("price") < 50) & (F("color") == "red")`` or the same as
                 text. Attributes go by their names.
-            view: what the question is compared with: "product" (None; picture and words together), "image",
-                "text", or "best", the nearest of the three.
-            compose: how picture and words become one question; None takes what was fitted for this
-                catalogue, else the defaults.
-            hide_duplicates: leave out products that a merge marked.
-            ef: see :meth:`verticlip.core.index.base.VectorIndex.search`.
+            view: what the question is compared with: "product" (picture and words together), "image",
+                "text", or "best", the nearest of the three. Words have higher cosines with words than with
+                pictures, so that "best" goes by the texts where words are asked.
+            options: words that are not wanted, marked duplicates, and how a question is put together.
 
         Raises:
             InputError: nothing is asked, k below 1, an unknown product or field, a picture that cannot be
                 read.
             ConfigError: an unknown view, or the model is needed and was not given.
         """
-        if self._index is None and not self._closed and k >= 1:
+        options = options or SearchOptions()
+        if self._index is None:
+            self.refresh()
+        if self._index is None and k >= 1:
             return []
-        asked = Question(image, text, like, negative, compose or load_settings(self.folder))
-        chosen = view or DEFAULT_VIEW
-        query = query_vector(asked, self.index, self._encoder, chosen)
-        condition = self._where(where, hide_duplicates=hide_duplicates)
-        narrow = Narrow(chosen, condition, () if like is None else (like,), ef)
-        return find(self.index, query, k, further=self._further, narrow=narrow)
+        index = self.index
+        asked = Question(image, text, like, options.negative, options.compose or load_settings(self.folder))
+        query = query_vector(asked, index, self._encoder, view)
+        condition = resolved(where, index.schema, hide_duplicates=options.hide_duplicates)
+        narrow = Narrow(view, condition, () if like is None else (like,), options.ef)
+        return find(index, query, k, further=self._further, narrow=narrow)
 
     def stats(self) -> CatalogStats:
         """Return what the catalogue holds."""
         return stats_of(self._index, self.config, further=len(self._further))
 
     def optimize(self, progress: Callable[[str, float], None] | None = None) -> IndexStats:
-        """Compact the index and build what makes search fast; searches go on meanwhile."""
-        with self._writing():
-            if self._further.index is not None:
-                self._further.index.optimize(progress)
-            return self.index.optimize(progress)
+        """Compact the index and build what makes search fast; searches and writes go on meanwhile.
+
+        Raises:
+            ConfigError: another process is doing the same, or the catalogue can only be read.
+        """
+        self._check_writable()
+        self.refresh()
+        if self._further.index is not None:
+            self._further.index.optimize(progress)
+        return self.index.optimize(progress)
 
     def export(
         self,
@@ -406,6 +342,8 @@ class Catalog:
         *,
         vectors: bool = False,
         where: Where | str | None = None,
+        sync: bool = False,
+        max_delete_share: float = MAX_DELETE_SHARE,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
         """Copy products to a file (.parquet, .jsonl, .csv) or to another index, and return how many.
@@ -413,14 +351,20 @@ class Catalog:
         Args:
             vectors: into a file, write the vectors too; another index always gets them.
             where: only products that fit.
+            sync: take out of the other index what this catalogue does not have.
+            max_delete_share: of the products of the other index that ``sync`` may take out.
             progress: called with (products done, products in all).
+
+        Raises:
+            ConfigError: no such kind of file, an index of other vectors or columns, or too much to take out.
         """
         from .export import export_file, export_index
 
-        condition = self._where(where)
+        condition = resolved(where, self.index.schema)
         if isinstance(to, (str, Path)):
             return export_file(self.index, Path(to), vectors=vectors, where=condition, progress=progress)
-        return export_index(self.index, to, where=condition, progress=progress)
+        share = max_delete_share if sync else None
+        return export_index(self.index, to, where=condition, sync=share, progress=progress)
 
     def image_of(self, identifier: str) -> PILImage.Image:
         """Return the picture of a product, upright and in RGB.
@@ -432,19 +376,15 @@ class Catalog:
 
         return picture_of(self.index, identifier)
 
-    def _further_pictures(self) -> FurtherPictures:
-        config = self.config
-        return FurtherPictures(self.folder, config.made_by.identity, config.kind, read_only=self._read_only)
-
-    def _where(self, where: Where | str | None, *, hide_duplicates: bool = False) -> Where | None:
-        return resolved(where, self.index.schema, hide_duplicates=hide_duplicates)
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise ConfigError(f"{self.folder}: the catalogue was opened to be read only.")
 
     @contextlib.contextmanager
     def _writing(self, version: int | None = None) -> Iterator[None]:
         """Keep other writers out, and see what the last one wrote; refuse unless it is ``version``."""
-        if self._read_only:
-            raise ConfigError(f"{self.folder}: the catalogue was opened to be read only.")
-        with only_writer(self.folder):
+        self._check_writable()
+        with self._lock.held():
             self.config = CatalogConfig.load(self.folder)
             self.refresh()
             if version not in (None, self.version):
@@ -452,14 +392,9 @@ class Catalog:
                     f"{self.folder}: the catalogue has changed from version {version} to {self.version} "
                     "since. Look again, then decide."
                 )
-            yield
-
-
-def _fetcher(allow_remote: bool | RemotePolicy) -> Callable[[str], bytes] | None:
-    """Return what fetches a picture from its address, or None where nothing is fetched."""
-    if allow_remote is False:
-        return None
-    from ..products.remote import RemotePolicy, fetch_image
-
-    policy = RemotePolicy() if allow_remote is True else allow_remote
-    return lambda url: fetch_image(url, policy)
+            try:
+                yield
+            finally:
+                # The first products make the index and settle the attributes.
+                self.config = CatalogConfig.load(self.folder)
+                self.refresh()

@@ -11,6 +11,7 @@ from ....core.config_base import Config
 from ....core.errors import ConfigError
 from ....core.files import write_json_atomic
 from ....core.index.base import Identity
+from ....core.index.settings import IdentityConfig
 from ..encoders.fusing import Fusion
 from ..products.fields import FieldMap
 from ..products.text import TextTemplate
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 CONFIG_FILE, INDEX_FOLDER, REJECTS_FILE = "catalog.json", "index", "rejects.jsonl"
 """What a catalogue folder holds."""
+WAIT_S = 600.0
+"""Seconds that a write waits for the end of another one's, such as the last moments of ``optimize``."""
 VIEWS = ("image", "text", "product")
 """Vectors of a product: of its picture, of its words, and of both."""
 View = Literal["image", "text", "product", "best"]
@@ -31,14 +34,15 @@ StoredKind = Literal["auto", "flat", "hnsw", "lancedb"]
 KINDS: tuple[str, ...] = get_args(StoredKind)
 
 
-class MadeBy(Config):
-    """The encoder whose vectors a catalogue holds; see :class:`verticlip.core.index.base.Identity`."""
+def check_new(folder: Path) -> None:
+    """Raise ``ConfigError`` unless a catalogue can be made in a folder: an absent or empty one."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        what = "holds a catalogue already" if (folder / CONFIG_FILE).exists() else "is not an empty folder"
+        raise ConfigError(f"{folder}: {what}. Name a new folder.")
 
-    model: str
-    revision: str
-    processor: str
-    dim: int
-    text: str = ""
+
+class MadeBy(IdentityConfig):
+    """The encoder whose vectors a catalogue holds; see :class:`verticlip.core.index.base.Identity`."""
 
     @classmethod
     def of(cls, identity: Identity) -> MadeBy:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ....core.answer_each import blames_input, reason_of
 from ....core.errors import InputError
-from ....core.limits import DEFAULT, Limits
+from ....core.limits import DEFAULT, Limits, MiB
 from .further import FurtherPicture
 from .payload import cells_of
 
@@ -146,6 +146,10 @@ class Ready:
 
 
 NO_IMAGE, NOT_FETCHED, UNREADABLE = "none", "not fetched", "unreadable"
+_AGAIN = " again"
+"""Ends the state of further pictures of which one could not be had, so that the next run tries anew."""
+PICTURE_LIMITS = DEFAULT.with_(file_bytes=64 * MiB)
+"""Ceiling on one picture: many are read at a time."""
 
 
 def state_of(image: ImageRef | None, known: Known | None, *, fetches: bool) -> str:
@@ -173,10 +177,12 @@ def further_state_of(images: Sequence[ImageRef], known: Known | None, *, fetches
     """Return what tells the further pictures of a product from others; empty where there are none."""
     if not images:
         return ""
-    fetched = _joined(images, fetches=True)
-    if fetches or (known is not None and known.further_state == fetched):
+    fetched, unfetched = (_joined(images, fetches=one) for one in (True, False))
+    if fetches:
         return fetched
-    return _joined(images, fetches=False)
+    if known is not None and fetched != unfetched and known.further_state in (fetched, fetched + _AGAIN):
+        return known.further_state
+    return unfetched
 
 
 def _joined(images: Sequence[ImageRef], *, fetches: bool) -> str:
@@ -205,7 +211,7 @@ class Reader:
         fetch: Callable[[str], bytes] | None = None,
         on_image_error: OnImageError = "reject",
         pictures: int = 1,
-        limits: Limits = DEFAULT,
+        limits: Limits = PICTURE_LIMITS,
     ) -> None:
         self._encoder, self._template, self._attributes = encoder, template, attributes
         self._fetch, self._on_image_error = fetch, on_image_error
@@ -236,7 +242,11 @@ class Reader:
             "further_state": task.further,
             "duplicate_of": known.duplicate_of if known else None,
         }
-        further, troubles = (None, []) if task.keeps_further else self._further(task)
+        further: tuple[tuple[FurtherPicture, Tensor], ...] | None = None
+        troubles: list[str] = []
+        if not task.keeps_further:
+            further, troubles, again = self._further(task)
+            cells["further_state"] += _AGAIN if again else ""
         truncated = tuple(made.truncated_fields)
         return Ready(task, cells, text, truncated, picture, is_same, further, tuple(troubles))
 
@@ -259,10 +269,11 @@ class Reader:
             return Picture(None, None, UNREADABLE, str(error))
         return Picture(tensor, sha256, state)
 
-    def _further(self, task: Task) -> tuple[tuple[tuple[FurtherPicture, Tensor], ...], list[str]]:
-        """Return the further pictures that can be had, and why the others cannot."""
+    def _further(self, task: Task) -> tuple[tuple[tuple[FurtherPicture, Tensor], ...], list[str], bool]:
+        """Return the further pictures that can be had, why the others cannot, and whether to try again."""
         found: list[tuple[FurtherPicture, Tensor]] = []
         troubles: list[str] = []
+        again = False
         for number, image in enumerate(task.product.images[: self._pictures - 1], start=1):
             if image.url is not None and self._fetch is None:
                 continue
@@ -273,13 +284,16 @@ class Reader:
                 if not blames_input(error):
                     raise
                 troubles.append(f"taken in without picture {number + 1}: {reason_of(error)}")
+                # A file that is mended has another state; of an address nobody can tell without asking.
+                again |= image.url is not None or isinstance(error.__cause__, OSError)
             else:
                 found.append((FurtherPicture(number, image.given, path), tensor))
-        return tuple(found), troubles
+        return tuple(found), troubles, again
 
     def _content(self, image: ImageRef) -> bytes:
         """Return the encoded bytes of a picture."""
         if image.data is not None:
+            self._limits.check("file_bytes", len(image.data), what="the picture: bytes")
             return image.data
         if image.path is None:
             if self._fetch is None or image.url is None:
@@ -289,7 +303,7 @@ class Reader:
         return read_bytes(image.path, name, self._limits)
 
 
-def read_bytes(path: Path, name: str, limits: Limits = DEFAULT) -> bytes:
+def read_bytes(path: Path, name: str, limits: Limits = PICTURE_LIMITS) -> bytes:
     """Return the content of a picture file.
 
     Raises:

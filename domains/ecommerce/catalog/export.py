@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ....core.embed_run import METADATA_KEY
 from ....core.errors import ConfigError
 from ....core.files import atomic_path
+from ....core.index.copying import copy_index
+from ....core.spreadsheet import as_cell
 from .config import VIEWS
 from .payload import BOOKKEEPING, TEXT_COLUMNS, shown
+from .writing import check_lost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +53,8 @@ def export_file(
 
     Columns are the fields of a product; ``attributes`` is a JSON object of all of them. Vectors are columns
     ``vector_image``, ``vector_text`` and ``vector_product``, float32 [D], empty where a product has none; a
-    Parquet file says in its metadata, as JSON under ``verticlip``, what made them.
+    Parquet file says in its metadata, as JSON under ``verticlip``, what made them. In a CSV, texts that a
+    spreadsheet would run as formulas have a quote before them, which is taken off when it is read in again.
 
     Args:
         to: ends in .parquet, .jsonl or .csv.
@@ -81,22 +85,41 @@ def export_file(
 
 
 def export_index(
-    index: VectorIndex, to: VectorIndex, *, where: Where | None = None, progress: Progress | None = None
+    index: VectorIndex,
+    to: VectorIndex,
+    *,
+    where: Where | None = None,
+    sync: float | None = None,
+    progress: Progress | None = None,
 ) -> int:
-    """Copy products with their vectors to another index, and return how many; products there stay.
+    """Copy products with their vectors to another index, and return how many.
+
+    Args:
+        sync: share of the products there that may be taken out because ``index`` lacks them; None leaves all.
 
     Raises:
-        ConfigError: the other index is of another model.
+        ConfigError: the other index is of another model or has other columns, or lacking products are more
+            than that share.
     """
-    to.identity.check(index.identity, what="The catalogue")
-    done = 0
-    for rows in index.scan(views=VIEWS, where=where, batch_size=_BATCH):
-        if len(rows):
-            to.upsert(rows)
-            done += len(rows)
-            if progress is not None:
-                progress(done, len(index))
+    total = len(index)
+    told = None if progress is None else lambda _, share: progress(round(share * total), total)
+    done = copy_index(index, to, where=where, progress=told)
+    if sync is not None:
+        _delete_lost(index, to, sync)
     return done
+
+
+def _delete_lost(index: VectorIndex, to: VectorIndex, max_share: float) -> None:
+    """Take out of another index what this one does not have."""
+    lost: list[str] = []
+    total = 0
+    for rows in to.scan(columns=[], batch_size=_BATCH):
+        total += len(rows)
+        there = set(index.get(rows.ids, columns=[]).ids)
+        lost += [name for name in rows.ids if name not in there]
+    check_lost(len(lost), total, max_share, what="sync")
+    if lost:
+        to.delete(lost)
 
 
 def _scanned(index: VectorIndex, *, vectors: bool, where: Where | None) -> Iterator[Rows]:
@@ -144,14 +167,7 @@ class _CsvRows:
 
     def write(self, records: Sequence[dict[str, Any]], rows: Rows) -> None:
         for record in records:
-            self._writer.writerow(
-                {
-                    name: json.dumps(value, ensure_ascii=False, default=_json)
-                    if isinstance(value, (dict, list))
-                    else _json(value)
-                    for name, value in record.items()
-                }
-            )
+            self._writer.writerow({name: _cell(value) for name, value in record.items()})
 
 
 class _ParquetRows:
@@ -197,6 +213,13 @@ def _fixed_lists(vectors: np.ndarray, there: Sequence[bool]) -> pyarrow.Array:
     if all(there):
         return pa.FixedSizeListArray.from_arrays(flat, type=kind)
     return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=pa.array([not has for has in there]))
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as CSV has it; a text that a spreadsheet would run as a formula is quoted."""
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False, default=_json)
+    return as_cell(value) if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> Any:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ....core.index.base import Identity, Kind, Rows
+from ....core.index.opening import create_index, open_index
+from .config import WAIT_S
 
 if TYPE_CHECKING:
     import pyarrow
@@ -58,6 +60,9 @@ def row_id(product: str, number: int) -> str:
 class FurtherPictures:
     """The index of further pictures, made when the first one comes.
 
+    A catalogue that is read at an earlier version finds the further pictures of today: those of products
+    that this version has.
+
     Args:
         folder: of the catalogue.
         identity, kind: of the index of its products.
@@ -65,13 +70,18 @@ class FurtherPictures:
     """
 
     def __init__(self, folder: Path, identity: Identity, kind: Kind, *, read_only: bool) -> None:
-        from ....core.index.opening import open_index
-
         self._folder, self._identity = folder / FURTHER_FOLDER, identity
         self._kind: Kind = kind
+        self._read_only = read_only
         self.index: VectorIndex | None = None
-        if (self._folder / "index.json").is_file():
-            self.index = open_index(self._folder, read_only=read_only)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the newest version, which another process may have written."""
+        if self.index is not None:
+            self.index.refresh()
+        elif (self._folder / "index.json").is_file():
+            self.index = open_index(self._folder, read_only=self._read_only, wait_s=WAIT_S)
 
     def __len__(self) -> int:
         return 0 if self.index is None else len(self.index)
@@ -121,12 +131,11 @@ class FurtherPictures:
             asked *= 4
 
     def _made(self) -> VectorIndex:
-        from ....core.index.opening import create_index
-
         if self.index is None:
-            self.index = create_index(
+            create_index(
                 self._folder, kind=self._kind, identity=self._identity, views=("image",), schema=_schema()
-            )
+            ).close()
+            self.index = open_index(self._folder, wait_s=WAIT_S)
         return self.index
 
     def _drop(self, ids: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....core.answer_each import blames_input, read_ahead, reason_of
-from ....core.errors import InputError
+from ....core.errors import ConfigError, InputError
 from ....core.index.base import Rows
 from ..products.record import Product, Reject
 from .background import in_background
@@ -26,6 +26,7 @@ from .config import VIEWS
 from .encode import NOT_FETCHED, UNREADABLE, Known, Ready, Task, further_state_of, state_of
 from .payload import row_hash, table_of
 from .report import Counts, IngestOptions
+from .writing import check_lost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +65,7 @@ class Ingest:
         index: to write to; nobody else writes meanwhile.
         fetches: whether addresses are fetched.
         progress: called after each version with (rows read, products written).
+        skipped: rows that were read before and need nothing.
     """
 
     index: VectorIndex
@@ -74,6 +76,7 @@ class Ingest:
     options: IngestOptions
     fetches: bool = False
     progress: Callable[[int, int], None] | None = None
+    skipped: int = 0
     counts: Counts = field(default_factory=Counts)
     _seen: set[str] = field(default_factory=set)
     _gone: deque[str] = field(default_factory=deque)
@@ -81,6 +84,7 @@ class Ingest:
     _rows: list[_Row] = field(default_factory=list)
     _pictures: list[tuple[Product, FurtherPicture, Tensor]] = field(default_factory=list)
     _planned_rows: int = 0
+    _live: int = 0
     _passed: int = 0
     _rejected: int = 0
     _encoded_pictures: dict[str, list[tuple[FurtherPicture, NDArray[np.float32]]]] = field(
@@ -91,8 +95,10 @@ class Ingest:
         """Take in all products and return what was done.
 
         Raises:
-            ConfigError: another process writes to the index.
+            ConfigError: another process writes to the index, or ``sync`` would delete too much; all else is
+                written then.
         """
+        before = len(self.index)
         workers = self.options.workers or max(os.cpu_count() or 1, _FETCHING if self.fetches else 1)
         pool = ThreadPoolExecutor(workers, thread_name_prefix="verticlip-read")
         try:
@@ -101,9 +107,9 @@ class Ingest:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         self._encode()
-        if self.options.sync:
-            self._find_gone()
         self._commit()
+        if self.options.sync:
+            self._delete_lost(before)
         self.counts.read = self._rows_read
         self.counts.unchanged += self._passed
         return self.counts
@@ -111,7 +117,7 @@ class Ingest:
     @property
     def _rows_read(self) -> int:
         """Rows of the source so far: those that became products, and those that did not."""
-        return self._planned_rows + len(self.rejects) - self._rejected
+        return self.skipped + self._planned_rows + len(self.rejects) - self._rejected
 
     def _take_all(self, tasks: Iterable[Task], pool: ThreadPoolExecutor) -> None:
         ahead = _AHEAD * self.options.batch_size
@@ -146,6 +152,7 @@ class Ingest:
             if known is not None:
                 self._gone.append(product.id)
             return None
+        self._live += 1
         state, own = state_of(product.image, known, fetches=self.fetches), row_hash(product)
         images = product.images[: self.options.pictures - 1]
         task = Task(product, known, state, further_state_of(images, known, fetches=self.fetches), own)
@@ -292,8 +299,8 @@ class Ingest:
         table = table_of([row.cells for row in rows], self.index.schema)
         return Rows(tuple(row.id for row in rows), table, vectors, present)
 
-    def _find_gone(self) -> None:
-        """Queue the deletion of products that the source no longer has."""
+    def _delete_lost(self, before: int) -> None:
+        """Delete products that the source no longer has, of those that were there ``before``."""
         if self.rejects.nameless:
             self.counts.kept = (
                 f"{self.rejects.nameless:,} rejected rows have no id that could be read, and a product may "
@@ -301,8 +308,15 @@ class Ingest:
             )
             return
         seen = self._seen | self.rejects.ids
-        for rows in self.index.scan(columns=[]):
-            self._gone += [name for name in rows.ids if name not in seen]
+        lost = [name for rows in self.index.scan(columns=[]) for name in rows.ids if name not in seen]
+        if lost and not self._live:
+            raise ConfigError(
+                f"The source has no product; sync would take out all {len(lost):,} of the catalogue that it "
+                "lacks, and took out none. To empty a catalogue, delete its products."
+            )
+        check_lost(len(lost), before, self.options.max_delete_share, what="sync")
+        self._gone += lost
+        self._commit()
 
     def _reject(self, product: Product, error: Exception) -> None:
         self._rejected += 1

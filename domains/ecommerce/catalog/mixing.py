@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,9 @@ import torch
 
 from ....core.errors import ConfigError
 from ....core.index.base import Identity, Kind, Rows
+from ....core.index.copying import copy_index
 from ....core.index.opening import create_index, open_index
+from ..composed.stored import COMPOSE_FILE
 from ..encoders.fusing import Fusion, fuse
 from .catalog import Catalog
 from .config import INDEX_FOLDER, MadeBy
@@ -22,11 +23,11 @@ from .further import FURTHER_FOLDER
 from .search import has_view
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ....core.handle import ModelHandle
     from ....core.index.base import VectorIndex
     from .encode import ProductEncoding
-
-_BATCH = 4096
 
 
 def mixed_anew(
@@ -34,8 +35,9 @@ def mixed_anew(
 ) -> Catalog:
     """Return a new catalogue of the same products whose vectors are mixed with other shares.
 
-    The vectors of pictures and texts are taken over. The folder appears when everything is in it; the
-    catalogue that is read stays as it is.
+    The vectors of pictures and texts are taken over, and so are settings fitted for composed queries and, by
+    building it anew, a graph. The folder appears when everything is in it; the catalogue that is read stays
+    as it is.
 
     Args:
         catalog: to read; of a model that mixes by weights.
@@ -47,8 +49,6 @@ def mixed_anew(
         ConfigError: the folder exists, the catalogue is empty or of another model, or the model puts both
             together by itself.
     """
-    from .catalog import Catalog
-
     folder, config = Path(folder), catalog.config
     if folder.exists():
         raise ConfigError(f"{folder}: exists. Name a new folder.")
@@ -71,6 +71,8 @@ def mixed_anew(
             further = open_index(catalog.folder / FURTHER_FOLDER, read_only=True)
             _copied(further, partial / FURTHER_FOLDER, config.kind, made_by.identity, lambda rows: rows)
             further.close()
+        if (catalog.folder / COMPOSE_FILE).is_file():
+            shutil.copyfile(catalog.folder / COMPOSE_FILE, partial / COMPOSE_FILE)
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -82,8 +84,9 @@ def _copied(
 ) -> None:
     """Copy an index to a folder under another identity, its rows changed."""
     made = create_index(folder, kind=kind, identity=identity, views=source.views, schema=source.schema)
-    for rows in source.scan(views=source.views, batch_size=_BATCH):
-        made.upsert(change(rows))
+    copy_index(source, made, change=change)
+    if any(source.stats().indexed.values()):
+        made.optimize()
     made.close()
 
 

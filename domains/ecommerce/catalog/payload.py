@@ -12,10 +12,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
 from ....core.errors import ConfigError, InputError
+from ....core.index.columns import to_moment
 from ..products.record import TEXT_FIELDS
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def cells_of(product: Product, attributes: Mapping[str, AttributeType]) -> dict[
         **own,
         "more": more,
         "price": product.price,
-        "updated_at": _utc(product.updated_at),
+        "updated_at": None if product.updated_at is None else to_moment(product.updated_at),
         "image": image.given if image and image.given else None,
         "image_path": str(image.path) if image and image.path else None,
         "images": [one.given for one in product.images],
@@ -175,13 +175,6 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _utc(when: datetime | None) -> datetime | None:
-    """Return a time in UTC; one without a zone is taken as UTC."""
-    if when is None:
-        return None
-    return when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pyarrow.Schema) -> pyarrow.Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ....core.errors import ConfigError
 from .encode import OnImageError
 from .further import MOST
+from .writing import MAX_DELETE_SHARE
 
 if TYPE_CHECKING:
     from ..products.fields import FieldMap
@@ -25,6 +26,8 @@ class IngestOptions:
         on_image_error: ``reject`` leaves a product out whose picture cannot be read; ``text_only`` takes it
             in by its text, where it has one.
         sync: delete products that the source no longer has, once it was read to its end.
+        max_delete_share: of the products before the run that ``sync`` may delete; where more are absent, or
+            the source has no product at all, it deletes none and the run ends with ``ConfigError``.
         check_files: read the first picture of every product; else one of the same size and time of change is
             taken as the same.
         pictures: of one product that are encoded, the first one included; the further ones are found as that
@@ -38,6 +41,7 @@ class IngestOptions:
     workers: int | None = None
     on_image_error: OnImageError = "reject"
     sync: bool = False
+    max_delete_share: float = MAX_DELETE_SHARE
     check_files: bool = False
     pictures: int = 5
     fields: FieldMap | None = None
@@ -52,6 +56,8 @@ class IngestOptions:
             raise ConfigError(f"pictures is from 1 to {MOST}, got {self.pictures}.")
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers is at least 1, got {self.workers}.")
+        if not 0 <= self.max_delete_share <= 1:
+            raise ConfigError(f"max_delete_share is from 0 to 1, got {self.max_delete_share}.")
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,24 @@ class Found:
 
 
 @dataclass(frozen=True)
+class SearchOptions:
+    """What few searches need.
+
+    Attributes:
+        negative: words for what is not wanted; experimental.
+        compose: how picture and words become one question; None takes what was fitted for this catalogue,
+            else the defaults.
+        hide_duplicates: leave out products that a merge marked.
+        ef: breadth of an approximate search; None takes the tuned one, 0 searches exactly.
+    """
+
+    negative: str | None = None
+    compose: ComposeSettings | None = None
+    hide_duplicates: bool = True
+    ef: int | None = None
+
+
+@dataclass(frozen=True)
 class Question:
     """What is looked for; at least a picture, words or a product.
 

@@ -12,6 +12,7 @@ from .evaluate import evaluate
 from .example import example
 from .export import export
 from .ingest import ingest
+from .pairs import pairs
 from .search import search
 from .tune import tune
 
@@ -30,7 +31,7 @@ def _group() -> None:
     """Product catalogues: take in rows, search, find duplicates, measure."""
 
 
-for _command in (create, ingest, search, dedupe, delete, export, tune):
+for _command in (create, ingest, search, dedupe, delete, export, tune, pairs):
     app.command()(_command)
 app.command("eval")(evaluate)
 app.command()(example)

@@ -57,9 +57,10 @@ def create(
     Take products in afterwards: verticlip catalog ingest DIR items.csv
     """
     from ..catalog.catalog import Catalog
+    from ..catalog.config import check_new
 
     field_map, text, attributes = read_fields(fields, field), _template(template), _attributes(attribute)
-    _check_new(catalog)
+    check_new(catalog)  # before a model is loaded
     if model not in models() and Path(model).expanduser().is_dir():
         # The catalogue is opened from other folders, too.
         model = str(Path(model).expanduser().resolve())
@@ -87,13 +88,6 @@ def create(
             f"an empty catalogue for {facts['model']}; take products in: "
             f"verticlip catalog ingest {catalog} SOURCE"
         )
-
-
-def _check_new(folder: Path) -> None:
-    """Raise ``ConfigError`` before a model is loaded for a folder that cannot be used."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        what = "holds a catalogue already" if (folder / "catalog.json").exists() else "is not an empty folder"
-        raise ConfigError(f"{folder}: {what}. Name a new folder.")
 
 
 def _template(name: str) -> TextTemplate:

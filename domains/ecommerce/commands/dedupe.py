@@ -14,6 +14,7 @@ from .options import Folder, WhereText
 
 if TYPE_CHECKING:
     from ..catalog.catalog import Catalog
+    from ..duplicates.fitting import LabelledPair
     from ..duplicates.merging import Merge
     from ..duplicates.report import DuplicateReport
     from ..duplicates.settings import DuplicateSettings, Thresholds
@@ -46,7 +47,7 @@ def dedupe(
     precision: Annotated[
         float, typer.Option(help="With --labels: share of the pairs found that must be right.")
     ] = 0.99,
-    confidence: Annotated[float, typer.Option(help="With --labels: how sure that must be.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="With --labels: confidence of that bound.")] = 0.95,
     to_label: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Only write pairs for you to label: a CSV, and a page beside it."),
@@ -73,7 +74,11 @@ def dedupe(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, say what would.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Find products that are there twice."""
+    """Find products that are there twice.
+
+    Without --merge it only looks. What vectors say is a guess until --labels has fitted thresholds to pairs
+    that you labelled; --to-label draws such pairs.
+    """
     from ..catalog.catalog import Catalog
     from ..duplicates.grouping import find_duplicates
 
@@ -90,9 +95,14 @@ def dedupe(
         if labels is not None:
             if own:
                 raise ConfigError("--threshold sets what --labels would fit; give one of them.")
-            thresholds = _fitted(opened, labels, precision, confidence, keep=not dry_run)
+            if not embedding:
+                raise ConfigError(
+                    "--labels fits how alike vectors must be, and --no-embedding leaves them out."
+                )
+            labelled = _labelled(opened, labels)
+            thresholds = _fitted(opened, labelled, precision, confidence)
         else:
-            thresholds = _thresholds(opened, own)
+            labelled, thresholds = [], _thresholds(opened, own)
         settings = _settings(
             thresholds=thresholds,
             exact=exact,
@@ -105,10 +115,14 @@ def dedupe(
             raise ConfigError(
                 "Nobody has measured the thresholds on these products, so nothing is merged by them. Fit "
                 "them with --labels, set your own with --threshold product=0.95, or merge what pictures "
-                "prove: --no-embedding."
+                "show: --no-embedding."
             )
         report = find_duplicates(opened, settings, where=where, progress=_progress())
+        if labelled:
+            report = _judged(opened, report, labelled, keep=not dry_run)
         _show(report, as_json=as_json)
+        if merge:
+            _check_groups(report)
         done = _merged(opened, report, delete=delete, dry_run=dry_run) if merge else ""
         if html is not None:
             _write_page(html, opened, report, done)
@@ -139,27 +153,52 @@ def _thresholds(catalog: Catalog, own: dict[str, Any]) -> Thresholds:
     return load_thresholds(catalog.folder, catalog.config.made_by)
 
 
-def _fitted(catalog: Catalog, labels: Path, precision: float, confidence: float, *, keep: bool) -> Thresholds:
-    """Return thresholds fitted to labelled pairs, and keep them beside the catalogue."""
-    from ..duplicates.fitting import fit_thresholds
+def _labelled(catalog: Catalog, labels: Path) -> list[LabelledPair]:
+    """Return labelled pairs with their cosines."""
     from ..duplicates.labels import measured, read_labels
-    from ..duplicates.settings import save_thresholds
 
     known, lost = measured(catalog, read_labels(labels))
     if lost:
         say(f"note: {lost:,} labelled pairs name a product that the catalogue does not have.")
-    fitted = fit_thresholds(
-        known, target_precision=precision, confidence=confidence, made_by=catalog.config.made_by
+    return known
+
+
+def _fitted(
+    catalog: Catalog, labelled: list[LabelledPair], precision: float, confidence: float
+) -> Thresholds:
+    """Return thresholds fitted to labelled pairs."""
+    from ..duplicates.fitting import fit_thresholds
+
+    return fit_thresholds(
+        labelled, target_precision=precision, confidence=confidence, made_by=catalog.config.made_by
     )
-    fit = fitted.fit
-    if fit is not None:
-        say(
-            f"fitted: {fitted.words()}; on {fit.held_out:,} held-out pairs {fit.accepted - fit.wrong:,} of "
-            f"{fit.accepted:,} right, precision at least {fit.precision_low:.4f}, recall {fit.recall:.3f}"
-        )
+
+
+def _judged(
+    catalog: Catalog, report: DuplicateReport, labelled: list[LabelledPair], *, keep: bool
+) -> DuplicateReport:
+    """Say how good fitted thresholds are, also of the groups they make; keep them beside the catalogue."""
+    from ..duplicates.judging import judge_groups
+    from ..duplicates.settings import save_thresholds
+
+    report = judge_groups(report, labelled)
+    thresholds = report.settings.thresholds
+    if thresholds.fit is not None:
+        say(f"fitted: {thresholds.words()}. {thresholds.fit.words()}")
     if keep:
-        say(f"wrote {save_thresholds(catalog.folder, fitted)}")
-    return fitted
+        say(f"wrote {save_thresholds(catalog.folder, thresholds)}")
+    return report
+
+
+def _check_groups(report: DuplicateReport) -> None:
+    """Refuse to merge groups that are seen to be wrong more often than was asked for."""
+    fit = report.settings.thresholds.fit
+    if report.settings.embedding and fit is not None and fit.groups_fall_short:
+        raise ConfigError(
+            f"Of the held-out pairs that the groups join {fit.joined_precision:.3f} are right, less than the "
+            f"{fit.target:g} asked for, so nothing is merged. Look at them with --html, fit for a higher "
+            "--precision, or merge what pictures show: --no-embedding."
+        )
 
 
 def _settings(**given: Any) -> DuplicateSettings:

@@ -28,19 +28,18 @@ def delete(
 
     The files of their pictures stay. Earlier versions stay readable until the catalogue is optimized.
     """
+    from ....core.index.filters import parse_where
     from ..catalog.catalog import Catalog
-    from ..catalog.filters import resolved
+    from ..catalog.writing import ids_of
 
     if sum(given is not None for given in (ids or None, ids_from, where)) != 1:
         raise ConfigError("Say which products: ids, --ids-from FILE or --where CONDITION, one of the three.")
     names = [*(ids or ()), *_ids_in(ids_from)]
     with Catalog.open(catalog, read_only=dry_run) as opened:
-        if where is not None:
-            fitting = opened.index.scan(columns=[], where=resolved(where, opened.index.schema))
-            names = [name for rows in fitting for name in rows.ids]
         there = set(opened.index.get(names, columns=[]).ids)
         missing = [name for name in names if name not in there]
-        deleted = len(there) if dry_run else opened.delete(names).deleted
+        which = list(there) if where is None else parse_where(where)
+        deleted = len(ids_of(opened.index, which)) if dry_run else opened.delete(which).deleted
         facts = {"deleted": deleted, "not_there": len(missing), "version": opened.version, "dry_run": dry_run}
     if missing:
         say(

@@ -21,7 +21,10 @@ def example(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Run the whole way once: a drawn shop with a messy table, taken in, searched, its duplicates found."""
+    """Run the whole way once, on a drawn shop.
+
+    Its messy table is taken in and searched, its duplicates are found; no network is needed.
+    """
     from ..tasks.example import run_example
 
     check_folder(out)

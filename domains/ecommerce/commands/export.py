@@ -11,7 +11,7 @@ import typer
 from ....core.commandline import Json, check_file, progress_line
 from ....core.console import print_json, say
 from ....core.errors import ConfigError
-from .options import Folder, WhereText
+from .options import Folder, MaxDeleteShare, WhereText
 
 if TYPE_CHECKING:
     from ....core.index.base import VectorIndex
@@ -38,12 +38,18 @@ def export(
     update: Annotated[
         bool, typer.Option("--update", help="Qdrant: write into a collection that an earlier export made.")
     ] = False,
+    sync: Annotated[
+        bool,
+        typer.Option("--sync", help="With --update: take out what the catalogue does not have any more."),
+    ] = False,
+    max_delete_share: MaxDeleteShare = 0.2,
     where: WhereText = None,
     as_json: Json = False,
 ) -> None:
     """Copy products out of a catalogue; no model is needed.
 
-    A cluster gets the vectors, fields and attributes of every product under the same ids.
+    A cluster gets the vectors, fields and attributes of every product under the same ids. A CSV is safe to
+    open in a spreadsheet: texts that look like formulas get a quote, which `ingest` takes off.
     """
     from ..catalog.catalog import Catalog
 
@@ -53,9 +59,9 @@ def export(
             f"--to {to}: name the collection, for example --collection {catalog.resolve().name}."
         )
     if not is_server:
-        if collection or update:
+        if collection or update or sync:
             raise ConfigError(
-                "--collection and --update belong to --to http://...; leave them out for a file."
+                "--collection, --update and --sync belong to --to http://...; leave them out for a file."
             )
         suffix = Path(to).suffix.lower()
         if suffix not in SUFFIXES:
@@ -63,7 +69,20 @@ def export(
         check_file(Path(to), suffix)
     with Catalog.open(catalog, read_only=True) as opened:
         target = _collection(to, str(collection), opened.index, update=update) if is_server else to
-        count = opened.export(target, vectors=vectors, where=where, progress=progress_line())
+        count = opened.export(
+            target,
+            vectors=vectors,
+            where=where,
+            sync=sync,
+            max_delete_share=max_delete_share,
+            progress=progress_line(),
+        )
+        if not isinstance(target, str) and where is None and len(target) > len(opened):
+            more = len(target) - len(opened)
+            say(
+                f"note: the collection has {more:,} product{'' if more == 1 else 's'} more than the "
+                "catalogue; --sync takes them out"
+            )
     if as_json:
         print_json([{"out": to, "collection": collection, "products": count}])
     else:

@@ -14,7 +14,15 @@ import typer
 from ....core.commandline import PARTIAL, BatchSize, Device, Dtype, Json, Revision
 from ....core.console import print_json, say
 from ....core.errors import ConfigError
-from .options import CatalogModel, FieldPairs, FieldsFile, Folder, open_catalog, read_fields
+from .options import (
+    CatalogModel,
+    FieldPairs,
+    FieldsFile,
+    Folder,
+    MaxDeleteShare,
+    open_catalog,
+    read_fields,
+)
 
 if TYPE_CHECKING:
     from ..catalog.report import IngestReport
@@ -67,6 +75,7 @@ def ingest(
     sync: Annotated[
         bool, typer.Option("--sync", help="Take out products that SOURCE, read to its end, no longer has.")
     ] = False,
+    max_delete_share: MaxDeleteShare = 0.2,
     check_files: Annotated[
         bool, typer.Option("--check-files", help="Read every image, also where size and time are unchanged.")
     ] = False,
@@ -76,16 +85,23 @@ def ingest(
     ] = False,
     batch_size: BatchSize = 32,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that read images ahead.")] = None,
+    pictures: Annotated[
+        int, typer.Option(min=1, max=50, help="Images of one product that can be found, the first included.")
+    ] = 5,
+    commit_rows: Annotated[
+        int, typer.Option(min=1, help="Products per version; at most so many are done again after a stop.")
+    ] = 1024,
     model: CatalogModel = None,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Take products in: new and changed rows are encoded, rows marked deleted are taken out.
+    """Take products in and keep them current.
 
-    Run it again after an interruption and it continues; run it again with a newer table and only what
-    changed costs time. Rows that cannot be used are listed in rejects.jsonl in the catalogue.
+    New and changed rows are encoded, rows marked deleted are taken out. Run it again after an interruption
+    and it continues; run it again with a newer table and only what changed costs time. Rows that cannot be
+    used are listed in rejects.jsonl in the catalogue.
     """
     from ..catalog.config import CatalogConfig
     from ..catalog.report import IngestOptions
@@ -98,9 +114,9 @@ def ingest(
     root: Path | ImageRoot | None = image_root
     if allow_outside:
         root = ImageRoot(image_root or (source if source.is_dir() else source.parent), allow_outside=True)
-    # Looked at before the model is loaded: what is wrong with the table is known at once.
+    # Opened before the model is loaded: what is wrong with the table is known at once.
     rejects: list[Reject] = []
-    looked_at = read_products(
+    reader = read_products(
         source,
         fields=field_map or config.fields,
         image_root=root,
@@ -108,17 +124,16 @@ def ingest(
         encoding=encoding,
         delimiter=delimiter,
     )
-    _tell_columns(looked_at)
+    _tell_columns(reader)
     if dry_run:
-        _dry_run(looked_at, rejects, as_json=as_json, max_reject_rate=max_reject_rate)
+        _dry_run(reader, rejects, as_json=as_json, max_reject_rate=max_reject_rate)
         return
     opened = open_catalog(
         context, catalog, model=model, revision=revision, device=device, dtype=dtype, read_only=False
     )
     with opened:
         report = opened.ingest(
-            source,
-            image_root=root,
+            reader,
             allow_remote=policy,
             max_reject_rate=max_reject_rate,
             progress=_progress(),
@@ -127,10 +142,10 @@ def ingest(
                 workers=workers,
                 on_image_error=on_image_error,
                 sync=sync,
+                max_delete_share=max_delete_share,
                 check_files=check_files,
-                fields=field_map,
-                encoding=encoding,
-                delimiter=delimiter,
+                pictures=pictures,
+                commit_rows=commit_rows,
             ),
         )
     _tell(report, as_json=as_json)

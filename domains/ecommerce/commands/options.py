@@ -37,6 +37,11 @@ FieldPairs = Annotated[
     typer.Option("--field", metavar="FIELD=COLUMN", help="One such line, e.g. title=name_en. Repeatable."),
 ]
 
+MaxDeleteShare = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="With --sync: share of the products that may go; beyond it none does."),
+]
+
 
 def open_catalog(
     context: typer.Context,

@@ -10,6 +10,7 @@ import typer
 from ....core.commandline import Device, Dtype, Json, Revision, open_model
 from ....core.console import print_json, print_table, say, shown
 from ....core.errors import ConfigError
+from ..products.record import leaf_of
 from .options import CatalogModel, Folder, WhereText, model_of
 
 if TYPE_CHECKING:
@@ -68,8 +69,12 @@ def search(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Find the products that fit best."""
+    """Find the products that fit best.
+
+    Ask with words, with --image or --like, or with one of these and words for the change: "in white".
+    """
     from ..catalog.catalog import Catalog
+    from ..catalog.search import SearchOptions
     from ..pages.results import Asked
     from ..pages.shell import check_page
 
@@ -87,12 +92,10 @@ def search(
             image=image,
             text=words,
             like=like,
-            negative=without,
             k=k,
             where=where,
             view=view,
-            compose=compose,
-            hide_duplicates=not duplicates,
+            options=SearchOptions(negative=without, compose=compose, hide_duplicates=not duplicates),
         )
         _show(found, as_json=as_json)
         if not found:
@@ -141,7 +144,7 @@ def _show(found: list[Found], *, as_json: bool) -> None:
         (
             str(one.rank),
             f"{one.score:.3f}",
-            one.id[:40],
+            shown(one.id),
             *(_cell(one, name) for name in columns),
         )
         for one in found
@@ -154,8 +157,8 @@ def _cell(one: Found, name: str) -> str:
     value = one.payload.get(name)
     if name == "price" and value is not None:
         return f"{value:.2f} {one.payload.get('currency', '')}".strip()
-    if name == "category" and value is not None:
-        value = value.rsplit(">", 1)[-1].strip()
+    if name == "category":
+        value = leaf_of(value)
     return "" if value is None else str(value)[: 48 if name == "title" else 24]
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from ....core.commandline import Device, Dtype, Json, Revision
 from ....core.console import print_json, print_table, say
+from ....core.errors import ConfigError
 from .evaluate import QueriesFile, recall_row
 from .options import CatalogModel, Folder, open_catalog
 
 if TYPE_CHECKING:
     from ..catalog.catalog import Catalog
     from ..composed.fitting import CompositionFit
+    from ..encoders.fusing import FusionWeights
+    from ..encoders.product import ProductEncoder
     from ..evaluation.own_fitting import ShareFit
     from ..evaluation.queries import LabelledQuery
 
@@ -27,6 +31,12 @@ def tune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --queries: fit and report, keep nothing.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="NEW", help="With --queries: also write a catalogue with the fitted shares, if they help."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the halves that are held out.")] = 0,
     model: CatalogModel = None,
     revision: Revision = None,
@@ -37,9 +47,16 @@ def tune(
     """Make searches fast; with labelled queries, make them better.
 
     Without --queries the index is compacted and its breadth of search is set to find what an exact search
-    finds. With --queries: how a picture and words become one query is fitted and kept, and the share of the
-    picture in a product's vector is fitted and reported. Use queries that you do not measure with afterwards.
+    finds. With --queries: how a picture and words become one query is fitted and kept, and the shares of
+    picture and text in a product's vector are fitted and reported; --out writes a catalogue with them. Use
+    queries that you do not measure with afterwards.
     """
+    if queries is None and (dry_run or out is not None):
+        raise ConfigError("--dry-run and --out belong to --queries; give these too.")
+    if dry_run and out is not None:
+        raise ConfigError("--dry-run keeps nothing and --out writes a catalogue; give one of them.")
+    if out is not None and out.exists():
+        raise ConfigError(f"{out}: exists. Name a new folder.")
     if queries is None:
         report = _tune_index(catalog)
     else:
@@ -50,7 +67,7 @@ def tune(
             context, catalog, model=model, revision=revision, device=device, dtype=dtype, read_only=dry_run
         )
         with opened:
-            report = _tune_queries(opened, labelled, seed, dry_run=dry_run)
+            report = _tune_queries(opened, labelled, seed, dry_run=dry_run, out=out)
     if as_json:
         print_json([report])
 
@@ -78,7 +95,7 @@ def _tune_index(folder: Any) -> dict[str, Any]:
 
 
 def _tune_queries(
-    catalog: Catalog, queries: list[LabelledQuery], seed: int, *, dry_run: bool
+    catalog: Catalog, queries: list[LabelledQuery], seed: int, *, dry_run: bool, out: Path | None
 ) -> dict[str, Any]:
     from ..composed.stored import load_settings, save_settings
     from ..evaluation.own_fitting import fit_composition, fit_share
@@ -93,16 +110,19 @@ def _tune_queries(
         if composition.settings != composition.before and composition.choice.worthwhile and not dry_run:
             say(f"wrote {save_settings(catalog.folder, composition.settings)}; searches take it from there")
         elif composition.settings != composition.before and not dry_run:
-            say("nothing kept: on queries that it was not chosen by, the new setting is no better")
+            say("nothing kept: on queries that it was not chosen by, the new setting is not surely better")
     fusion = catalog.config.fusion
     if fusion is None:
         say("note: this model puts picture and text together by itself; there is no share to fit.")
         return report
-    total = fusion.image + fusion.text
-    share = fit_share(catalog, queries, current=fusion.image / total, seed=seed)
+    share = fit_share(catalog, queries, current=fusion, seed=seed)
     if share is not None:
         report["fusion"] = share.to_dict()
         _show_share(share)
+        if out is not None and share.worthwhile:
+            _write_mixed(catalog, out, share)
+        elif share.worthwhile:
+            say("every vector would change: --out NEW writes a catalogue with these shares, encoding nothing")
     return report
 
 
@@ -126,17 +146,29 @@ def _show_composition(found: CompositionFit) -> None:
 
 
 def _show_share(found: ShareFit) -> None:
-    say("share of the picture in a product's vector:")
-    print_table(
-        ("metric", f"{found.before:g} (now)", f"{found.share:g} (best)", "expected on other queries"),
-        [("MRR", str(found.choice.before), str(found.choice.after), str(found.choice.held_out))],
-    )
-    if found.share == found.before:
-        say("the share in use is the best")
-    elif found.choice.worthwhile:
-        say(
-            "every vector would change: make the catalogue anew with "
-            f"`verticlip catalog create NEW --image-share {found.share:g}`"
+    now, best = (f"{_share(one):g}" for one in (found.before, found.best))
+    rows = [("all", now, best, str(found.choice.before), str(found.choice.after), str(found.choice.held_out))]
+    for name, one in found.categories.items():
+        own = f"{_share(found.fusion.of(name)):g}"
+        rows.append(
+            (name, f"{_share(found.fusion):g}", own, str(one.before), str(one.after), str(one.held_out))
         )
-    else:
-        say("on queries that it was not chosen by, the other share is no better; stay")
+    say("share of the picture in a product's vector, by MRR:")
+    header = ("category", "share", "best share", "before", "best", "expected on other queries")
+    print_table(header, rows)
+    if found.best == found.before and not found.worthwhile:
+        say("the share in use is the best")
+    elif not found.worthwhile:
+        say("on queries that it was not chosen by, the other share is not surely better; stay")
+
+
+def _share(weights: FusionWeights) -> float:
+    return weights.image / (weights.image + weights.text)
+
+
+def _write_mixed(catalog: Catalog, out: Path, found: ShareFit) -> None:
+    from ..catalog.mixing import mixed_anew
+
+    encoder = cast("ProductEncoder", catalog.encoder)
+    with mixed_anew(catalog, out, model=encoder.model, fusion=found.fusion) as made:
+        say(f"wrote {out}: {len(made):,} products with these shares")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ....core.errors import InputError
-from ....core.metrics.ranking import Positives
+from ....core.metrics.ranking import Positives, rank_of_best
 from ..evaluation.choosing import Choice, choose
 from .query import ComposeSettings
 
@@ -140,11 +140,7 @@ def _ranks(
         if queries.exclude is not None and bool((right == queries.exclude[row]).any()):
             raise InputError(f"Query {row} has its own reference product as a right answer; take it out.")
         mixed = torch.tensor([_coefficients(one) for one in settings]) @ scores.nan_to_num(neginf=-1e9)
-        best = mixed[:, right].amax(dim=1, keepdim=True)
-        # Among equal scores the lower row comes first.
-        first = torch.where(mixed[:, right] == best, right, len(gallery)).amin(dim=1, keepdim=True)
-        before = (mixed > best) | ((mixed == best) & (torch.arange(len(gallery)) < first))
-        found[:, row] = before.sum(dim=1).numpy()
+        found[:, row] = rank_of_best(mixed, right).numpy()
     return found
 
 

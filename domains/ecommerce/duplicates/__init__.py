@@ -16,6 +16,8 @@ _HOMES = {
     "candidates": "labels",
     "find_duplicates": "grouping",
     "fit_thresholds": "fitting",
+    "held_out": "fitting",
+    "judge_groups": "judging",
     "load_thresholds": "settings",
     "measured": "labels",
     "merge": "merging",

@@ -1,4 +1,4 @@
-"""Thresholds from labelled pairs, with a precision that holds on pairs that had no part in choosing them."""
+"""Thresholds from labelled pairs, measured on pairs that had no part in choosing them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def least_precision(right: int, accepted: int, confidence: float) -> float:
 
 
 def pairs_needed(precision: float, confidence: float) -> int:
-    """Return how many pairs, all of them right, prove a precision: 299 for 0.99 at 95 %."""
+    """Return how many pairs, all of them right, the bound of a precision takes: 299 for 0.99 at 95 %."""
     return math.ceil(math.log(1 - confidence) / math.log(precision) - 1e-9)
 
 
@@ -86,71 +86,94 @@ def fit_thresholds(
     made_by: MadeBy | None = None,
     seed: int = 0,
 ) -> Thresholds:
-    """Return the thresholds that find most duplicates at a precision that is proven.
+    """Return the thresholds that find most duplicates at a precision that holds on held-out labels.
 
     Half of the pairs, drawn by chance, choose thresholds from strict to loose; the other half is asked of one
-    after the other whether the precision holds, until it does not. So the bound is true although several were
+    after the other whether the precision holds, until it does not. So the bound allows for all that were
     tried, and ``fit`` of the result tells the figures of that half.
 
-    The precision is that among pairs like the labelled ones: label pairs drawn evenly from candidates of the
-    catalogue, see :func:`.labels.candidates`, not only clear cases.
+    What the bound assumes: the labelled pairs are an even draw from the candidates of this catalogue, as
+    :func:`.labels.candidates` makes it. Chance lies in that draw, so pairs may share products, and the bound
+    is about the candidates of this catalogue. It is too good where only clear cases have labels, and for
+    products that come later it is an estimate. It is about pairs that the vectors take, one by one; what
+    groups make of them is counted by :func:`.judging.judge_groups`.
 
     Args:
-        pairs: labelled; for a target of 0.99 several hundred duplicates are needed.
+        pairs: labelled; for a target of 0.99 several hundred duplicates are needed. A pair counts once,
+            whichever product comes first.
         target_precision: share of the accepted pairs that must be right, below 1.
-        confidence: how sure one can be of it.
+        confidence: of the bound.
         made_by: encoder of the vectors, stored with the result.
         seed: of the draw.
 
     Raises:
-        InputError: a target or confidence outside of (0, 1), or a cosine that is none.
-        DataError: too few duplicates or pairs to prove it, or no thresholds that reach it.
+        InputError: a target or confidence outside of (0, 1), a cosine that is none, a product paired with
+            itself, or a pair with both labels.
+        DataError: too few duplicates for such a bound, or no thresholds that reach it.
 
     Reference: Angelopoulos et al. 2021, "Learn then Test" (arXiv 2110.01052), fixed sequence testing.
     """
     _check(pairs, target_precision, confidence)
     choosing, testing = (_Pairs.of(half) for half in _halves(pairs, seed))
-    labelled, positives = sum(pair.is_duplicate for pair in pairs), int(testing.label.sum())
-    _check_enough(labelled, positives, len(pairs), target_precision, confidence)
-    best: Thresholds | None = None
+    held_back = int(testing.label.sum())
+    labelled, positives = len(choosing.label) + len(testing.label), int(choosing.label.sum()) + held_back
+    _check_enough(labelled, positives, held_back, target_precision, confidence)
+    thresholds, right, accepted = _loosest(choosing, testing, target_precision, confidence)
+    fit = Fit(
+        target=target_precision,
+        confidence=confidence,
+        pairs=labelled,
+        positives=positives,
+        held_out=len(testing.label),
+        accepted=accepted,
+        wrong=accepted - right,
+        precision=right / accepted,
+        precision_low=least_precision(right, accepted, confidence),
+        recall=right / held_back,
+        made_by=made_by,
+    )
+    return thresholds.model_copy(update={"fit": fit})
+
+
+def held_out(pairs: Sequence[LabelledPair], seed: int = 0) -> list[LabelledPair]:
+    """Return the pairs that have no part in choosing thresholds, see :func:`fit_thresholds`.
+
+    Raises:
+        InputError: a pair with both labels.
+    """
+    return _halves(pairs, seed)[1]
+
+
+def _loosest(
+    choosing: _Pairs, testing: _Pairs, target: float, confidence: float
+) -> tuple[Thresholds, int, int]:
+    """Return the last thresholds that hold the target on held-out pairs, and how many are right and taken."""
+    best: tuple[Thresholds, int, int] | None = None
     closest = 0.0
     for product, image, text in _path(choosing, confidence):
         took = testing.accepted(product, image, text)
         right, accepted = int((took & testing.label).sum()), int(took.sum())
         low = least_precision(right, accepted, confidence)
         closest = max(closest, low)
-        if low < target_precision:
+        if low < target:
             break
-        fit = Fit(
-            target=target_precision,
-            confidence=confidence,
-            pairs=len(pairs),
-            positives=labelled,
-            held_out=len(testing.label),
-            accepted=accepted,
-            wrong=accepted - right,
-            precision=right / accepted,
-            precision_low=low,
-            recall=right / positives,
-            made_by=made_by,
-        )
-        best = Thresholds(product=product, image=image, text=text, fit=fit)
+        best = Thresholds(product=product, image=image, text=text), right, accepted
     if best is None:
         raise DataError(
-            f"No thresholds hold a precision of {target_precision:g} with {confidence:.0%} confidence on the "
-            f"held-out pairs; {closest:.3f} is the most that can be shown. Label more pairs, ask for less, "
-            "or use a model that tells these products apart."
+            f"No thresholds hold a precision of {target:g} with {confidence:.0%} confidence on the held-out "
+            f"pairs; {closest:.3f} is the most that can be shown. Label more pairs, ask for less, or use a "
+            "model that tells these products apart."
         )
     return best
 
 
-def _check_enough(labelled: int, held_out: int, pairs: int, target: float, confidence: float) -> None:
-    """Raise ``DataError`` where even without a mistake the held-out duplicates could not prove the target."""
+def _check_enough(labelled: int, positives: int, held_back: int, target: float, confidence: float) -> None:
+    """Raise ``DataError`` where the held-out duplicates are too few even if no mistake is made."""
     needed = pairs_needed(target, confidence)
-    if held_out < needed:
+    if held_back < needed:
         raise DataError(
-            f"Of {pairs:,} labelled pairs {labelled:,} are duplicates, and {held_out:,} of these are held "
-            f"out. To prove a precision of {target:g} with {confidence:.0%} confidence at least {needed:,} "
+            f"Of {labelled:,} labelled pairs {positives:,} are duplicates, and {held_back:,} of these are "
+            f"held out. For a precision of {target:g} with {confidence:.0%} confidence at least {needed:,} "
             f"are needed there: label about {2 * needed:,} duplicates, or ask for a lower precision or "
             "confidence."
         )
@@ -161,6 +184,8 @@ def _check(pairs: Sequence[LabelledPair], target: float, confidence: float) -> N
         if not 0 < value < 1:
             raise InputError(f"{name} lies between 0 and 1, got {value:g}.")
     for pair in pairs:
+        if pair.first == pair.second:
+            raise InputError(f"{pair.first!r:.80} is paired with itself. Take the pair out.")
         for name in ("product", "image", "text"):
             value = getattr(pair, name)
             if value is not None and not -1.001 <= value <= 1.001:
@@ -168,16 +193,21 @@ def _check(pairs: Sequence[LabelledPair], target: float, confidence: float) -> N
 
 
 def _halves(pairs: Sequence[LabelledPair], seed: int) -> tuple[list[LabelledPair], list[LabelledPair]]:
-    """Return two halves drawn by chance, whatever the order of the pairs.
+    """Return two halves drawn by chance, each pair once, whatever the order of the pairs.
 
     Pairs are drawn, not products: hard pairs hang together in one large web of products, and a cut around it
-    would leave one half with the easy ones.
+    leaves one half with the easy ones.
     """
+    once: dict[tuple[str, str], LabelledPair] = {}
+    for pair in pairs:
+        first, second = sorted((pair.first, pair.second))
+        if once.setdefault((first, second), pair).is_duplicate != pair.is_duplicate:
+            raise InputError(f"{first!r:.80} and {second!r:.80} have both labels. Keep one.")
 
-    def lot(pair: LabelledPair) -> str:
-        return hashlib.sha256(json.dumps([seed, *sorted((pair.first, pair.second))]).encode()).hexdigest()
+    def lot(names: tuple[str, str]) -> str:
+        return hashlib.sha256(json.dumps([seed, *names]).encode()).hexdigest()
 
-    drawn = sorted(pairs, key=lot)
+    drawn = [once[names] for names in sorted(once, key=lot)]
     return drawn[::2], drawn[1::2]
 
 

@@ -15,6 +15,7 @@ from ....core.data.tables import read_table
 from ....core.errors import DataError, InputError
 from ....core.files import write_text_atomic
 from ....core.limits import DEFAULT, Limits
+from ....core.spreadsheet import as_cell, from_cell
 from .fitting import LabelledPair
 from .grouping import Products
 from .listing import read_listing
@@ -57,7 +58,7 @@ def candidates(
     """Return pairs drawn evenly from all that the vectors could take for one, in random order.
 
     Drawn evenly, the share of duplicates among labelled pairs is that of the catalogue, and so is a precision
-    measured on them.
+    measured on them, but for pairs that are left without a label because they are hard to tell.
 
     Args:
         count: pairs, fewer where there are fewer.
@@ -87,14 +88,18 @@ def candidates(
 
 
 def write_candidates(path: Path, found: Sequence[Candidate], titles: dict[str, str]) -> None:
-    """Write pairs as CSV with an empty column ``duplicate``: fill in yes or no, leave unsure ones empty."""
+    """Write pairs as CSV with an empty column ``duplicate``: fill in yes or no, leave unsure ones empty.
+
+    No spreadsheet runs an id or a title as a formula; :func:`read_labels` gives the ids back as they are.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow((*_COLUMNS, "first_title", "second_title", "product", "image", "text"))
     for one in found:
         numbers = ("" if value is None else f"{value:.4f}" for value in (one.product, one.image, one.text))
-        shown = (_cell(titles.get(name, "")) for name in (one.first, one.second))
-        writer.writerow((one.first, one.second, "", *shown, *numbers))
+        names = (one.first, one.second)
+        shown = (" ".join(titles.get(name, "").split())[:300] for name in names)
+        writer.writerow((*map(as_cell, names), "", *map(as_cell, shown), *numbers))
     write_text_atomic(path, buffer.getvalue())
 
 
@@ -114,7 +119,7 @@ def read_labels(path: Path, *, limits: Limits = DEFAULT) -> list[tuple[str, str,
             continue
         if word not in (*_YES, *_NO):
             raise DataError(f"{where}: duplicate is {word!r:.40}, expected yes or no.")
-        first, second = sorted(str(cells[name]).strip() for name in ("first", "second"))
+        first, second = sorted(from_cell(str(cells[name]).strip()) for name in ("first", "second"))
         if not first or first == second:
             raise DataError(f"{where}: a pair is two different ids, got {first!r:.80} and {second!r:.80}.")
         if found.setdefault((first, second), word in _YES) != (word in _YES):
@@ -149,9 +154,3 @@ def measured(catalog: Products, labels: Sequence[tuple[str, str, bool]]) -> tupl
 
 def _known(value: np.float32) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _cell(text: str) -> str:
-    """Return a title as a spreadsheet shows it, and does not run it as a formula."""
-    line = " ".join(text.split())[:300]
-    return f"'{line}" if line[:1] in ("=", "+", "-", "@") else line

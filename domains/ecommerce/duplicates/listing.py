@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..catalog.payload import attribute_name
+from ..products.cleaning import words_of
+from ..products.record import leaf_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -94,15 +94,9 @@ def read_listing(
     )
 
 
-def letters(text: str | None) -> str:
-    """Return what of a text is compared: letters and digits without case, accents kept, marks as spaces."""
-    plain = unicodedata.normalize("NFKC", html.unescape(text or "")).casefold()
-    return " ".join(re.findall(r"[^\W_]+", plain))
-
-
-def leaf(category: str | None) -> str:
-    """Return the last part of a category's path, as compared."""
-    return letters((category or "").rsplit(">", 1)[-1])
+def _compared(text: str | None) -> str:
+    """Return what of a text is compared: its words, one space apart."""
+    return " ".join(words_of(html.unescape(text or "")))
 
 
 def _products(
@@ -118,14 +112,14 @@ def _products(
         for attribute in variant_attributes:
             home = homes.get(attribute)
             value = cells[home][row] if home else more.get(attribute)
-            if value is not None and letters(str(value)):
-                known[attribute] = (letters(str(value)), str(value))
+            if value is not None and (compared := _compared(str(value))):
+                known[attribute] = (compared, str(value))
         when = cells.get("updated_at", empty)[row]
         yield _Product(
             id=name,
-            title=letters(cells.get("title", empty)[row]),
-            category=leaf(cells.get("category", empty)[row]),
-            brand=letters(cells.get("brand", empty)[row]),
+            title=_compared(cells.get("title", empty)[row]),
+            category=_compared(leaf_of(cells.get("category", empty)[row])),
+            brand=_compared(cells.get("brand", empty)[row]),
             file=cells.get("image_path", empty)[row],
             sha256=cells.get("image_sha256", empty)[row],
             updated=when.timestamp() if isinstance(when, datetime) else None,

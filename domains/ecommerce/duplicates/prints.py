@@ -6,6 +6,7 @@ picture that changes has another hash and is read again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,7 +103,8 @@ def collect_prints(
 
     Args:
         wanted: {sha256 of the bytes: file}; a file that has other bytes by now cannot be read.
-        cache: file that keeps fingerprints from run to run; a damaged one is made anew.
+        cache: file that keeps fingerprints from run to run; a damaged one is made anew, and where none can be
+            written the pictures are read again next time.
         workers: threads that read. progress: called with (pictures read, all that must be).
     """
     known = _load(cache)
@@ -124,8 +126,10 @@ def collect_prints(
         if progress is not None:
             progress(number, len(missing))
     if cache is not None and missing:
-        # What is no longer asked for stays: a search of one category must not forget the others.
-        _save(cache, known | found)
+        # What is no longer asked for stays: a search of one category must not forget the others. Who may
+        # only read a catalogue can look for duplicates all the same.
+        with contextlib.suppress(OSError):
+            _save(cache, known | found)
     return found, failed
 
 

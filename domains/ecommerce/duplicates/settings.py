@@ -12,6 +12,7 @@ from ....core.config_base import Config, Probability
 from ....core.data.perceptual import MAX_BITS
 from ....core.errors import ConfigError
 from ....core.files import write_json_atomic
+from ....core.index.lock import WriterLock
 from ..catalog.config import MadeBy
 
 Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
@@ -31,6 +32,8 @@ class Fit(Config):
         precision, precision_low: share that is right, and its lower bound at ``confidence``.
         recall: share of the held-out duplicates that is found.
         made_by: encoder whose cosines were looked at; for another one the thresholds say nothing.
+        joined, joined_wrong: held-out pairs that stood in one group when all evidence was put together, and
+            how many of them are no duplicates; None where nobody looked, see :func:`.judging.judge_groups`.
     """
 
     target: Probability
@@ -44,6 +47,31 @@ class Fit(Config):
     precision_low: Probability
     recall: Probability
     made_by: MadeBy | None = None
+    joined: Annotated[int, Field(ge=0)] | None = None
+    joined_wrong: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def joined_precision(self) -> float | None:
+        """Share of the held-out pairs in one group that is right; None where there are none."""
+        return 1 - (self.joined_wrong or 0) / self.joined if self.joined else None
+
+    @property
+    def groups_fall_short(self) -> bool:
+        """Whether the groups are seen to be wrong more often than was asked for."""
+        return self.joined_precision is not None and self.joined_precision < self.target
+
+    def words(self) -> str:
+        """Return what was measured as sentences."""
+        said = (
+            f"On {self.held_out:,} held-out pairs the vectors take {self.accepted:,}, of which "
+            f"{self.accepted - self.wrong:,} are right: precision {self.precision:.3f}, at least "
+            f"{self.precision_low:.3f} with {self.confidence:.0%} confidence if pairs were drawn evenly; "
+            f"{self.recall:.0%} of the duplicates are found."
+        )
+        if self.joined is None:
+            return said
+        right = self.joined - (self.joined_wrong or 0)
+        return f"{said} Groups, by all evidence, join {self.joined:,} of them, of which {right:,} are right."
 
 
 class Thresholds(Config):
@@ -125,7 +153,7 @@ class DuplicateSettings(Config):
     def vector_chain_least(self) -> float:
         """Least mean cosine of two groups that join by their vectors alone.
 
-        Where a precision is promised, their mean distance may be half as much again as that of a pair at
+        Where a precision was asked for, their mean distance may be half as much again as that of a pair at
         most: pairs that nobody compared are in the group, too, and where all products of a model are alike by
         0.95, a margin of 0.05 stops nothing.
         """
@@ -135,9 +163,14 @@ class DuplicateSettings(Config):
 
 
 def save_thresholds(folder: Path, thresholds: Thresholds) -> Path:
-    """Write thresholds into a catalogue's folder and return where."""
+    """Write thresholds into a catalogue's folder and return where.
+
+    Raises:
+        ConfigError: another process is writing to the catalogue, or its folder cannot be written.
+    """
     path = folder / FOLDER / THRESHOLDS_FILE
-    write_json_atomic(path, thresholds.model_dump(mode="json"))
+    with WriterLock(folder).held():
+        write_json_atomic(path, thresholds.model_dump(mode="json"))
     return path
 
 

@@ -44,7 +44,8 @@ class Fusion(FusionWeights):
     """``normalize(w_i normalize(image) + w_t normalize(text))``; where one is missing, the other alone.
 
     The default shares are those of the published fashion models. Where pictures say little, machinery and
-    spare parts, equal shares do better; :func:`.fitting.fit_fusion` finds them on labelled pairs.
+    spare parts, equal shares do better; :func:`..evaluation.own_fitting.fit_share` finds them by labelled
+    queries.
 
     Example:
         >>> Fusion(by_category={"Machinery": FusionWeights(image=0.5, text=0.5)}).of("Machinery > Pumps").text
@@ -94,7 +95,20 @@ def fuse(image: Tensor, text: Tensor, shares: Tensor, present: Mapping[str, Tens
         shares: [N, 2] or [2], image before text.
         present: bool [N] under ``image`` and ``text``; one of them holds in every row.
     """
-    has_image, has_text = present["image"][:, None], present["text"][:, None]
-    sides = [torch.where(has, unit(vectors), 0.0) for vectors, has in ((image, has_image), (text, has_text))]
-    both = unit(shares[..., :1] * sides[0] + shares[..., 1:] * sides[1])
-    return torch.where(has_image & has_text, both, sides[0] + sides[1])
+    return fuse_fields([(image, present["image"]), (text, present["text"])], shares)
+
+
+def fuse_fields(fields: Sequence[tuple[Tensor, Tensor]], shares: Tensor) -> Tensor:
+    """Return unit vectors [N, D] of any number of fields, of each row those it has.
+
+    A field that a row lacks leaves its share to the others; a row of one field is that field, whatever its
+    share.
+
+    Args:
+        fields: F of (vectors [N, D] of any length, bool [N] whether a row has it).
+        shares: [N, F] or [F].
+    """
+    sides = [torch.where(has[:, None], unit(vectors), 0.0) for vectors, has in fields]
+    mixed = torch.stack([shares[..., place, None] * side for place, side in enumerate(sides)]).sum(dim=0)
+    count = torch.stack([has for _, has in fields]).sum(dim=0)
+    return torch.where(count[:, None] > 1, unit(mixed), torch.stack(sides).sum(dim=0))

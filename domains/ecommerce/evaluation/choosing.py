@@ -13,6 +13,9 @@ from ....core.metrics.bootstrap import Bootstrap, Estimate
 
 Floats = NDArray[np.float64]
 
+LEAST_QUERIES = 10
+"""Queries below which no choice is worthwhile: a resample of two says nothing of others."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -23,21 +26,26 @@ class Choice:
         before, after: mean score of the setting in use and of the best one, on all the queries.
         held_out: mean score where each half of the queries takes the setting that is best on the other
             half: what to expect on queries that nothing was chosen by.
+        gain: mean of what each query gains by that over the setting in use.
     """
 
     best: int
     before: Estimate
     after: Estimate
     held_out: Estimate
+    gain: Estimate
 
     @property
     def worthwhile(self) -> bool:
-        """Whether the choice beats the setting in use on queries that it was not made by."""
-        return self.held_out.value > self.before.value
+        """Whether queries that nothing was chosen by surely gain: the interval of :attr:`gain` is above 0.
+
+        Fewer than :data:`LEAST_QUERIES` are never sure.
+        """
+        return self.gain.n >= LEAST_QUERIES and self.gain.low > 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {name: getattr(self, name).to_dict() for name in ("before", "after", "held_out")}
+        return {name: getattr(self, name).to_dict() for name in ("before", "after", "held_out", "gain")}
 
 
 def choose(scores: Floats, *, current: int, seed: int = 0) -> Choice:
@@ -62,7 +70,11 @@ def choose(scores: Floats, *, current: int, seed: int = 0) -> Choice:
     best = _best(scores, current)
     bootstrap = Bootstrap(scores.shape[1], seed=seed)
     return Choice(
-        best, bootstrap.mean(scores[current]), bootstrap.mean(scores[best]), bootstrap.mean(held_out)
+        best,
+        before=bootstrap.mean(scores[current]),
+        after=bootstrap.mean(scores[best]),
+        held_out=bootstrap.mean(held_out),
+        gain=bootstrap.mean(held_out - scores[current]),
     )
 
 

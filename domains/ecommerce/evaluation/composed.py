@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ....core.errors import DataError, InputError
 from ....core.metrics.bootstrap import Bootstrap, Estimate
+from ....core.metrics.ranking import Positives, positive_ranks
 from ..composed.query import PLAIN_REFERENCE, ComposeSettings, combine, joined, shortened
 from .composed_data import ComposedData, ComposedQuery, ComposedTask
 from .published_results import results
@@ -119,16 +120,14 @@ def _measure(
     metrics: dict[str, Estimate] = {}
     gallery = [name for name in task.gallery if name in vectors]
     if gallery:
-        without = data.protocol == "cirr"
-        ranks = _gallery_ranks(composed, queries, (gallery, vectors), without=without)
+        gallery = list(dict.fromkeys([*gallery, *(one.target for one in queries)]))
+        ranks = _gallery_ranks(composed, queries, (gallery, vectors), without=data.protocol == "cirr")
         metrics |= {f"Recall@{k}": bootstrap.mean(ranks < k) for k in _DEPTHS[data.protocol]}
     if any(one.subset for one in queries):
-        ranks = np.array(
-            [
-                _rank(query, one, [name for name in one.subset if name in vectors], vectors)
-                for query, one in zip(composed, queries, strict=True)
-            ]
-        )
+        ranks = np.empty(len(queries), dtype=np.int64)
+        for row, (query, one) in enumerate(zip(composed, queries, strict=True)):
+            others = [name for name in dict.fromkeys(one.subset) if name in vectors and name != one.target]
+            ranks[row] = _subset_rank(query, vectors[one.target], [vectors[name] for name in others])
         word = "Recall_subset" if gallery else "Recall"
         metrics |= {f"{word}@{k}": bootstrap.mean(ranks < k) for k in _SUBSET_DEPTHS}
     said: dict[str, dict[str, float]] = {}
@@ -150,27 +149,20 @@ def _gallery_ranks(
         without: leave each query's own reference out.
     """
     names, vectors = searched
-    matrix = torch.stack([vectors[name] for name in names]).double()
     places = {name: place for place, name in enumerate(names)}
-    ranks = np.empty(len(queries), dtype=np.int64)
-    for row, (query, one) in enumerate(zip(composed, queries, strict=True)):
-        scores = matrix @ query.double()
-        own = vectors[one.target].double() @ query.double()
-        better = scores >= own
-        for name in (one.target, *([one.reference] if without else [])):
-            if name in places:
-                better[places[name]] = False
-        ranks[row] = int(better.sum())
-    return ranks
+    own = [places.get(one.reference, -1) if without else -1 for one in queries]
+    return positive_ranks(
+        composed,
+        torch.stack([vectors[name] for name in names]),
+        Positives.from_lists([[places[one.target]] for one in queries]),
+        exclude=torch.tensor(own),
+    )
 
 
-def _rank(query: Tensor, one: ComposedQuery, names: Sequence[str], vectors: Mapping[str, Tensor]) -> int:
+def _subset_rank(query: Tensor, target: Tensor, others: Sequence[Tensor]) -> int:
     """Return the 0-based rank of the target among a few; among equal scores it stands last."""
-    kept = [name for name in dict.fromkeys(names) if name != one.target]
-    if not kept:
-        return 0
-    scores = torch.stack([vectors[name] for name in kept]).double() @ query.double()
-    return int((scores >= vectors[one.target].double() @ query.double()).sum())
+    last = Positives.from_lists([[len(others)]])
+    return int(positive_ranks(query[None], torch.stack([*others, target]), last)[0])
 
 
 def _average(data: ComposedData, tasks: Sequence[TaskResult]) -> list[TaskResult]:

@@ -5,14 +5,17 @@ Pictures inside a Parquet file are held as their compressed bytes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ....core.data.parquet import parquet_rows
 from ....core.data.tables import read_table
-from ....core.errors import DataError, nearest, require
+from ....core.errors import DataError, InputError
 from ....core.limits import DEFAULT, Limits
+from ..products.pictures import ImageRoot
 from .vectors import Picture
 
 IMAGE_COLUMN = "image"
@@ -62,7 +65,11 @@ def read_documents(
     elif not data.exists():
         raise DataError(f"{data}: no such file or folder.")
     else:
-        rows = _parquet_rows(parquet, [id_column, *columns])
+        # Pictures lie in the cells: few rows at once.
+        wanted = [id_column, *columns]
+        rows = itertools.chain.from_iterable(
+            parquet_rows(path, wanted, further=[IMAGE_COLUMN], batch_size=256) for path in parquet
+        )
     return _documents(rows, root, id_column, columns)
 
 
@@ -73,12 +80,13 @@ def _documents(
     pictures: list[Picture] = []
     texts: dict[str, list[str]] = {column: [] for column in columns}
     missing = []
+    images = ImageRoot(root)
     for where, row in rows:
         name = str(row[id_column]).strip() if row[id_column] is not None else ""
         if not name or name in ids:
             raise DataError(f"{where}: {id_column} {name!r} is {'given twice' if name else 'empty'}.")
         ids[name] = None
-        picture = picture_of(row.get(IMAGE_COLUMN), root)
+        picture = picture_of(row.get(IMAGE_COLUMN), images)
         if isinstance(picture, Path) and not picture.is_file():
             missing.append(str(row[IMAGE_COLUMN]))
             picture = None
@@ -92,11 +100,11 @@ def _documents(
     return Documents(tuple(ids), tuple(pictures), frozen, tuple(missing))
 
 
-def picture_of(cell: Any, root: Path) -> Picture:
-    """Return a picture of a cell: bytes, the Hub's ``{"bytes", "path"}``, or a path below ``root``.
+def picture_of(cell: Any, root: ImageRoot) -> Picture:
+    """Return a picture of a cell: bytes, the Hub's ``{"bytes", "path"}``, or a path below the root.
 
     Raises:
-        DataError: a path that leaves the folder.
+        DataError: a path that leaves the folder, also by a link.
     """
     if isinstance(cell, Mapping):
         cell = cell.get("bytes") or cell.get("path")
@@ -104,10 +112,10 @@ def picture_of(cell: Any, root: Path) -> Picture:
         return cell
     if not cell or not isinstance(cell, str):
         return None
-    path = root / cell
-    if Path(cell).is_absolute() or ".." in Path(cell).parts:
-        raise DataError(f"The picture {cell!r} is not below the folder of the data; move it there.")
-    return path
+    try:
+        return root.resolve(cell)
+    except InputError as error:
+        raise DataError(f"{root.folder.name}: {error}") from None
 
 
 def local_picture(folder: Path, name: str, link: str) -> Path | None:
@@ -117,24 +125,3 @@ def local_picture(folder: Path, name: str, link: str) -> Path | None:
         if candidate and candidate == Path(candidate).name and (folder / candidate).is_file():
             return folder / candidate
     return None
-
-
-def _parquet_rows(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    parquet = require("pyarrow.parquet", extra="ecommerce")
-    number = 0
-    for path in paths:
-        try:
-            file = parquet.ParquetFile(path)
-        except Exception as error:  # pyarrow has its own errors, of many types
-            raise DataError(
-                f"{path.name}: not a whole Parquet file ({' '.join(str(error).split())[:100]})."
-            ) from None
-        known = file.schema_arrow.names
-        for column in columns:
-            if column not in known:
-                raise DataError(f"{path.name}: no column {column!r}.{nearest(column, known)}")
-        wanted = [*columns, *([IMAGE_COLUMN] if IMAGE_COLUMN in known else [])]
-        for batch in file.iter_batches(batch_size=256, columns=list(dict.fromkeys(wanted))):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path.name} row {number}", row

@@ -22,10 +22,13 @@ from ....core.errors import ConfigError, DataError, nearest
 from ....core.files import read_json
 from ....core.limits import DEFAULT, Limits
 from ....core.metrics.bootstrap import Bootstrap
+from ....core.metrics.ranking import Positives, positive_ranks
+from ....core.metrics.retrieval import QueryMetrics
+from ..encoders.fusing import Fusion, fuse_fields
 from .documents import local_picture
 from .published_results import results
 from .results import ProtocolResult, TaskResult
-from .vectors import MARQO_WEIGHTS, EvaluationEncoder, fused, graded, rank
+from .vectors import EvaluationEncoder
 
 COLUMNS = (
     "cate_lv1_name", "cate_name", "trigger_id", "tirgger_title", "recall_id", "recall_title", "trigger_img",
@@ -34,6 +37,7 @@ COLUMNS = (
 """Columns of the published file in their order; the fourth is spelt so there."""
 DIRECTIONS = ("i-i", "i-t", "i-m", "t-i", "t-t", "t-m", "m-m")
 DEPTHS = (1, 5, 10, 20)
+_SHARES = Fusion().shares(1)[0]
 _VIEWS = {"i": "image", "t": "text", "m": "product"}
 _ALSO = {"trigger_title": "tirgger_title"}
 _YES = {"1", "1.0", "true", "yes", "positive"}
@@ -153,7 +157,10 @@ def evaluate_esspr(
         failures += pictures.failures
         images, cut = images + int(pictures.present.sum()), cut + more
         parts = {"image": (pictures.vectors, pictures.present), "text": (texts, said)}
-        found[side] = {**parts, "product": (fused(parts, MARQO_WEIGHTS), pictures.present & said)}
+        found[side] = {
+            **parts,
+            "product": (fuse_fields(list(parts.values()), _SHARES), pictures.present & said),
+        }
     tasks, notes = [], []
     for direction in directions:
         task, lost = _direction(direction, data, sides, found)
@@ -204,28 +211,30 @@ def _direction(
     asked, given = (_VIEWS[letter] for letter in direction.split("-"))
     queries, has_query = found["trigger"][asked]
     gallery, has_document = found["recall"][given]
-    names = list(sides["recall"])
-    ids = [name for name, there in zip(names, has_document.tolist(), strict=True) if there]
-    known = set(ids)
-    right: dict[str, dict[str, float]] = {}
+    # In the order of ids, which decides among equal scores.
+    listed = sorted((name, row) for row, name in enumerate(sides["recall"]) if bool(has_document[row]))
+    places = {name: place for place, (name, _) in enumerate(listed)}
+    right: dict[str, set[int]] = {}
     for row in data.rows:
-        if row.same and row.recall in known and row.recall != row.trigger:
-            right.setdefault(row.trigger, {})[row.recall] = 1.0
-    usable = [
-        (name, place)
-        for place, (name, there) in enumerate(zip(sides["trigger"], has_query.tolist(), strict=True))
-        if there
-    ]
-    asked_for = {name: queries[place] for name, place in usable if name in right}
-    if not asked_for:
+        if row.same and row.recall in places and row.recall != row.trigger:
+            right.setdefault(row.trigger, set()).add(places[row.recall])
+    usable = [(name, row) for row, name in enumerate(sides["trigger"]) if bool(has_query[row])]
+    asking = [(name, row) for name, row in usable if name in right]
+    if not asking:
         return None, len(usable)
-    # A listing is no answer to itself.
-    ranked = rank(asked_for, gallery[has_document], ids, len(ids), exclude={name: name for name in asked_for})
-    rankings = graded(ranked, {name: right[name] for name in asked_for})
-    bootstrap = Bootstrap(len(rankings))
-    metrics = {"MRR": bootstrap.mean(rankings.reciprocal_rank())}
-    metrics |= {f"hit_recall@{k}": bootstrap.mean(rankings.hit_recall_at(k)) for k in DEPTHS}
+    positives = Positives.from_lists([sorted(right[name]) for name, _ in asking])
+    ranks = positive_ranks(
+        queries[[row for _, row in asking]],
+        gallery[[row for _, row in listed]],
+        positives,
+        # A listing is no answer to itself.
+        exclude=torch.tensor([places.get(name, -1) for name, _ in asking]),
+    )
+    measured = QueryMetrics.from_ranks(ranks, positives)
+    bootstrap = Bootstrap(len(asking))
+    metrics = {"MRR": bootstrap.mean(measured.reciprocal_rank())}
+    metrics |= {f"hit_recall@{k}": bootstrap.mean(measured.hit_recall_at(k)) for k in DEPTHS}
     said: dict[str, dict[str, float]] = {}
     for one in results("esspr", task=direction):
         said.setdefault(one.model, {})[one.metric] = one.value
-    return TaskResult(direction, len(rankings), len(ids), metrics, said), len(usable) - len(asked_for)
+    return TaskResult(direction, len(asking), len(listed), metrics, said), len(usable) - len(asking)

@@ -22,10 +22,12 @@ from ....core.errors import DataError
 from ....core.files import read_json
 from ....core.limits import DEFAULT, Limits
 from ....core.metrics.graded import graded_report
+from ..encoders.fusing import Fusion, fuse_fields
+from ..products.pictures import ImageRoot
 from .documents import Documents, picture_of
 from .published_results import results
 from .results import ProtocolResult, TaskResult
-from .vectors import MARQO_WEIGHTS, EvaluationEncoder, Picture, fused, graded, rank
+from .vectors import EvaluationEncoder, Picture, graded, rank
 
 QUERIES, DEPTH, SEED = 2000, 1000, 1
 COLUMNS = ("query", "product_id", "title", "image_local", "score_linear")
@@ -63,9 +65,9 @@ def read_gcl(
     if corpus is None:
         corpus = {row["product_id"]: row for row in rows}
     pictures: list[Picture] = []
-    missing = []
+    missing, root = [], ImageRoot(images)
     for row in corpus.values():
-        picture = picture_of(row.get("image_local"), images)
+        picture = picture_of(row.get("image_local"), root)
         if isinstance(picture, Path) and not picture.is_file():
             missing.append(str(row["image_local"]))
             picture = None
@@ -164,7 +166,7 @@ def evaluate_gcl(encoder: EvaluationEncoder, data: GclData) -> ProtocolResult:
     usable = pictures.present | said
     if not bool(usable.any()):
         raise DataError(f"{data.name}: no product has a picture or a title that can be used.")
-    gallery = fused({"image": (pictures.vectors, pictures.present), "text": (texts, said)}, MARQO_WEIGHTS)
+    gallery = fuse_fields([(pictures.vectors, pictures.present), (texts, said)], Fusion().shares(1)[0])
     ids = [documents.ids[place] for place in usable.nonzero().flatten().tolist()]
     vectors, more = encoder.texts(list(data.judged))
     queries = dict(zip(data.judged, vectors, strict=True))

@@ -22,10 +22,11 @@ from ....core.errors import DataError
 from ....core.files import read_json
 from ....core.limits import DEFAULT, Limits
 from ....core.metrics.graded import graded_report
+from ..encoders.fusing import fuse_fields
 from .documents import Documents, read_documents
 from .published_results import results
 from .results import ProtocolResult, TaskResult
-from .vectors import EvaluationEncoder, fused, graded, rank
+from .vectors import EvaluationEncoder, graded, rank
 
 ID_COLUMN = "item_ID"
 KS = (1, 10)
@@ -193,7 +194,7 @@ def _task(
             f"{data.config.name}: no query of task {task.name!r} has a right answer among {len(ids)} "
             f"documents; check that {ID_COLUMN} is that of the ground truth."
         )
-    gallery = fused(chosen, task.weights)[usable]
+    gallery = fuse_fields(list(chosen.values()), torch.tensor(list(task.weights.values())))[usable]
     vectors, cut = encoder.texts([prefix + query for query in kept])
     ranked = rank(dict(zip(kept, vectors, strict=True)), gallery, ids, max(ks))
     # Answers that are not among the documents still count as not found, as in the published numbers.

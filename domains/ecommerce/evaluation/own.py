@@ -173,7 +173,8 @@ def _measured(
     view, ks = how
     depth = max(DEPTH, *ks)
     matrix = np.stack([rows[one.name] for one in queries]).astype(np.float32)
-    hits = catalog.index.search(matrix, depth + 1, view=view)
+    # Exactly: what is measured is the model; what the index misses is told by index_recall.
+    hits = catalog.index.search(matrix, depth + 1, view=view, ef=0)
     ranked = {
         one.name: [found for found in hit.ids if found != one.like][:depth]
         for one, hit in zip(queries, hits, strict=True)
@@ -266,14 +267,12 @@ def _column(field: str, index: VectorIndex) -> str:
     )
 
 
-def _neighbors(
-    index: VectorIndex, names: Sequence[str], k: int, view: str, *, ef: int | None = None, size: int = 256
-) -> list[Hits]:
-    """Return the k + 1 nearest rows of stored rows, themselves among them."""
+def _neighbors(index: VectorIndex, names: Sequence[str], k: int, view: str) -> list[Hits]:
+    """Return the exact k + 1 nearest rows of stored rows, themselves among them."""
     found: list[Hits] = []
-    for start in range(0, len(names), size):
-        rows = index.get(names[start : start + size], columns=[], views=(view,))
-        found += index.search(np.asarray(rows.vectors[view]), k + 1, view=view, ef=ef)
+    for start in range(0, len(names), 256):
+        rows = index.get(names[start : start + 256], columns=[], views=(view,))
+        found += index.search(np.asarray(rows.vectors[view]), k + 1, view=view, ef=0)
     return found
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ....core.data.tables import json_rows, table_rows
-from ....core.errors import DataError, nearest
+from ....core.errors import DataError, InputError, nearest
 from ....core.limits import DEFAULT, Limits
+from ..products.pictures import ImageRoot
 
 FIELDS = ("text", "image", "like", "without", "right", "id")
 _SEPARATOR = "|"
@@ -60,13 +61,14 @@ def read_queries(path: str | Path, *, limits: Limits = DEFAULT) -> list[Labelled
     limits.check("file_bytes", path.stat().st_size, what=f"{path.name}: bytes")
     lines = path.suffix.lower() in (".jsonl", ".json", ".ndjson")
     rows = json_rows(path, limits) if lines else table_rows(path, limits)
-    found = [_query(row, where, path.parent) for where, row in rows]
+    root = ImageRoot(path.parent)
+    found = [_query(row, where, root) for where, row in rows]
     if not found:
         raise DataError(f"{path.name}: no queries.")
     return found
 
 
-def _query(row: Mapping[str, Any], where: str, root: Path) -> LabelledQuery:
+def _query(row: Mapping[str, Any], where: str, root: ImageRoot) -> LabelledQuery:
     given = {name: value for name, value in row.items() if value not in (None, "")}
     for name in given:
         if name not in FIELDS:
@@ -75,9 +77,10 @@ def _query(row: Mapping[str, Any], where: str, root: Path) -> LabelledQuery:
     words = {name: str(given[name]).strip() for name in ("text", "like", "without") if name in given}
     image = None
     if "image" in given:
-        image = root / str(given["image"])
-        if Path(str(given["image"])).is_absolute() or ".." in Path(str(given["image"])).parts:
-            raise DataError(f"{where}: the picture {given['image']!r} is not below the folder of the file.")
+        try:
+            image = root.resolve(str(given["image"]))
+        except InputError as error:
+            raise DataError(f"{where}: {error}") from None
         if not image.is_file():
             raise DataError(f"{where}: the picture {given['image']!r} is not there.")
     if image is not None and "like" in words:

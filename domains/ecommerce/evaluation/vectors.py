@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ....core.answer_each import answer_each, check_batch_size
 from ....core.answers import Failure
@@ -27,9 +26,6 @@ Picture = Path | bytes | Callable[[], Any] | None
 """A picture, or what gives one when it is needed."""
 Progress = Callable[[int, int], None]
 """Told (done, all) of the pictures."""
-
-MARQO_WEIGHTS = {"image": 0.9, "text": 0.1}
-"""Shares of picture and text of a product in the published evaluations."""
 
 
 @dataclass(frozen=True)
@@ -155,49 +151,20 @@ class PictureVectors:
     failures: tuple[Failure, ...]
 
 
-def fused(fields: Mapping[str, tuple[Tensor, Tensor]], weights: Mapping[str, float]) -> Tensor:
-    """Return ``normalize(sum of weight * field)`` of unit vectors, float32 [N, D].
-
-    A field that a row lacks has weight 0, and the others share the sum.
-
-    Args:
-        fields: {field: (float [N, D], bool [N] present)}. weights: {field: weight}.
-    """
-    shares = torch.stack([weights[name] * present.float() for name, (_, present) in fields.items()])
-    shares = shares / shares.sum(dim=0).clamp(min=1e-12)
-    mixed = sum(
-        share[:, None] * F.normalize(vectors, dim=-1)
-        for share, (vectors, _) in zip(shares, fields.values(), strict=True)
-    )
-    return F.normalize(torch.as_tensor(mixed), dim=-1)
-
-
-def rank(
-    queries: Mapping[str, Tensor],
-    gallery: Tensor,
-    ids: Sequence[str],
-    k: int,
-    *,
-    exclude: Mapping[str, str] | None = None,
-) -> dict[str, list[str]]:
+def rank(queries: Mapping[str, Tensor], gallery: Tensor, ids: Sequence[str], k: int) -> dict[str, list[str]]:
     """Return {query: ids of its k nearest documents}, equal ones by id.
 
     Args:
         queries: {query: float [D], unit length}. gallery: float [G, D]. ids: G different ids.
         k: at least 1; no more than there are documents are returned.
-        exclude: {query: id that is no answer}.
     """
     if not queries:
         return {}
     order = sorted(range(len(ids)), key=lambda place: ids[place])
-    ordered, named = gallery[order], [ids[place] for place in order]
-    left_out = exclude or {}
-    wanted = min(k + bool(left_out), len(ids))
-    rows, _ = top_k(torch.stack(list(queries.values())), ordered, wanted)
-    found = {}
-    for query, row in zip(queries, rows.tolist(), strict=True):
-        found[query] = [named[place] for place in row if named[place] != left_out.get(query)][:k]
-    return found
+    rows, _ = top_k(torch.stack(list(queries.values())), gallery[order], min(k, len(ids)))
+    return {
+        query: [ids[order[place]] for place in row] for query, row in zip(queries, rows.tolist(), strict=True)
+    }
 
 
 def graded(ranked: Mapping[str, Sequence[str]], judged: Mapping[str, Mapping[str, float]]) -> GradedRankings:

@@ -217,9 +217,7 @@ def _rules(report: DuplicateReport) -> Markup:
     if settings.embedding:
         said.append(f"vectors: {settings.thresholds.words()}")
     measured = (
-        f"Thresholds fitted on {fit.pairs:,} labelled pairs: precision {fit.precision:.3f}, at least "
-        f"{fit.precision_low:.3f} with {fit.confidence:.0%} confidence; they find {fit.recall:.0%} of the "
-        "labelled duplicates."
+        f"Thresholds fitted on {fit.pairs:,} labelled pairs. {fit.words()}"
         if fit is not None
         else "Nobody has measured these thresholds."
     )

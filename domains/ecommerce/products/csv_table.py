@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ....core.errors import ConfigError, DataError
 from ....core.limits import DEFAULT, Limits
+from ....core.spreadsheet import from_cell
 from .fields import KNOWN_NAMES, plain_name
 from .lines import Line, TextFile
 from .rows import BadRow, Notes, Row
@@ -83,7 +84,7 @@ class CsvTable:
                     f"to be quoted{_begins(record.text)}",
                 )
                 continue
-            yield Row(record.number, dict(zip(self.columns, cells, strict=True)))
+            yield Row(record.number, dict(zip(self.columns, map(from_cell, cells), strict=True)))
 
     def _choose(self, delimiter: str, path: Path) -> str:
         """Return the delimiter, after passing over a line ``sep=;`` as spreadsheets write it."""

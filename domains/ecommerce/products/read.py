@@ -142,6 +142,10 @@ class ProductReader(Iterator[Product]):
         """What was found out about the source and mended in its rows so far, one line each."""
         return self._notes.lines()
 
+    def report_to(self, on_reject: OnReject) -> None:
+        """Tell another function of the rows that are no product, from the next one on."""
+        self._on_reject = on_reject
+
     def __next__(self) -> Product:
         return next(self._products)
 

@@ -70,7 +70,12 @@ class Product:
     @property
     def category_leaf(self) -> str | None:
         """Last part of the category's path: ``Dresses``."""
-        return None if self.category is None else self.category.rsplit(">", 1)[-1].strip() or None
+        return leaf_of(self.category)
+
+
+def leaf_of(category: str | None) -> str | None:
+    """Return the last part of a category's path, or None where there is none."""
+    return None if category is None else category.rsplit(">", 1)[-1].strip() or None
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from pydantic import Field, field_validator
 from ....core.config_base import Config
 from ....core.errors import ConfigError, nearest
 from .cleaning import PROMOTIONS, clean, words_of
+from .offer import tells_of_the_offer
 from .record import Attribute, Product
 
-TEXT_VERSION = 1
+TEXT_VERSION = 2
 """Raised when the same product and template give another text."""
 
 Part = Literal["brand", "title", "color", "material", "category", "gender", "description"]
@@ -27,36 +28,6 @@ Part = Literal["brand", "title", "color", "material", "category", "gender", "des
 
 CountTokens = Callable[[str], int]
 """From a text to the number of tokens that a model makes of it."""
-
-_OFFER_FIELDS: tuple[FieldName, ...] = (
-    "price", "currency", "supplier", "image", "images", "updated_at", "deleted",
-)  # fmt: skip
-_OFFER_NAMES = frozenset(name for field in _OFFER_FIELDS for name in KNOWN_NAMES[field].split())
-"""Names of columns that tell of the offer, as :func:`.fields.plain_name` writes them."""
-_OFFER_WORDS = frozenset(
-    (
-        # What it costs, and what somebody earns by it.
-        "price prices pricing cost costs msrp rrp discount discounts sale margin markup was tax vat currency "
-        "amount promo promotion voucher coupon shipping preis preise kosten rabatt uvp marge versand "
-        "einkauf mwst waehrung währung prix remise solde cout coût tva livraison promotion devise "
-        # Who sells it and where.
-        "supplier vendor seller merchant store shop marketplace dealer distributor retailer lieferant "
-        "verkäufer verkaeufer händler haendler anbieter shop fournisseur vendeur marchand boutique magasin "
-        "revendeur distributeur "
-        # What others think of it.
-        "review reviews rank bewertung bewertungen bestseller avis évaluation evaluation rang "
-        # How much of it is where.
-        "stock availability inventory warehouse quantity qty lager lagerbestand bestand lagerort verfügbarkeit "
-        "verfuegbarkeit entrepôt entrepot disponibilité disponibilite "
-        # Numbers and addresses that say nothing.
-        "sku gtin ean upc asin url urls link links split"
-    ).split()
-)
-_OFFER_PARTS = ("price", "preis", "supplier", "lieferant", "shipping", "versand", "duplicate_of", "rabatt")
-"""What marks a name wherever it stands: compounds are written as one word."""
-_OFFER_ENDINGS = ("cost", "costs", "kosten", "imageurl", "imagelink", "productlink", "producturl", "link")
-_RATED = frozenset("rating ratings average avg mean stars star customer user seller product count score".split())
-"""Words of the names of customers' ratings; the power rating of a motor is none."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +166,7 @@ class TextTemplate(Config):
         by_name: dict[str, str] = {}
         for name in sorted(product.attributes):
             plain = _plain(name)
-            if plain and plain not in left_out and not _is_of_the_offer(name):
+            if plain and plain not in left_out and not tells_of_the_offer(name):
                 by_name.setdefault(plain, name)
         first = [by_name.pop(plain) for one in self.attributes if (plain := _plain(one)) in by_name]
         return [*first, *by_name.values()] if self.other_attributes else first
@@ -267,16 +238,6 @@ def _plain(name: str) -> str:
 def _has_words(text: str, value: str) -> bool:
     words = words_of(value)
     return bool(words) and set(words) <= set(words_of(text))
-
-
-def _is_of_the_offer(name: str) -> bool:
-    """Return whether an attribute tells of price, seller, stock or fame: these change, the product does not."""
-    words = words_of(_CAMEL.sub(" ", name).replace("_", " "))
-    if plain_name(name) in _OFFER_NAMES or not _OFFER_WORDS.isdisjoint(words):
-        return True
-    if any(part in name.casefold() for part in _OFFER_PARTS) or any(map(_ends_as_offer, words)):
-        return True
-    return not {"rating", "ratings"}.isdisjoint(words) and _RATED.issuperset(words)
 
 
 def _value_words(value: Attribute) -> list[str] | None:

@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from ....core.errors import InputError
+from ....core.index.checks import LONGEST_ID
 from .record import Attribute
 
-LONGEST_ID = 1000
 MOST_ATTRIBUTES = 200
 LONGEST_NAME = 100
 _LONGEST_ATTRIBUTE = 2000

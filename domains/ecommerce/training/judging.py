@@ -10,6 +10,7 @@ least one right answer among the first k.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,39 +70,59 @@ def judge_pairs(
     with judged(model):
         views, present = _encode(model, stock, names, processor)
     place = {name: row for row, name in enumerate(names)}
+    products = _Products(views, present, torch.tensor([groups[name] for name in names]))
     asking = torch.tensor([place[name] for name in queries])
     offered = torch.tensor([place[name] for name in candidates])
-    numbers = torch.tensor([groups[name] for name in names])
-    found: dict[str, dict[str, Any]] = {}
-    chances: list[float] = []
-    for direction in DIRECTIONS:
-        left, right = (_VIEW[letter] for letter in direction.split("-"))
-        rows, columns = asking[present[left][asking]], offered[present[right][offered]]
-        lists = [
-            ((numbers[columns] == numbers[row]) & (columns != row)).nonzero().flatten().tolist()
-            for row in rows.tolist()
-        ]
-        keep = [number for number, own in enumerate(lists) if own]
-        if not keep:
-            continue
-        rows = rows[keep]
-        positives = Positives.from_lists([lists[number] for number in keep])
-        itself = torch.tensor([_place_in(columns, row) for row in rows.tolist()])
-        ranks = positive_ranks(views[left][rows], views[right][columns], positives, exclude=itself)
-        found[direction] = _summary(QueryMetrics.from_ranks(ranks, positives), details=details)
-        others = len(columns) - (itself >= 0).long()
-        chances.append(
-            float(
-                np.mean([chance_mrr(int(c), int(p)) for c, p in zip(others, positives.counts, strict=True)])
-            )
-        )
+    judgements = {direction: _judge(direction, products, asking, offered) for direction in DIRECTIONS}
+    found = {direction: one for direction, one in judgements.items() if one is not None}
+    directions = {name: _summary(metrics, details=details) for name, (metrics, _) in found.items()}
     return {
-        "score": float(np.mean([_value(one["mrr"]) for one in found.values()])),
-        "chance": float(np.mean(chances)),
+        "score": float(np.mean([_value(one["mrr"]) for one in directions.values()])),
+        "chance": float(np.mean([chance for _, chance in found.values()])),
         "queries": len(queries),
         "candidates": len(candidates),
-        "directions": found,
+        "directions": directions,
     }
+
+
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """N products: unit embeddings [N, D] and bool [N], who has them, by view; group numbers int64 [N]."""
+
+    views: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    groups: Tensor
+
+
+def _judge(
+    direction: str, products: _Products, asking: Tensor, offered: Tensor
+) -> tuple[QueryMetrics, float] | None:
+    """Return (metrics of the queries that have an answer, expected MRR by chance), or None without queries.
+
+    Args:
+        asking, offered: rows of the left and of the right products.
+    """
+    left, right = (_VIEW[letter] for letter in direction.split("-"))
+    rows, columns = asking[products.present[left][asking]], offered[products.present[right][offered]]
+    groups = products.groups
+    lists = [
+        ((groups[columns] == groups[row]) & (columns != row)).nonzero().flatten().tolist()
+        for row in rows.tolist()
+    ]
+    keep = [number for number, own in enumerate(lists) if own]
+    if not keep:
+        return None
+    rows = rows[keep]
+    positives = Positives.from_lists([lists[number] for number in keep])
+    itself = torch.tensor([_place_in(columns, row) for row in rows.tolist()])
+    ranks = positive_ranks(
+        products.views[left][rows], products.views[right][columns], positives, exclude=itself
+    )
+    others = (len(columns) - (itself >= 0).long()).tolist()
+    chances = [
+        chance_mrr(count, right) for count, right in zip(others, positives.counts.tolist(), strict=True)
+    ]
+    return QueryMetrics.from_ranks(ranks, positives), float(np.mean(chances))
 
 
 def chance_mrr(candidates: int, positives: int) -> float:

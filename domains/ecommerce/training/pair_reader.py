@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from ....core.data.files import inside
+from ....core.data.groups import Groups, content_keys
+from ....core.data.manifest import SPLIT_FOLDERS
 from ....core.errors import DataError, InputError
 from ..products.read import read_products
-from ..products.record import Product
-from .groups import Groups, equal_pictures
+from ..products.record import Product, leaf_of
 from .tables import SUFFIXES, cell, rows_of
 
 _log = logging.getLogger(__name__)
@@ -80,13 +81,12 @@ def read_product_pairs(
     names = _group_names(usable, known)
     for pair in usable:
         left, right = known[pair.left], known[pair.right]
-        category = left["category"]
         yield {
             "id": f"{pair.left}|{pair.right}",
             "path": left["image"],
             # What tells rows without a picture apart; training reads the fields below.
             "text": f"{pair.left}|{pair.right}",
-            "label": category.rsplit(">", 1)[-1].strip() if category else None,
+            "label": leaf_of(left["category"]),
             "group": names[pair.left],
             "split": pair.split,
             "extras": {"left": left, "right": right, "weight": pair.weight},
@@ -97,7 +97,8 @@ def read_pairs(path: Path) -> Iterator[Pair]:
     """Yield the pairs of a table, each once; a pair of a product with itself is refused.
 
     Raises:
-        DataError: a column is missing, an id is empty, or a weight is outside 1 to 100.
+        DataError: a column is missing, an id is empty, a weight is outside 1 to 100, or a split has
+            another name.
     """
     seen: set[tuple[str, str]] = set()
     for where, row in rows_of(path, ("left_id", "right_id")):
@@ -108,7 +109,18 @@ def read_pairs(path: Path) -> Iterator[Pair]:
             raise DataError(f"{where}: {left!r:.80} is paired with itself. Take the row out.")
         if (left, right) not in seen:
             seen.add((left, right))
-            yield Pair(left, right, _weight(row, where), cell(row, "group"), cell(row, "split"), where)
+            yield Pair(left, right, _weight(row, where), cell(row, "group"), _split(row, where), where)
+
+
+def _split(row: dict[str, Any], where: str) -> str | None:
+    given = cell(row, "split")
+    if given is None:
+        return None
+    known = SPLIT_FOLDERS.get(given.casefold())
+    if known is None:
+        # Taken as none it would be drawn anew, and what was held back would be trained with.
+        raise DataError(f"{where}: split is {given!r:.40}, expected train, val or test.")
+    return known
 
 
 def _weight(row: dict[str, Any], where: str) -> float | None:
@@ -206,7 +218,7 @@ def _usable(found: list[Pair], known: Mapping[str, Mapping[str, Any]], name: str
 
 def _group_names(usable: list[Pair], known: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return {product: name of its group}; say so where one holds much of the data."""
-    groups = Groups()
+    groups: Groups[str] = Groups()
     given: dict[str, str] = {}
     for pair in usable:
         groups.join(pair.left, pair.right)
@@ -214,8 +226,9 @@ def _group_names(usable: list[Pair], known: Mapping[str, Mapping[str, Any]]) -> 
             groups.join(given.setdefault(pair.group, pair.left), pair.left)
     members = {one for pair in usable for one in (pair.left, pair.right)}
     files = {one: Path(known[one]["image"]) for one in members if known[one]["image"]}
-    for same in equal_pictures(files):
-        groups.join_all(same)
+    first: dict[str, str] = {}
+    for one, content in content_keys(files).items():
+        groups.join(first.setdefault(content, one), one)
     names = {one: groups.find(one) for one in members}
     largest, count = Counter(names[pair.left] for pair in usable).most_common(1)[0]
     if count > LARGEST_GROUP * len(usable) and len(usable) > 20:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ....core.data.parquet import check_columns, parquet_rows
 from ....core.data.tables import json_rows, table_rows
-from ....core.errors import DataError, nearest, require
+from ....core.errors import DataError
 from ....core.limits import DEFAULT, Limits
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -32,10 +33,10 @@ def rows_of(
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
     if suffix == ".parquet":
-        yield from _parquet_rows(path, needed)
+        yield from parquet_rows(path, needed)
     elif suffix == ".jsonl":
         for where, row in json_rows(path, limits):
-            _check(list(row), needed, where)
+            check_columns(list(row), needed, where)
             yield where, row
     else:
         yield from table_rows(path, limits, needed=needed)
@@ -49,28 +50,3 @@ def cell(row: dict[str, Any], column: str | None) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # ids that a table with gaps has turned into decimals
     return str(value).strip() or None
-
-
-def _parquet_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    require("pyarrow", extra="index")
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        table = parquet.ParquetFile(path)
-        _check(table.schema_arrow.names, needed, path.name)
-        number = 0
-        for batch in table.iter_batches(batch_size=8192):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path.name} row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path.name}: not a whole Parquet file ({error}). Copy it again.") from error
-
-
-def _check(present: Sequence[str], needed: Sequence[str], where: str) -> None:
-    for column in needed:
-        if column not in present:
-            raise DataError(
-                f"{where}: no column {column!r}; columns: {', '.join(present)}.{nearest(column, present)}"
-            )

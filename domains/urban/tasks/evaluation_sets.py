@@ -10,26 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ....core.data.labelled import LabelledRow
-from ....core.embed_each import embed_images
-from ....core.errors import ConfigError, DataError, InputError
-from ....core.files import write_json_atomic
-from ....core.labelled_sets import find_rows, missing_files
+from ....core.errors import ConfigError
 from ....core.limits import DEFAULT, Limits
-from ....core.metrics.classification import confusion_matrix
 from ....core.prompts import PromptSet
-from ....core.set_results import (
-    Ensemble,
-    SetResult,
-    SetTable,
-    bank_prompts,
-    class_vectors,
-    prompts_in_order,
-    set_metrics,
-    set_notes,
-)
+from ....core.set_evaluation import Found, SetProtocol, measure_all, measure_set, read_rows
+from ....core.set_results import Ensemble, SetResult, SetTable, bank_prompts
 from .evaluation_catalogue import EvaluationSet, evaluation_set, names
 from .evaluation_catalogue import sets as all_sets
 from .evaluation_protocols import PROTOCOLS, protocol_of, protocol_prompts
@@ -65,23 +50,19 @@ def read_prompt_bank(path: str | Path, name: str, *, limits: Limits = DEFAULT) -
     return bank_prompts(path, name, evaluation_set(name).classes, limits=limits)
 
 
-def read_set(name: str, root: str | Path, *, limits: Limits = DEFAULT) -> tuple[list[LabelledRow], str]:
+def read_set(name: str, root: str | Path, *, limits: Limits = DEFAULT) -> Found:
     """Return (rows, layout) of a set below ``root``, which may also hold it in a folder of its name.
 
     Raises:
         ConfigError: no such set. DataError: none of the layouts is there, or a damaged file.
     """
-    one = evaluation_set(name)
-    found = find_rows(one, Path(root), limits, shared=False)
-    if found is None:
-        raise DataError(missing_files(one, Path(root)))
-    return found
+    return read_rows(evaluation_set(name), root, limits=limits)
 
 
 def evaluate_set(
     model: ModelHandle,
     name: str,
-    root: str | Path | tuple[list[LabelledRow], str],
+    root: str | Path | Found,
     *,
     out: str | Path | None = None,
     prompts: PromptSet | None = None,
@@ -119,51 +100,13 @@ def evaluate_set(
     by = protocol_of(one, protocol)
     chosen = protocol_prompts(one, by) if prompts is None else prompts
     ensemble = scoring or ("unit" if prompts is not None else by.ensemble)
-    rows, layout = root if isinstance(root, tuple) else read_set(name, root, limits=model.limits)
-    ordered = prompts_in_order(chosen, one.name, one.classes)
-    if out is not None:
-        # An unusable output folder should show before the work, not after it.
-        Path(out).mkdir(parents=True, exist_ok=True)
-    classes = class_vectors(model, ordered, ensemble)
-    files, ids = [Path(row["path"]) for row in rows], [row["id"] for row in rows]
-    embedded = embed_images(model, files, ids=ids, **options)
-    if not embedded.kept:
-        raise DataError(
-            f"{one.name}: none of {len(rows)} images could be used. First: {embedded.failures[0].error}"
-        )
-    cosines = (embedded.vectors.double() @ classes.double().T).numpy()
-    used = [rows[position] for position in embedded.kept]
-    targets = np.array([one.classes.index(row["label"]) for row in used])
-    table = confusion_matrix(cosines.argmax(axis=1), targets, len(one.classes))
     # The published way and another ensemble of the same prompts are not the same protocol.
-    own = prompts is not None or ensemble != by.ensemble
-    comparable = (
-        () if own else (*((by.note,) if by.note else ()), *accuracy_note(model.id, one.name, by.name))
-    )
-    origin = {
-        "model": model.id,
-        "revision": model.revision,
-        "processor": model.processor.fingerprint,
-        "protocol": "own" if own else by.name,
-        "prompt_set": f"{chosen.name} {chosen.version}",
-        "prompts": ordered.fingerprint,
-        "ensemble": ensemble,
-    }
-    result = SetResult(
-        one.name,
-        one.modality,
-        one.classes,
-        len(used),
-        set_metrics(cosines, targets, None, binary=False),
-        tuple(map(tuple, table.tolist())),
-        layout,
-        (*set_notes(one, used, targets), *comparable),
-        tuple(embedded.failures),
-        origin,
-    )
-    if out is not None:
-        result.write(out)
-    return result
+    if prompts is not None or ensemble != by.ensemble:
+        asked = SetProtocol("own", chosen, ensemble)
+    else:
+        own = (by.note,) if by.note else ()
+        asked = SetProtocol(by.name, chosen, ensemble, (*own, *accuracy_note(model.id, one.name, by.name)))
+    return measure_set(model, one, root, asked, out=out, **options)
 
 
 def evaluate_all(
@@ -196,24 +139,9 @@ def evaluate_all(
         raise ConfigError(f"No protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}.")
     known = all_sets()
     with_protocol = [one.name for one in known.values() if protocol is None or protocol in one.protocols]
-    results, missing = {}, {}
-    for one in map(evaluation_set, with_protocol if sets is None else sets):
-        place = None if out is None else Path(out) / one.name
-        try:
-            found = find_rows(one, Path(root), model.limits, shared=True)
-            if found is None:
-                missing[one.name] = missing_files(one, Path(root))
-                continue
-            results[one.name] = evaluate_set(
-                model, one.name, found, out=place, protocol=protocol, scoring=scoring, **options
-            )
-        except (DataError, InputError) as error:
-            missing[one.name] = str(error)
-    if not results:
-        raise DataError(
-            f"{root}: no set could be measured. {next(iter(missing.values()), 'None was asked for.')}"
-        )
-    table = SetTable(results, missing)
-    if out is not None:
-        write_json_atomic(Path(out) / "table.json", table.to_dict())
-    return table
+
+    def measure(name: str, found: Found, place: Path | None) -> SetResult:
+        return evaluate_set(model, name, found, out=place, protocol=protocol, scoring=scoring, **options)
+
+    wanted = map(evaluation_set, with_protocol if sets is None else sets)
+    return measure_all(wanted, root, measure, out=out, limits=model.limits)

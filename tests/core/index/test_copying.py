@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from verticlip.core.errors import ConfigError
 from verticlip.core.index.base import Identity, Rows, VectorIndex
 from verticlip.core.index.copying import copy_index
+from verticlip.core.index.filters import F
 from verticlip.core.index.opening import create_index
 
 IDS = [f"sku-{n:02d}" for n in range(25)]
@@ -71,3 +73,23 @@ def test_another_model_or_other_columns_are_refused(
         copy_index(source, make("flat", tmp_path / "b", identity, schema, ["image"]))
     with pytest.raises(ConfigError, match="payload columns differ"):
         copy_index(source, make("flat", tmp_path / "c", identity, schema.remove(0)))
+
+
+def test_rows_may_be_changed_on_the_way(
+    source: VectorIndex, tmp_path: Path, identity: Identity, schema: pa.Schema
+) -> None:
+    mixed = replace(identity, processor="other", text="template-2")
+    target = make("flat", tmp_path / "target", mixed, schema)
+
+    def change(rows: Rows) -> Rows:
+        return Rows(rows.ids, rows.payload, {**rows.vectors, "image": -rows.vectors["image"]}, rows.present)
+
+    with pytest.raises(ConfigError, match="processor"):
+        copy_index(source, target)
+    assert copy_index(source, target, change=change, where=F("stock") == 1) == 8
+    wanted = source.get(["sku-01"], views=["image"]).vectors["image"]
+    np.testing.assert_array_equal(target.get(["sku-01"], views=["image"]).vectors["image"], -wanted)
+    with pytest.raises(ConfigError, match="model"):
+        copy_index(
+            source, make("flat", tmp_path / "b", replace(identity, model="x"), schema), change=change
+        )

@@ -52,6 +52,26 @@ def test_rows_that_float32_cannot_tell_apart_keep_their_order() -> None:
     assert_same(ExactEngine(rows).search(base, 50), oracle(rows, base, 50))
 
 
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_many_equal_rows_take_little_room(monkeypatch: pytest.MonkeyPatch, share: float | None) -> None:
+    rows = np.repeat(isotropic(2, 16), [9000, 3], axis=0)
+    rows[5000:5010] = isotropic(10, 16, seed=1)
+    queries = unit(rows[:30] + 0.1 * isotropic(30, 16, seed=2))
+    allowed = None if share is None else np.random.default_rng(0).random(len(rows)) < share
+    monkeypatch.setattr(exact, "_MANY", 1000)
+    most: list[int] = []
+    prune = exact.Candidates._prune
+
+    def counted(self: exact.Candidates) -> None:
+        most.append(len(self.queries))
+        prune(self)
+
+    monkeypatch.setattr(exact.Candidates, "_prune", counted)
+    for k in (1, 20):
+        assert_same(ExactEngine(rows).search(queries, k, allowed=allowed), oracle(rows, queries, k, allowed))
+    assert max(most) <= 30 * 20 * 10
+
+
 def test_a_memory_map_is_not_read_into_memory(tmp_path: Path) -> None:
     ROWS.tofile(tmp_path / "rows.f32")
     mapped = np.memmap(tmp_path / "rows.f32", np.float32, "r", shape=ROWS.shape)

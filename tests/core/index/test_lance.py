@@ -8,15 +8,17 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from verticlip.core.errors import ConfigError, InputError
-from verticlip.core.index import lance_tuning
+from verticlip.core.index import lance_table, lance_tuning
 from verticlip.core.index.base import Rows, VectorIndex
 from verticlip.core.index.filters import F
 from verticlip.core.index.opening import create_index, open_index
@@ -155,6 +157,64 @@ def test_two_writers(full: VectorIndex, tmp_path: Path) -> None:
     assert other.delete(["sku-00001"]).deleted == 1
 
 
+def test_threads_share_one_object(tmp_path: Path) -> None:
+    index: Any = make(tmp_path / "x")
+    index.upsert(turn_of(0))
+    problems: list[object] = []
+    done = threading.Event()
+
+    def write(first: int) -> None:
+        try:
+            for turn in range(first, first + 3):
+                index.upsert(turn_of(turn))
+        except Exception as error:
+            problems.append(error)
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                prices = {
+                    one for rows in index.scan(columns=["price"]) for one in rows.payload["price"].to_pylist()
+                }
+                hits = index.search(VECTORS[:1], 5, view="image")[0]
+                if len(prices) != 1 or len(hits) != 5:
+                    problems.append((prices, hits.ids))
+            except Exception as error:
+                problems.append(error)
+
+    writers = [threading.Thread(target=write, args=(first,)) for first in (10, 20)]
+    reader = threading.Thread(target=read)
+    for thread in (reader, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    reader.join()
+    assert not problems
+    assert index.version == 7
+
+
+def test_a_scan_stays_in_its_version(full: Any) -> None:
+    scan = full.scan(columns=["price"], batch_size=500)
+    first = next(scan)
+    full.delete([f"sku-{n:05d}" for n in range(2000)])
+    assert len(first) + sum(len(rows) for rows in scan) == COUNT
+    assert len(full) == COUNT - 2000
+
+
+def test_an_earlier_version_stays_that_version(full: Any, tmp_path: Path) -> None:
+    full.delete(["sku-00001"])
+    past: Any = open_index(tmp_path / "x", version=1)
+    assert not past.refresh()
+    assert (past.version, len(past)) == (1, COUNT)
+
+
+def test_an_index_is_of_the_column_of_that_name() -> None:
+    one = SimpleNamespace(columns=["`@image_2`"])
+    assert lance_table.is_of(one, "@image_2")
+    assert not lance_table.is_of(one, "@image")
+
+
 def test_a_reader_takes_up_what_was_written_when_told(full: VectorIndex, tmp_path: Path) -> None:
     reader: Any = open_index(tmp_path / "x", read_only=True)
     full.delete(["sku-00001"])
@@ -209,6 +269,25 @@ def test_a_folder_in_use_and_a_table_that_is_gone(full: VectorIndex, tmp_path: P
     (tmp_path / "x" / "table" / "rows.lance").rename(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match="the table of the index cannot be opened. Restore it"):
         open_index(tmp_path / "x")
+
+
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_cut_file_is_told_in_words(full: VectorIndex, tmp_path: Path, kept: float) -> None:
+    full.close()
+    for path in (tmp_path / "x" / "table").rglob("*.lance"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    index = open_index(tmp_path / "x")
+    for use in (
+        lambda: list(index.scan(views=["image"])),
+        lambda: index.get(["r00001"], views=["image"]),
+        lambda: index.search(VECTORS[:1], 3, view="image"),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"LanceDB cannot read or write the table \(.*restore"
+        ) as caught:
+            use()
+        assert ".rs" not in str(caught.value)
 
 
 def test_a_killed_creation_is_done_again(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.index.base import Identity, Rows
 from verticlip.core.index.filters import F
@@ -70,10 +71,10 @@ def test_pieces_are_merged_within_a_write(index: LocalIndex, make_rows: Callable
         assert len(list((index.folder / "versions").glob("*.json"))) <= 3
     assert len(index) == 31
     assert index.version == 30
-    segments = index._now.manifest.segments
-    assert len(segments) <= 7
+    pieces = sum(name.endswith("rows.parquet") for name in index.files())
+    assert pieces <= 7
     # The row that is written each time is deleted in all pieces but the last.
-    assert sum(entry.deleted for entry in segments) == len(segments) - 1
+    assert index.stats().deleted == pieces - 1
 
 
 def test_a_write_that_changes_nothing_makes_no_version(
@@ -89,8 +90,8 @@ def test_pieces_that_are_all_deleted_go(index: LocalIndex, make_rows: Callable[.
     index.upsert(make_rows(["a", "b"]))
     index.upsert(make_rows(["c"]))
     index.delete(["b", "a"])
-    assert [entry.rows for entry in index._now.manifest.segments] == [1]
-    assert index.stats().deleted == 0
+    assert sum(name.endswith("rows.parquet") for name in index.files()) == 1
+    assert (index.stats().rows, index.stats().deleted) == (1, 0)
 
 
 def test_columns_can_be_added(
@@ -246,6 +247,7 @@ def test_rows_in_several_blocks_are_found(
     index: LocalIndex, make_rows: Callable[..., Rows], query: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("verticlip.core.index.segment.BLOCK_ROWS", 7)
+    monkeypatch.setattr("verticlip.core.index.segment.GROUP_ROWS", 3)
     monkeypatch.setattr("verticlip.core.index.gathering.BLOCK_ROWS", 7)
     rows = make_rows([f"sku-{n:02d}" for n in range(40)])
     index.upsert(rows)
@@ -270,3 +272,67 @@ def test_looking_for_strange_ids(index: LocalIndex, make_rows: Callable[..., Row
         index.get("sku-1")
     with pytest.raises(InputError, match="Id 1 is None; ids are texts"):
         index.get(["a", None])  # pyright: ignore
+
+
+def test_a_few_rows_cost_a_few_blocks(
+    index: LocalIndex, make_rows: Callable[..., Rows], monkeypatch: pytest.MonkeyPatch, schema: pa.Schema
+) -> None:
+    monkeypatch.setattr("verticlip.core.index.segment.GROUP_ROWS", 10)
+    rows = make_rows([f"sku-{n:03d}" for n in range(200)])
+    index.upsert(rows)
+    decoded: list[tuple[int, int]] = []
+    read = parquet.ParquetFile.read_row_groups
+
+    def counted(self: Any, groups: Any, **named: Any) -> pa.Table:
+        decoded.append((len(groups), len(named["columns"])))
+        return read(self, groups, **named)
+
+    monkeypatch.setattr(parquet.ParquetFile, "read_row_groups", counted)
+    wanted = [3, 4, 199, 3 + 90]
+    found = index.get([rows.ids[n] for n in wanted], columns=["title", "price"])
+    assert found.payload.equals(rows.payload.select(["title", "price"]).take(wanted))
+    assert decoded == [(3, 2)]
+    assert [part.ids for part in index.scan(columns=[], batch_size=200)] == [rows.ids]
+    assert decoded == [(3, 2)]
+
+
+def test_columns_to_filter_by_are_kept_up_to_a_bound(
+    index: LocalIndex, make_rows: Callable[..., Rows], query: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.upsert(make_rows([f"sku-{n:03d}" for n in range(200)]))
+    read: list[str] = []
+    real = parquet.ParquetFile.read
+
+    def counted(self: Any, *, columns: list[str], **named: Any) -> pa.Table:
+        read.extend(columns)
+        return real(self, columns=columns, **named)
+
+    monkeypatch.setattr(parquet.ParquetFile, "read", counted)
+    for bound, times in ((2**20, 1), (0, 2)):
+        monkeypatch.setattr("verticlip.core.index.segment._CACHED_BYTES", bound)
+        read.clear()
+        for limit in (5, 6):
+            index.search(query(0), view="text", where=F("stock") < limit + times)
+        assert read.count("stock") == times
+        index.close()
+        index = LocalIndex(index.folder)
+    assert read.count("@id") == read.count("@has:text") == 1
+
+
+def test_an_earlier_version_stays_that_version(index: LocalIndex, make_rows: Callable[..., Rows]) -> None:
+    index.upsert(make_rows(["a"]))
+    index.upsert(make_rows(["b"]))
+    past = LocalIndex(index.folder, version=1)
+    assert not past.refresh()
+    assert (past.version, len(past)) == (1, 1)
+
+
+def test_more_vectors_than_memory_are_told(
+    index: LocalIndex, make_rows: Callable[..., Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.upsert(make_rows([f"sku-{n:03d}" for n in range(30)]))
+    assert index.stats().advice == ""
+    monkeypatch.setattr("verticlip.core.index.local.memory_bytes", lambda: 1000)
+    assert "Keep them in LanceDB" in index.stats().advice
+    monkeypatch.setattr("verticlip.core.index.local.memory_bytes", lambda: 0)
+    assert index.stats().advice == ""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from verticlip.core.errors import InputError
+from verticlip.core.errors import ConfigError
 from verticlip.core.index import optimizing, tuning
 from verticlip.core.index.base import Identity, Rows, Tuning
 from verticlip.core.index.filters import F
@@ -178,11 +178,6 @@ def test_a_graph_that_was_never_built_is_due(make: Callable[[Any], LocalIndex]) 
     assert index.stats().needs_optimize == ""
     index.upsert(rows_of(0, 20))
     assert index.stats().needs_optimize == "'image' has no graph yet"
-    assert make_flat_reason(index) == ""
-
-
-def make_flat_reason(index: LocalIndex) -> str:
-    return optimizing.reason_to_optimize(index._now.manifest, "flat")
 
 
 def test_auto_stays_exact_for_few_rows(make: Callable[[Any], LocalIndex]) -> None:
@@ -234,20 +229,119 @@ def test_an_old_version_is_searched_exactly_once_its_graph_is_gone(
     assert reader.search(query, 10, view="image")[0].ids == exact
 
 
-def test_a_damaged_graph_is_named(hnsw: LocalIndex) -> None:
-    path = max(hnsw.folder.glob("graphs/*/rows.graph"))
+def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-    index = LocalIndex(hnsw.folder)
+
+
+@pytest.mark.parametrize(
+    "damage", [flip, lambda path: path.write_bytes(path.read_bytes()[:-100]), lambda path: path.unlink()]
+)
+def test_without_its_graph_an_index_answers_exactly_until_it_is_optimized(
+    hnsw: LocalIndex, damage: Callable[[Path], Any], caplog: pytest.LogCaptureFixture
+) -> None:
     query = rows_of(0, 1).vectors["image"]
-    view = "image" if index._now.manifest.graphs["image"].name == path.parent.name else "text"
-    with pytest.raises(InputError, match=r"rows\.graph: damaged"):
-        index.search(query, view=view)
-    assert len(index.search(query, view=view, ef=0)[0]) == 10
-    path.write_bytes(bytes(data[:-100]))
-    with pytest.raises(Exception, match=f"graphs/{path.parent.name}/rows.graph: .* bytes, expected"):
-        open_index(hnsw.folder)
+    exact = hnsw.search(query, view="image", ef=0)[0].ids
+    for path in hnsw.folder.glob("graphs/*/rows.graph"):
+        damage(path)
+    index = open_index(hnsw.folder)
+    for _ in range(2):
+        assert index.search(query, view="image")[0].ids == exact
+    assert caplog.text.count("The graph of 'image' is not used") == 1
+    assert "optimized" in caplog.text
+    stats = index.stats()
+    assert (stats.kind["image"], stats.indexed["image"]) == ("flat", 0)
+    assert stats.needs_optimize == "the graph of 'image' is damaged or absent"
+    stats = index.optimize()
+    assert (stats.kind, stats.needs_optimize) == ({"image": "hnsw", "text": "hnsw"}, "")
+    caplog.clear()
+    again = LocalIndex(hnsw.folder)
+    assert len(again.search(query, view="image")[0]) == 10
+    assert not caplog.records
+    again.verify()
+
+
+def test_a_graph_that_is_slower_is_not_kept(
+    make: Callable[[Any], LocalIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("usearch")
+    monkeypatch.setattr(optimizing, "tune", lambda *_, **__: replace(TUNED, ef=0, recall=1.0))
+    index = make("hnsw")
+    index.upsert(rows_of(0, 300))
+    stats = index.optimize()
+    assert (stats.kind, stats.needs_optimize) == ({"image": "flat", "text": "flat"}, "")
+    assert stats.tuning["image"].ef == 0
+    assert not [name for name in index.files() if name.startswith("graphs")]
+    index.upsert(rows_of(5000, 301))
+    assert "whether a graph is faster was not measured" in index.stats().needs_optimize
+
+
+def while_building(monkeypatch: pytest.MonkeyPatch, do: Callable[[], Any]) -> None:
+    """Do something once, when the first graph is being built."""
+    build, todo = GraphEngine.build, [do]
+
+    def building(*arguments: Any, **named: Any) -> GraphEngine:
+        if todo:
+            todo.pop()()
+        return build(*arguments, **named)
+
+    monkeypatch.setattr(GraphEngine, "build", building)
+
+
+def test_others_write_while_graphs_are_built(
+    hnsw: LocalIndex, make_late: Callable[[int], Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hnsw.upsert(make_late(600))
+    other, late = LocalIndex(hnsw.folder), make_late(3)
+
+    def write() -> None:
+        moved = hnsw.get(["sku-00005"], views=["image", "text"])
+        other.delete(["sku-00001", "sku-00002"])
+        other.upsert(late)
+        changed = pa.table({"number": [-5]})
+        other.upsert(Rows(moved.ids, changed, moved.vectors, moved.present))
+        with pytest.raises(ConfigError, match="another part of this process is optimizing it"):
+            other.optimize()
+
+    while_building(monkeypatch, write)
+    stats = hnsw.optimize()
+    assert (stats.rows, stats.deleted) == (COUNT + 600 - 2 + 3, 3)
+    assert stats.kind == {"image": "hnsw", "text": "hnsw"}
+    for index in (hnsw, LocalIndex(hnsw.folder)):
+        assert index.get(["sku-00001", "sku-00002"]).ids == ()
+        assert index.get(["sku-00005"]).payload.to_pylist() == [{"number": -5}]
+        assert index.get(late.ids).ids == late.ids
+        assert len({one for rows in index.scan() for one in rows.ids}) == len(index) == stats.rows
+        assert index.search(late.vectors["image"][:1], 1, view="image")[0].ids == (late.ids[0],)
+        index.verify()
+    assert not (hnsw.folder / "building").exists()
+
+
+def test_rows_that_writers_merged_meanwhile_are_indexed_all_the_same(
+    make: Callable[[Any], LocalIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("usearch")
+    monkeypatch.setattr(optimizing, "tune", lambda *_, **__: TUNED)
+    index = make("hnsw")
+    index.upsert(rows_of(0, 400))
+    other = LocalIndex(index.folder)
+    while_building(monkeypatch, lambda: [other.upsert(rows_of(5000 * n, 400)) for n in range(1, 5)])
+    stats = index.optimize()
+    assert (stats.rows, stats.kind["image"], stats.indexed["image"]) == (2000, "hnsw", 2000)
+    index.verify()
+
+
+def test_all_rows_may_go_while_graphs_are_built(
+    hnsw: LocalIndex, make_late: Callable[[int], Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hnsw.upsert(make_late(600))
+    other = LocalIndex(hnsw.folder)
+    ids = [one for rows in hnsw.scan(columns=[]) for one in rows.ids]
+    while_building(monkeypatch, lambda: other.delete(ids))
+    assert hnsw.optimize().rows == 0
+    assert len(LocalIndex(hnsw.folder)) == 0
+    assert hnsw.optimize().needs_optimize == ""
 
 
 def test_filters_work_beside_a_graph(hnsw: LocalIndex) -> None:
@@ -264,7 +358,7 @@ def test_compaction_keeps_every_row(make: Callable[[Any], LocalIndex]) -> None:
     index.delete([f"sku-{n:05d}" for n in range(0, 9000, 7)])
     before = [(rows.ids, rows.payload, rows.vectors["text"]) for rows in index.scan(views=["text"])]
     index.optimize()
-    assert len(index._now.segments) == 1
+    assert sum(name.endswith("rows.parquet") for name in index.files()) == 1
     after = [(rows.ids, rows.payload, rows.vectors["text"]) for rows in index.scan(views=["text"])]
     for (ids, payload, vectors), (ids_now, payload_now, vectors_now) in zip(before, after, strict=True):
         assert ids == ids_now

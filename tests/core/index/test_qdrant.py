@@ -14,6 +14,7 @@ from verticlip.core.index.base import Identity, Rows
 from verticlip.core.index.filters import F, Where
 from verticlip.core.index.opening import create_index
 from verticlip.core.index.qdrant import QdrantIndex
+from verticlip.core.index.qdrant_options import QdrantOptions
 
 qdrant_client = pytest.importorskip("qdrant_client")
 pytestmark = pytest.mark.filterwarnings("ignore:Failed to obtain server version")
@@ -139,15 +140,86 @@ def test_batches_join_into_one_write(index: QdrantIndex, make_rows: Callable[...
 
 def test_a_server_is_told_how_broadly_to_search(index: QdrantIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    real = index._client.query_points
+    real = index._client.query_batch_points
 
-    def query_points(*arguments: Any, search_params: Any, **named: Any) -> Any:
-        seen.append(search_params)
-        return real(*arguments, **named)
+    def query_batch_points(collection: str, requests: list[Any]) -> Any:
+        seen.extend(one.params for one in requests)
+        return real(collection, requests)
 
     monkeypatch.setattr(index, "_exact_only", False)
-    monkeypatch.setattr(index._client, "query_points", query_points)
+    monkeypatch.setattr(index._client, "query_batch_points", query_batch_points)
     query = np.eye(1, 8, dtype=np.float32)
     for ef in (None, 0, 300):
         index.search(query, 3, view="image", ef=ef)
     assert [(one.exact, one.hnsw_ef) for one in seen] == [(False, 128), (True, None), (False, 300)]
+
+
+def test_many_queries_are_few_requests(
+    index: QdrantIndex, monkeypatch: pytest.MonkeyPatch, query: Callable[..., np.ndarray]
+) -> None:
+    queries = query(5, 30)
+    one_by_one = [index.search(one[None], 4, view="text")[0] for one in queries]
+    sizes: list[int] = []
+    real = index._client.query_batch_points
+
+    def counted(collection: str, requests: list[Any]) -> Any:
+        sizes.append(len(requests))
+        return real(collection, requests)
+
+    monkeypatch.setattr(index._client, "query_batch_points", counted)
+    together = index.search(queries, 4, view="text")
+    assert sizes == [30]
+    assert [hits.ids for hits in together] == [hits.ids for hits in one_by_one]
+    monkeypatch.setattr("verticlip.core.index.qdrant_search._POINTS", 100)
+    sizes.clear()
+    assert [hits.ids for hits in index.search(queries, 4, view="text")] == [hits.ids for hits in together]
+    assert sizes == [8, 8, 8, 6]
+
+
+def test_ties_at_the_end_are_settled_by_id(client: Any) -> None:
+    index = QdrantIndex.create(client, "ties", identity=IDENTITY, views=["image"], schema=pa.schema([]))
+    ids = [f"r{n:03d}" for n in range(60)]
+    index.upsert(Rows(tuple(ids), pa.table({}), {"image": np.repeat(np.eye(1, 8, dtype=np.float32), 60, 0)}))
+    queries = np.eye(3, 8, dtype=np.float32)
+    assert [hits.ids for hits in index.search(queries, 5, view="image")] == [tuple(ids[:5])] * 3
+
+
+def test_a_cluster_is_told_how_to_keep_a_collection(
+    client: Any, schema: pa.Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+    indexed: dict[str, str] = {}
+    create = client.create_collection
+    monkeypatch.setattr(
+        client, "create_collection", lambda name, **given: made.append(given) or create(name, **given)
+    )
+    monkeypatch.setattr(
+        client,
+        "create_payload_index",
+        lambda name, field, *, field_schema, wait: indexed.update({field: field_schema.value}),
+    )
+    monkeypatch.setattr("verticlip.core.index.qdrant.is_local", lambda client: False)
+    options = QdrantOptions(shards=6, replicas=2, quantize=True, vectors_on_disk=True)
+    QdrantIndex.create(client, "big", identity=IDENTITY, views=["image"], schema=schema, options=options)
+    (given,) = made
+    assert (given["shard_number"], given["replication_factor"], given["on_disk_payload"]) == (6, 2, True)
+    vector = given["vectors_config"]["image"]
+    assert vector.on_disk
+    assert vector.quantization_config.scalar.type.value == "int8"
+    assert {field.strip('"'): kind for field, kind in indexed.items()} == {
+        "title": "keyword",
+        "price": "float",
+        "stock": "integer",
+        "sale": "bool",
+        "tags": "keyword",
+        "seen": "datetime",
+    }
+    indexed.clear()
+    few = QdrantOptions(indexed=("price",))
+    QdrantIndex.create(client, "few", identity=IDENTITY, views=["image"], schema=schema, options=few)
+    assert [field.strip('"') for field in indexed] == ["price"]
+    assert made[1]["vectors_config"]["image"].quantization_config is None
+    wrong = QdrantOptions(indexed=("prize",))
+    with pytest.raises(ConfigError, match="no payload column 'prize'. Did you mean 'price'"):
+        QdrantIndex.create(client, "x", identity=IDENTITY, views=["image"], schema=schema, options=wrong)
+    assert not client.collection_exists("x")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,9 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from filelock import SoftFileLock
 from verticlip.core.errors import ConfigError
 from verticlip.core.index.base import Identity, Rows
 from verticlip.core.index.local import LocalIndex
+from verticlip.core.index.lock import WriterLock
 from verticlip.core.index.opening import create_index, open_index
 from verticlip.core.index.settings import IndexOptions
 
@@ -193,6 +198,8 @@ def test_a_damaged_version_is_named(folder: Path, change: Any, message: str) -> 
     ):
         open_index(folder)
     assert len(open_index(folder, version=2)) == 20
+    path.unlink()
+    assert len(open_index(folder)) == 20
 
 
 def test_a_damaged_old_version_stops_nobody(folder: Path, make_rows: Callable[..., Rows]) -> None:
@@ -220,16 +227,69 @@ def test_a_strange_description_is_refused(folder: Path, name: str, value: Any, m
         open_index(folder)
 
 
-def test_names_in_a_version_cannot_leave_the_folder(folder: Path) -> None:
-    import hashlib
-
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda body: body["segments"][0].update(name="../../../etc"), "name"),
+        (lambda body: body["segments"][0]["vectors"].update({"../x": 1}), "vectors"),
+        (lambda body: body["segments"][0]["vectors"].update(image=21), "more vectors"),
+        (lambda body: body["segments"][0]["vectors"].update(image=-1), "vectors"),
+        (lambda body: body["segments"][0].update(deleted=21), "more vectors or deleted rows"),
+        (lambda body: body["segments"][0].update(tombstones="deleted-0000000009.bits"), "does not list"),
+        (lambda body: body["segments"][0].update(tombstones="../deleted.bits"), "tombstones"),
+        (lambda body: body["measured"].update({"A/b": {"kind": "flat", "rows": 1}}), "measured"),
+        (lambda body: body.update(segments=body["segments"] * 3000), "at most 4096 items"),
+    ],
+)
+def test_a_version_that_no_writer_makes_is_refused(folder: Path, change: Any, message: str) -> None:
     path = folder / "versions" / "0000000003.json"
     body = json.loads(path.read_text())["manifest"]
-    body["segments"][0]["name"] = "../../../etc"
+    change(body)
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps({"manifest": body, "sha256": digest}))
-    with pytest.raises(ConfigError, match="(?s)damaged.*name"):
+    with pytest.raises(ConfigError, match=f"(?s)damaged.*{message}"):
         open_index(folder)
+
+
+def test_threads_that_share_a_lock_take_turns(tmp_path: Path) -> None:
+    lock, inside, most = WriterLock(tmp_path), [], []
+
+    def write() -> None:
+        for _ in range(20):
+            with lock.held(), lock.held() as outermost:
+                inside.append(1)
+                most.append(len(inside) + outermost)
+                time.sleep(0.0005)
+                inside.pop()
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 60
+
+
+def test_a_killed_writer_does_not_lock_where_the_system_has_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import os, sys, filelock; lock = filelock.SoftFileLock(sys.argv[1]); lock.acquire(); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "writer.lock")], check=False)
+    assert (tmp_path / "writer.lock").exists()
+    monkeypatch.setattr("verticlip.core.index.lock.FileLock", SoftFileLock)
+    with WriterLock(tmp_path).held(wait_s=1) as outermost:
+        assert outermost
+
+
+def test_the_folder_of_a_new_index_is_made_safe(
+    tmp_path: Path, identity: Identity, schema: pa.Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("verticlip.core.index.store._sync", lambda paths: synced.extend(paths))
+    create_index(tmp_path / "x", identity=identity, views=["image"], schema=schema)
+    assert {tmp_path, tmp_path / "x", tmp_path / "x" / "versions"} <= set(synced)
 
 
 def test_a_folder_without_index_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ from ecommerce.make_shop import HashEncoder, content_of, picture, row, write_row
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.index.filters import F
 from verticlip.domains.ecommerce.catalog.catalog import Catalog
+from verticlip.domains.ecommerce.catalog.report import IngestOptions
+from verticlip.domains.ecommerce.catalog.search import SearchOptions
+from verticlip.domains.ecommerce.encoders.fusing import Fusion
 from verticlip.domains.ecommerce.products.text import TextTemplate
 
 
@@ -98,7 +102,7 @@ def test_every_kind_of_index(tmp_path: Path, encoder, shop, kind) -> None:
 
 
 def test_a_catalogue_is_not_made_over_anything(tmp_path: Path, encoder, catalog) -> None:
-    with pytest.raises(ConfigError, match="there is a catalogue already"):
+    with pytest.raises(ConfigError, match="holds a catalogue already"):
         Catalog.create(tmp_path / "cat", model=encoder)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
@@ -151,13 +155,68 @@ def test_a_second_writer_is_refused_at_once(tmp_path: Path, encoder, catalog, sh
 
     def rows():
         yield {"id": "a", "title": "Mug"}
-        for write in (lambda: other.delete(["P00001"]), lambda: other.ingest(shop(3)), other.optimize):
-            with pytest.raises(ConfigError, match="another process is writing to this catalogue"):
+        for write in (lambda: other.delete(["P00001"]), lambda: other.ingest(shop(3))):
+            with pytest.raises(ConfigError, match="is writing to it. Try again when it is done"):
                 write()
 
     assert catalog.ingest(rows()).added == 1
     assert other.delete(["P00001"]).deleted == 1
     assert len(other) == 20
+
+
+def test_an_index_is_optimized_beside_a_writer(tmp_path: Path, encoder, catalog) -> None:
+    other = Catalog.open(tmp_path / "cat")
+
+    def rows():
+        for number in range(40):
+            if number == 20:
+                assert other.optimize().rows >= 20
+            yield {"id": f"new{number}", "title": "Mug"}
+
+    assert catalog.ingest(rows(), options=IngestOptions(batch_size=1, commit_rows=1)).added == 40
+    assert len(catalog) == 60
+
+
+def test_threads_search_while_another_one_writes(catalog) -> None:
+    writing, wrong = threading.Event(), []
+
+    def read() -> None:
+        while not writing.is_set():
+            if len(found := catalog.search(text="Item", k=5)) != 5 or len(catalog) < 20:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(12):
+        catalog.ingest([{"id": f"new{number}", "title": "Mug"}])
+    writing.set()
+    for thread in threads:
+        thread.join()
+    assert (wrong, len(catalog)) == ([], 32)
+
+
+def test_a_write_opens_no_index_anew(catalog, monkeypatch) -> None:
+    from verticlip.domains.ecommerce.catalog import catalog as module
+
+    monkeypatch.setattr(module, "open_index", None)
+    index = catalog.index
+    catalog.ingest([{"id": "a", "title": "Mug"}])
+    assert catalog.index is index
+    assert len(catalog) == 21
+
+
+def test_an_index_that_another_object_made_is_seen(tmp_path: Path, encoder) -> None:
+    waiting = Catalog.create(tmp_path / "new", model=encoder)
+    Catalog.open(tmp_path / "new", encoder).ingest([{"id": "a", "title": "Mug"}])
+    assert [one.id for one in waiting.search(text="Mug")] == ["a"]
+
+
+def test_shares_that_an_encoder_does_not_use_are_refused(tmp_path: Path, encoder) -> None:
+    assert Catalog.create(tmp_path / "same", model=encoder, fusion=Fusion()).config.fusion == Fusion()
+    with pytest.raises(ConfigError, match="shares of its own, not by those that are given"):
+        Catalog.create(tmp_path / "cat", model=encoder, fusion=Fusion(image=0.5, text=0.5))
+    assert not (tmp_path / "cat").exists()
 
 
 def test_readers_see_a_version_until_they_refresh(tmp_path: Path, encoder, catalog) -> None:
@@ -201,14 +260,27 @@ def test_marks_can_be_set_hidden_and_taken_off(catalog) -> None:
     before = content_of(catalog)
     catalog.mark_duplicates({"P00001": "P00000", "P00002": "P00000"})
     assert catalog.stats().duplicates == 2
-    found = {one.id: one for one in catalog.search(text="Item", k=50)}
+    every = SearchOptions(hide_duplicates=False)
+    found = {one.id: one for one in catalog.search(text="Item", k=50, options=every)}
     assert found["P00001"].payload["duplicate_of"] == "P00000"
-    hidden = catalog.search(text="Item", k=50, hide_duplicates=True, where="price < 100")
+    hidden = catalog.search(text="Item", k=50, where="price < 100")
     assert {one.id for one in hidden} == set(found) - {"P00001", "P00002"}
     catalog.mark_duplicates({"P00001": None, "P00002": None})
     assert content_of(catalog) == before
     with pytest.raises(InputError, match=r"no product 'nobody' \(1 such ids\)"):
         catalog.mark_duplicates({"P00001": "nobody"})
+
+
+def test_marks_never_hide_all_of_a_group(catalog) -> None:
+    for circle in ({"P00001": "P00001"}, {"P00001": "P00002", "P00002": "P00001"}):
+        with pytest.raises(InputError, match="leads back to itself"):
+            catalog.mark_duplicates(circle)
+    catalog.mark_duplicates({"P00001": "P00002", "P00002": "P00003"})
+    with pytest.raises(InputError, match="'P00003' cannot be a duplicate of 'P00001'"):
+        catalog.mark_duplicates({"P00003": "P00001"})
+    assert catalog.stats().duplicates == 2
+    catalog.mark_duplicates({"P00003": "P00001", "P00001": None})
+    assert {one.id for one in catalog.search(text="Item", k=50)} >= {"P00001", "P00000"}
 
 
 def test_optimize_changes_no_product(catalog) -> None:
@@ -275,7 +347,7 @@ def test_a_real_model(tmp_path: Path, model_folder, shop) -> None:
     opened = Catalog.open(tmp_path / "cat", model)
     best = opened.search(image=tmp_path / "shop" / "img" / "4.png", view="image", k=2)
     assert best[0].score == pytest.approx(1, abs=1e-5)
-    assert len(opened.search(text="blue dog", negative="red", k=3)) == 3
+    assert len(opened.search(text="blue dog", options=SearchOptions(negative="red"), k=3)) == 3
     assert len(opened.search(image=picture((0, 200, 0)), text="green square", k=3)) == 3
     with pytest.raises(InputError, match="nothing to search"):
-        opened.search(negative="red")
+        opened.search(options=SearchOptions(negative="red"))

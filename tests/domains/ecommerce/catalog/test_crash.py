@@ -136,4 +136,4 @@ def test_killed_at_random_it_ends_like_a_run_that_was_not(tmp_path: Path, shop) 
     report = killed.ingest(table)
     assert (report.rejected, report.unchanged) == (5, ROWS)
     leftovers = {path.name for path in (tmp_path / "killed").iterdir()}
-    assert leftovers == {"catalog.json", "index", "pictures", "rejects.jsonl", "writer.lock"}
+    assert leftovers == {"catalog.json", "index", "pictures", "rejects.jsonl", "writer.json", "writer.lock"}

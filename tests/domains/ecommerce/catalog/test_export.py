@@ -104,8 +104,50 @@ def test_products_move_to_another_index(catalog, tmp_path: Path) -> None:
         views=VIEWS,
         schema=catalog.index.schema,
     )
-    with pytest.raises(ConfigError, match="The catalogue was made with model 'hash'"):
+    with pytest.raises(ConfigError, match="The source was made with model 'hash'"):
         catalog.export(foreign)
+
+
+def test_what_was_deleted_here_goes_there_too(catalog, tmp_path: Path) -> None:
+    schema = catalog.index.schema
+    other = create_index(tmp_path / "o", identity=catalog.index.identity, views=VIEWS, schema=schema)
+    catalog.export(other)
+    catalog.delete(["P00001"])
+    assert catalog.export(other) == 12
+    assert len(other) == 13
+    # A condition narrows what is written, not what is taken for deleted.
+    assert catalog.export(other, where="price > 1000", sync=True) == 0
+    assert sorted(content_of(catalog)) == sorted(name for rows in other.scan() for name in rows.ids)
+    catalog.delete(F("sleeve") == "long")
+    with pytest.raises(ConfigError, match=r"sync would take out 6 of 12 products \(50%\)"):
+        catalog.export(other, sync=True)
+    assert len(other) == 12
+    catalog.export(other, sync=True, max_delete_share=0.5)
+    assert len(other) == 6
+
+
+def test_a_spreadsheet_runs_nothing(tmp_path: Path, encoder) -> None:
+    rows = [
+        {
+            "id": "=cmd",
+            "title": '=HYPERLINK("http://x","y")',
+            "brand": "'=a",
+            "category": "@a",
+            "color": "-1",
+        },
+        {"id": "-5", "title": "'quoted' -x", "material": "+49"},
+    ]
+    catalog = Catalog.create(tmp_path / "cat", model=encoder)
+    assert catalog.ingest(rows).added == 2
+    out = tmp_path / "a.csv"
+    catalog.export(out)
+    with out.open(newline="", encoding="utf-8") as file:
+        cells = [cell for record in csv.reader(file) for cell in record]
+    assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r")]
+    assert "'=cmd" in cells
+    again = Catalog.create(tmp_path / "again", model=HashEncoder())
+    assert again.ingest(out).added == 2
+    assert shown(again) == shown(catalog)
 
 
 def test_impossible_exports_leave_nothing(catalog, tmp_path: Path) -> None:

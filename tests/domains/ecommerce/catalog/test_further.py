@@ -159,7 +159,7 @@ def test_as_many_as_asked_for(folder: Path) -> None:
 def test_addresses_of_further_pictures_wait_until_they_are_fetched(folder: Path, monkeypatch) -> None:
     from verticlip.domains.ecommerce.catalog import catalog as module
 
-    monkeypatch.setattr(module, "_fetcher", lambda allowed: (lambda url: url.encode()) if allowed else None)
+    monkeypatch.setattr(module, "fetcher", lambda allowed: (lambda url: url.encode()) if allowed else None)
     catalog = Catalog.create(folder / "far", model=HashEncoder())
     rows = [row(1, 2, images=["1-1.png", "https://shop.example/b.png"])]
     assert catalog.ingest(rows, image_root=folder).further == 1
@@ -168,6 +168,46 @@ def test_addresses_of_further_pictures_wait_until_they_are_fetched(folder: Path,
     assert catalog.ingest(rows, image_root=folder).unchanged == 1
     found = catalog.search(image=b"https://shop.example/b.png", view="image", k=1)[0]
     assert (found.picture, found.image) == (2, None)
+
+
+def test_a_further_picture_that_could_not_be_fetched_is_tried_again(folder: Path, monkeypatch) -> None:
+    from verticlip.domains.ecommerce.catalog import catalog as module
+
+    up = {"https://shop.example/b.png"}
+
+    def fetch(url: str) -> bytes:
+        if url not in up:
+            raise InputError(f"{url}: the host does not answer.")
+        return url.encode()
+
+    monkeypatch.setattr(module, "fetcher", lambda allowed: fetch if allowed else None)
+    catalog = Catalog.create(folder / "far", model=HashEncoder())
+    rows = [row(1, 2, images=["https://shop.example/b.png", "https://shop.example/c.png"])]
+    report = catalog.ingest(rows, image_root=folder, allow_remote=True)
+    assert (report.added, report.further, report.further_failed) == (1, 1, 1)
+    # A run that fetches nothing keeps what there is.
+    assert catalog.ingest(rows, image_root=folder).unchanged == 1
+    assert catalog.stats().further_pictures == 1
+    up.add("https://shop.example/c.png")
+    assert catalog.ingest(rows, image_root=folder, allow_remote=True).further == 2
+    assert catalog.ingest(rows, image_root=folder, allow_remote=True).unchanged == 1
+    assert catalog.search(image=b"https://shop.example/c.png", view="image", k=1)[0].picture == 2
+
+
+def test_a_further_picture_that_could_not_be_read_is_tried_again(folder: Path, monkeypatch) -> None:
+    catalog = Catalog.create(folder / "disk", model=HashEncoder())
+    rows, read = [row(1, 3)], Path.read_bytes
+
+    def broken(path: Path) -> bytes:
+        if path.name == "1-2.png":
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", broken)
+        assert catalog.ingest(rows, image_root=folder).further == 1
+    assert catalog.ingest(rows, image_root=folder).further == 2
+    assert catalog.ingest(rows, image_root=folder).unchanged == 1
 
 
 def test_vectors_without_their_product_are_nobody(catalog: Catalog) -> None:

@@ -10,6 +10,7 @@ from ecommerce.make_shop import DIM, HashEncoder, content_of, direction, row, wr
 from verticlip.core.errors import ConfigError, DataError
 from verticlip.domains.ecommerce.catalog.catalog import Catalog
 from verticlip.domains.ecommerce.catalog.report import IngestOptions
+from verticlip.domains.ecommerce.products.read import read_products
 from verticlip.domains.ecommerce.products.record import Product
 
 
@@ -190,7 +191,7 @@ def test_addresses_are_fetched_only_when_asked(tmp_path: Path, encoder, monkeypa
     assert figures(report) == {"read": 2, "added": 1, "rejected": 1, "without_picture": 1, "not_fetched": 1}
     assert "addresses" in rejects_of(report)[0]["reason"] or "unless asked" in rejects_of(report)[0]["reason"]
     assert figures(catalog.ingest(rows))["unchanged"] == 1
-    monkeypatch.setattr(module, "_fetcher", lambda allowed: (lambda url: url.encode()) if allowed else None)
+    monkeypatch.setattr(module, "fetcher", lambda allowed: (lambda url: url.encode()) if allowed else None)
     assert figures(catalog.ingest(rows, allow_remote=True)) == {"read": 2, "added": 1, "updated": 1}
     picture = catalog.index.get(["a"], views=("image",)).vectors["image"][0]
     np.testing.assert_array_equal(picture, direction(b"https://shop.example/a.png").numpy())
@@ -227,7 +228,8 @@ def test_sync_deletes_what_the_source_no_longer_has(tmp_path: Path, encoder, sho
     rows = [row(number) for number in range(5)]
     rows[4]["image"] = "img/lost.png"
     assert "deleted" not in figures(catalog.ingest(write_rows(table, rows)))
-    report = catalog.ingest(table, options=IngestOptions(sync=True))
+    options = IngestOptions(sync=True, max_delete_share=0.4)
+    report = catalog.ingest(table, options=options)
     assert figures(report) == {"read": 5, "unchanged": 4, "deleted": 3, "rejected": 1}
     # The rejected row is still in the source: its product stays as it was.
     assert sorted(content_of(catalog)) == [f"P{number:05d}" for number in range(5)]
@@ -249,6 +251,60 @@ def test_sync_deletes_nothing_where_it_cannot_tell(tmp_path: Path, encoder, shop
     with pytest.raises(DataError):
         catalog.ingest(packed, options=IngestOptions(sync=True))
     assert len(catalog) == 8
+
+
+def test_sync_deletes_nothing_for_a_source_that_was_cut(tmp_path: Path, encoder, shop) -> None:
+    catalog = Catalog.create(tmp_path / "cat", model=encoder)
+    catalog.ingest(shop(10))
+    options = IngestOptions(sync=True)
+    rows = [row(number) for number in range(7)] + [{"id": "new", "title": "Mug"}]
+    with pytest.raises(
+        ConfigError, match=r"sync would take out 3 of 10 products \(30%\), more than .* 0\.2 "
+    ):
+        catalog.ingest(write_rows(shop(10), rows), options=options)
+    # What the source has is in, and what it lacks is still there.
+    assert len(catalog) == 11
+    empty = tmp_path / "shop" / "empty.csv"
+    empty.write_text("id,title\n")
+    for source in (empty, [], [{"id": "P00001", "deleted": True}]):
+        with pytest.raises(ConfigError, match="The source has no product; sync would take out all"):
+            catalog.ingest(source, options=IngestOptions(sync=True, max_delete_share=1))
+    assert len(catalog) == 10
+    rows = [row(number) for number in range(9) if number != 1] + [{"id": "new", "title": "Mug"}]
+    assert catalog.ingest(write_rows(shop(10), rows), options=options).deleted == 1
+    with pytest.raises(ConfigError, match="max_delete_share is from 0 to 1, got 2"):
+        IngestOptions(max_delete_share=2)
+
+
+@pytest.mark.parametrize("deleted", [1, 999, 1000, 1200])
+def test_deleted_rows_before_the_first_product_hide_nothing(tmp_path: Path, encoder, deleted) -> None:
+    catalog = Catalog.create(tmp_path / "cat", model=encoder)
+    rows = [{"id": f"gone{number}", "deleted": True} for number in range(deleted)]
+    rows += [{"id": f"P{number}", "title": f"Item {number}", "volume": number} for number in range(50)]
+    said: list[int] = []
+    report = catalog.ingest(rows, progress=lambda read, written: said.append(read))
+    assert figures(report) == {"read": deleted + 50, "added": 50}
+    assert said == [deleted + 50]
+    assert catalog.stats().attributes == ("volume",)
+
+
+def test_a_picture_has_a_ceiling(tmp_path: Path, encoder, shop) -> None:
+    table = shop(2)
+    with (tmp_path / "shop" / "img" / "1.png").open("wb") as file:
+        file.truncate(64 * 1024**2 + 1)
+    catalog = Catalog.create(tmp_path / "cat", model=encoder)
+    report = catalog.ingest(table)
+    assert figures(report) == {"read": 2, "added": 1, "rejected": 1}
+    assert "img/1.png: bytes 67,108,865 is over the limit of 67,108,864" in rejects_of(report)[0]["reason"]
+
+
+def test_an_open_reader_goes_on_where_it_is(tmp_path: Path, encoder, shop) -> None:
+    told: list[object] = []
+    reader = read_products(write_rows(shop(3), [row(0), row(1), {"id": ""}]), on_reject=told.append)
+    catalog = Catalog.create(tmp_path / "cat", model=encoder)
+    report = catalog.ingest(reader)
+    assert (report.added, report.rejected, told) == (2, 1, [])
+    assert rejects_of(report)[0]["row"] == 3
 
 
 def test_duplicate_marks_survive_an_update(tmp_path: Path, encoder, shop) -> None:

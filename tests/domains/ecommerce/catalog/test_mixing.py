@@ -5,6 +5,8 @@ import pytest
 from ecommerce.make_shop import HashEncoder, content_of, row, write_rows
 from verticlip.core.errors import ConfigError
 from verticlip.domains.ecommerce.catalog import Catalog, mixed_anew
+from verticlip.domains.ecommerce.composed.query import ComposeSettings
+from verticlip.domains.ecommerce.composed.stored import load_settings, save_settings
 from verticlip.domains.ecommerce.encoders.fusing import Fusion, FusionWeights
 
 
@@ -41,6 +43,7 @@ def test_it_is_what_a_new_run_with_these_shares_would_make(tmp_path: Path, encod
     source, other = table(shop), Fusion(by_category={"Clothing > Shirt": FusionWeights(image=0.2, text=0.8)})
     old = Catalog.create(tmp_path / "old", model=HashEncoder())
     old.ingest(source)
+    save_settings(old.folder, ComposeSettings(beta=0.7))
     before = content_of(old)
     mixed = mixed_anew(old, tmp_path / "mixed", model=HashEncoder(), fusion=other)
     fresh = Catalog.create(tmp_path / "fresh", model=HashEncoder(), fusion=other)
@@ -60,6 +63,19 @@ def test_it_is_what_a_new_run_with_these_shares_would_make(tmp_path: Path, encod
     assert content_of(old) == before
     assert mixed.stats().further_pictures == 1
     assert mixed.ingest(source).unchanged == 20
+    assert load_settings(mixed.folder) == ComposeSettings(beta=0.7)
+
+
+def test_a_graph_is_made_again_where_there_was_one(tmp_path: Path, encoders, shop, monkeypatch) -> None:
+    pytest.importorskip("usearch")
+    monkeypatch.setattr("verticlip.core.index.optimizing.choose_kind", lambda *measured: "hnsw")
+    old = Catalog.create(tmp_path / "old", model=HashEncoder(), index="hnsw")
+    old.ingest(table(shop))
+    other = Fusion(image=0.5, text=0.5)
+    for name, covered in (("plain", 0), ("graph", 20)):
+        mixed = mixed_anew(old, tmp_path / name, model=HashEncoder(), fusion=other)
+        assert mixed.index.stats().indexed["product"] == covered
+        old.optimize()
 
 
 def test_what_cannot_be_mixed_is_said(tmp_path: Path, encoders, shop) -> None:

@@ -8,6 +8,7 @@ from ecommerce.make_shop import HashEncoder, direction, row, write_rows
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.index.filters import F
 from verticlip.domains.ecommerce.catalog.catalog import Catalog
+from verticlip.domains.ecommerce.catalog.search import SearchOptions
 from verticlip.domains.ecommerce.composed.query import ComposeSettings
 
 VIEWS = ("image", "text", "product")
@@ -103,7 +104,9 @@ def test_pictures_from_outside(made, tmp_path: Path) -> None:
 def test_a_picture_with_words_moves(made) -> None:
     catalog, vectors = made
     settings = ComposeSettings(method="sum", weight=0.25)
-    found = catalog.search(image=b"picture 5", text="white", compose=settings, view="image", k=3)
+    found = catalog.search(
+        image=b"picture 5", text="white", options=SearchOptions(compose=settings), view="image", k=3
+    )
     query = 0.25 * direction(b"picture 5").numpy() + 0.75 * direction(b"white").numpy()
     expected = best_of(vectors["image"], query / np.linalg.norm(query), 3)
     assert [one.id for one in found] == [name for name, _ in expected]
@@ -167,7 +170,7 @@ def test_impossible_questions(made) -> None:
     with pytest.raises(InputError, match="nothing to search for: give words, a picture or a product id"):
         catalog.search()
     with pytest.raises(InputError, match="without words nothing to take the negative ones from"):
-        catalog.search(negative="logo")
+        catalog.search(options=SearchOptions(negative="logo"))
     with pytest.raises(InputError, match="from a picture or from a product of the catalogue, not from both"):
         catalog.search(image=b"x", like="P00001")
     with pytest.raises(InputError, match="no product 'P9'"):
@@ -201,11 +204,11 @@ def test_settings_fitted_to_the_catalogue_are_taken(made) -> None:
     catalog, _ = made
     fitted = ComposeSettings(method="sum", weight=0.125)
     asked = {"image": b"picture 5", "text": "white", "k": 5}
-    plain, other = catalog.search(**asked), catalog.search(**asked, compose=fitted)
+    plain, other = catalog.search(**asked), catalog.search(**asked, options=SearchOptions(compose=fitted))
     assert plain != other
     path = save_settings(catalog.folder, fitted)
     try:
         assert catalog.search(**asked) == other
-        assert catalog.search(**asked, compose=ComposeSettings()) == plain
+        assert catalog.search(**asked, options=SearchOptions(compose=ComposeSettings())) == plain
     finally:
         path.unlink()

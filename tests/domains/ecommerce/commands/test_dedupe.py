@@ -12,6 +12,7 @@ from PIL import Image
 from verticlip.api import from_pretrained
 from verticlip.domains.ecommerce.catalog.catalog import Catalog
 from verticlip.domains.ecommerce.duplicates.merging import marks_of
+from verticlip.domains.ecommerce.duplicates.settings import Fit, Thresholds, save_thresholds
 
 
 def picture(seed):
@@ -120,8 +121,39 @@ def test_pairs_go_out_and_labels_fit_thresholds(run, catalog, tmp_path):
     status, _, err = run("catalog", "dedupe", catalog, *easy)
     assert status == 0
     assert "fitted: product at least" in err
+    assert "Groups, by all evidence, join" in err
     assert (catalog / "duplicates" / "thresholds.json").is_file()
     assert "Nobody has measured" not in run("catalog", "dedupe", catalog)[2]
+
+
+def test_groups_that_are_wrong_too_often_are_not_merged(run, catalog):
+    with Catalog.open(catalog, read_only=True) as opened:
+        made_by = opened.config.made_by
+    fit = Fit(
+        target=0.99,
+        confidence=0.95,
+        pairs=1_000,
+        positives=700,
+        held_out=500,
+        accepted=350,
+        wrong=0,
+        precision=1.0,
+        precision_low=0.991,
+        recall=0.9,
+        made_by=made_by,
+        joined=400,
+        joined_wrong=8,
+    )
+    save_thresholds(catalog, Thresholds(product=0.99, fit=fit))
+    status, _, err = run("catalog", "dedupe", catalog, "--merge")
+    assert status == 1
+    assert "join 0.980 are right, less than the 0.99 asked for, so nothing is merged" in err
+    assert marks(catalog) == {}
+    assert run("catalog", "dedupe", catalog)[0] == 0
+    assert run("catalog", "dedupe", catalog, "--merge", "--no-embedding")[0] == 0
+    assert marks(catalog)
+    save_thresholds(catalog, Thresholds(product=0.99, fit=fit.model_copy(update={"joined_wrong": 4})))
+    assert run("catalog", "dedupe", catalog, "--merge")[0] == 0
 
 
 @pytest.mark.parametrize(

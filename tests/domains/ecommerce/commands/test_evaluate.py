@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -94,11 +95,38 @@ def test_tune_fits_to_labelled_queries_and_keeps_what_helps(run, shop):
     status, out, err = run("catalog", "tune", shop / "shop", "--queries", queries, "--device", "cpu")
     assert status == 0
     assert "expected on other queries" in out
-    better = found["mrr"]["held_out"]["value"] > found["mrr"]["before"]["value"]
+    gain = found["mrr"]["gain"]
     kept = (shop / "shop" / "compose.json").exists()
-    assert kept == (better and found["settings"] != found["before"])
+    assert kept == (gain["low"] > 0 and gain["n"] >= 10 and found["settings"] != found["before"])
     if kept:
         assert json.loads((shop / "shop" / "compose.json").read_text()) == found["settings"]
+
+
+def test_fitted_shares_are_applied_to_a_new_catalogue(run, shop, tmp_path, monkeypatch):
+    from verticlip.domains.ecommerce.catalog.catalog import Catalog
+    from verticlip.domains.ecommerce.encoders.fusing import Fusion
+    from verticlip.domains.ecommerce.evaluation import own_fitting
+
+    real = own_fitting.fit_share
+    better = Fusion(image=0.2, text=0.8)
+    monkeypatch.setattr(
+        own_fitting, "fit_share", lambda *args, **how: replace(real(*args, **how), fusion=better)
+    )
+    how = ("--queries", shop / "labelled.jsonl", "--device", "cpu")
+    status, _, err = run("catalog", "tune", shop / "shop", *how, "--out", tmp_path / "new")
+    assert status == 0
+    assert "18 products with these shares" in err
+    with Catalog.open(tmp_path / "new") as made:
+        assert len(made) == 18
+        assert made.config.fusion == better
+    for options, message in (
+        ((*how, "--out", tmp_path / "new"), "exists. Name a new folder."),
+        (("--out", tmp_path / "other"), "--dry-run and --out belong to --queries"),
+        ((*how, "--dry-run", "--out", tmp_path / "other"), "--dry-run keeps nothing"),
+    ):
+        status, _, err = run("catalog", "tune", shop / "shop", *options)
+        assert status in (1, 2)
+        assert message in err
 
 
 @pytest.mark.parametrize(

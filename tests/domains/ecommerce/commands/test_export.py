@@ -76,6 +76,16 @@ def test_a_cluster_gets_everything(run, shop, monkeypatch):
     assert (status, "'mugs' is there already" in err) == (1, True)
     status, _, err = run(*arguments, "--update", "--where", "category = 'cat'")
     assert (status, err) == (0, "1 product\n")
+    run("catalog", "delete", shop / "shop", "001")
+    status, _, err = run(*arguments, "--update")
+    assert (status, err) == (
+        0,
+        "note: the collection has 1 product more than the catalogue; --sync takes them out\n2 products\n",
+    )
+    status, _, err = run(*arguments, "--update", "--sync")
+    assert (status, "sync would take out 1 of 3 products (33%)" in err) == (1, True)
+    status, _, err = run(*arguments, "--update", "--sync", "--max-delete-share", "0.5")
+    assert (status, err) == (0, "2 products\n")
 
 
 def test_products_are_taken_out(run, shop):
@@ -90,6 +100,31 @@ def test_products_are_taken_out(run, shop):
     file = shop / "out.csv"
     run("catalog", "export", shop / "shop", "--to", file)
     assert list(csv.DictReader(file.open())) == []
+
+
+def test_a_condition_is_resolved_once_nobody_else_writes(run, shop, monkeypatch):
+    import pyarrow as pa
+    from verticlip.core.index import open_index
+    from verticlip.core.index.base import Rows
+    from verticlip.core.index.lock import WriterLock
+
+    held, done = WriterLock.held, []
+
+    def raised(lock, *given):
+        """Another process makes 001 dearer, just before the command may write."""
+        if not done:
+            done.append(True)
+            index = open_index(shop / "shop" / "index")
+            rows = index.get(["001"], views=index.views)
+            place = rows.payload.schema.get_field_index("price")
+            payload = rows.payload.set_column(place, "price", pa.array([50.0]))
+            index.upsert(Rows(rows.ids, payload, rows.vectors, rows.present))
+        return held(lock, *given)
+
+    monkeypatch.setattr(WriterLock, "held", raised)
+    status, out, _ = run("catalog", "delete", shop / "shop", "--where", "price < 2", "--json")
+    assert (status, json.loads(out)["deleted"]) == (0, 1)
+    assert open_index(shop / "shop" / "index").get(["000", "001"], columns=[]).ids == ("001",)
 
 
 @pytest.mark.parametrize("options", [[], ["000", "--where", "price > 1"]])

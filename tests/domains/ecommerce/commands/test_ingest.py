@@ -49,8 +49,25 @@ def test_changes_and_rows_marked_deleted(run, shop):
 def test_sync_takes_out_what_is_gone(run, shop):
     run("catalog", "ingest", shop / "shop", shop / "items.csv")
     (shop / "less.csv").write_text("id,title,image\n003,blue cat,img/c.png\n")
-    status, out, _ = run("catalog", "ingest", shop / "shop", shop / "less.csv", "--sync", "--json")
+    arguments = ("catalog", "ingest", shop / "shop", shop / "less.csv", "--sync", "--json")
+    status, _, err = run(*arguments)
+    assert (status, "sync would take out 2 of 3 products (67%)" in err) == (1, True)
+    status, out, _ = run(*arguments, "--max-delete-share", "0.7")
     assert (status, json.loads(out)["deleted"]) == (0, 2)
+    (shop / "none.csv").write_text("id,title,image\n")
+    status, _, err = run("catalog", "ingest", shop / "shop", shop / "none.csv", "--sync")
+    assert (status, "The source has no product" in err) == (1, True)
+
+
+def test_sizes_can_be_chosen(run, shop):
+    (shop / "more.csv").write_text(
+        "id,title,image,images\n1,red cat,img/a.png,img/b.png|img/c.png\n2,red dog,img/b.png,\n"
+    )
+    arguments = ("catalog", "ingest", shop / "shop", shop / "more.csv", "--json", "--batch-size", "1")
+    status, out, _ = run(*arguments, "--pictures", "2", "--commit-rows", "1")
+    report = json.loads(out)
+    assert (status, report["added"], report["further"], report["version"]) == (0, 2, 1, 2)
+    assert json.loads(run(*arguments, "--pictures", "3")[1])["further"] == 2
 
 
 def test_too_many_rejects_are_a_partial_success(run, shop):

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from verticlip.core.errors import DataError, InputError
+from verticlip.core.errors import ConfigError, DataError, InputError
+from verticlip.core.index.lock import WriterLock
 from verticlip.domains.ecommerce.catalog.config import MadeBy
 from verticlip.domains.ecommerce.duplicates.fitting import (
     LabelledPair,
     fit_thresholds,
+    held_out,
     least_precision,
     pairs_needed,
 )
@@ -63,6 +65,41 @@ def test_the_order_of_labels_does_not_matter():
         for one in pairs[::-1]
     ]
     assert fit_thresholds(pairs, target_precision=0.9) == fit_thresholds(turned, target_precision=0.9)
+
+
+def test_a_pair_that_is_listed_twice_counts_once():
+    pairs = labelled(1_500, 4)
+    turned = [
+        LabelledPair(one.second, one.first, one.is_duplicate, one.product, one.image, one.text)
+        for one in pairs
+    ]
+    found = fit_thresholds([*pairs, *turned, *pairs], target_precision=0.9)
+    assert found == fit_thresholds(pairs, target_precision=0.9)
+    assert found.fit is not None
+    assert (found.fit.pairs, found.fit.held_out) == (1_500, 750)
+
+
+def test_held_out_pairs_are_those_that_the_figures_are_of():
+    pairs = labelled(1_500, 4)
+    held = held_out([*pairs, *pairs])
+    found = fit_thresholds(pairs, target_precision=0.9)
+    took = [
+        pair
+        for pair in held
+        if pair.product >= found.product and (pair.image >= found.image or pair.text >= found.text)
+    ]
+    assert found.fit is not None
+    assert (len(held), len(took)) == (found.fit.held_out, found.fit.accepted)
+    assert sum(not pair.is_duplicate for pair in took) == found.fit.wrong
+    assert {pair.first for pair in held_out(pairs[::-1])} == {pair.first for pair in held}
+    assert {pair.first for pair in held_out(pairs, 1)} != {pair.first for pair in held}
+
+
+def test_pairs_that_cannot_be_meant_are_refused():
+    with pytest.raises(InputError, match="'a' and 'b' have both labels"):
+        fit_thresholds([LabelledPair("a", "b", True, 0.9), LabelledPair("b", "a", False, 0.9)])
+    with pytest.raises(InputError, match="'a' is paired with itself"):
+        fit_thresholds([LabelledPair("a", "a", True, 1.0)])
 
 
 def test_pairs_without_a_picture_or_text_fit_too():
@@ -125,5 +162,7 @@ def test_thresholds_are_kept_with_where_they_come_from(tmp_path):
     save_thresholds(tmp_path, found)
     assert load_thresholds(tmp_path, made_by) == found
     assert not load_thresholds(tmp_path / "elsewhere").is_fitted
+    with WriterLock(tmp_path).held(), pytest.raises(ConfigError, match="is writing"):
+        save_thresholds(tmp_path, found)
     with pytest.raises(ValueError, match="another model, revision or text template"):
         load_thresholds(tmp_path, made_by.model_copy(update={"revision": "2"}))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 from verticlip.core.errors import DataError, InputError
 from verticlip.domains.ecommerce.duplicates.labels import (
+    Candidate,
     candidates,
     measured,
     read_labels,
@@ -58,6 +61,17 @@ def test_a_table_goes_out_and_comes_back(catalog, tmp_path):
         assert (pair.first, pair.second) == (candidate.first, candidate.second)
         assert pair.product == pytest.approx(candidate.product, abs=1e-6)
         assert (pair.image, pair.text) == (candidate.image, candidate.text)
+
+
+def test_no_id_is_run_as_a_formula_and_each_comes_back(tmp_path):
+    names = ("=HYPERLINK(1)", "+49", "-5", "@a", "'=b")
+    found = [Candidate("A-1", name, 0.9, None, None) for name in names]
+    path = tmp_path / "pairs.csv"
+    write_candidates(path, found, {"-5": "\t+1", "+49": "-20 cm"})
+    rows = list(csv.reader(path.open(newline="", encoding="utf-8")))
+    assert not [cell for row in rows[1:] for cell in row if cell.startswith(tuple("=+-@\t\r"))]
+    path.write_text("\n".join(",".join([*row[:2], "yes"]) for row in rows[1:]).join((HEADER, "\n")))
+    assert {name for one in read_labels(path) for name in one[:2]} == {"A-1", *names}
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_merge_marks_and_can_be_undone(build):
     assert done == Merge(2, 0, 0, 0, False, report.version + 1)
     assert marks(catalog) == {"b": "a", "c": "a"}
     assert contents(catalog) == before
-    shown = [one.id for one in catalog.search(like="d", hide_duplicates=True)]
+    shown = [one.id for one in catalog.search(like="d")]
     assert shown == ["a"]
     again = find_duplicates(catalog, EXACT)
     assert merge(catalog, again) == Merge(0, 2, 0, 0, False, again.version)

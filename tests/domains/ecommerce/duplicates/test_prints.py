@@ -47,6 +47,12 @@ def test_a_damaged_cache_is_made_anew(pictures, tmp_path, content):
     assert collect_prints({}, cache)[0] == {}
 
 
+def test_a_cache_that_cannot_be_written_is_done_without(pictures, tmp_path):
+    (tmp_path / "duplicates").write_text("a file where a folder should be")
+    found, failed = collect_prints(pictures, tmp_path / "duplicates" / "pictures.parquet")
+    assert (len(found), failed) == (3, [])
+
+
 def test_a_picture_that_has_changed_or_broken_is_a_failure(pictures, tmp_path):
     (tmp_path / "0.jpg").write_bytes(jpeg(photo(9)))
     (tmp_path / "1.jpg").write_bytes(b"broken")

@@ -18,7 +18,7 @@ from verticlip.domains.ecommerce.evaluation.esspr import evaluate_esspr, read_es
 from verticlip.domains.ecommerce.evaluation.gcl import draw, evaluate_gcl, read_gcl, rescale
 from verticlip.domains.ecommerce.evaluation.marqo import evaluate_marqo, read_marqo
 from verticlip.domains.ecommerce.evaluation.retrieval import evaluate_retrieval, read_pairs, write_result
-from verticlip.domains.ecommerce.evaluation.vectors import fused, rank
+from verticlip.domains.ecommerce.evaluation.vectors import rank
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -81,7 +81,7 @@ def test_marqo_files_that_do_not_fit_say_so(tmp_path):
     with pytest.raises(DataError, match="documents.jsonl row 2: item_ID 'd00' is given twice"):
         read_marqo(config, data)
     table.write_text(first.replace("img/0.png", "../secret.png") + "\n")
-    with pytest.raises(DataError, match="'../secret.png' is not below the folder"):
+    with pytest.raises(DataError, match="image path '../secret.png' leaves the image folder"):
         read_marqo(config, data)
     table.write_text(first.replace("item_ID", "id") + "\n")
     with pytest.raises(DataError, match="no column 'item_ID'"):
@@ -204,7 +204,8 @@ def test_cirr_leaves_the_reference_out_and_looks_into_the_set(tmp_path):
     assert words.notes == ()
     looks = ComposeSettings(beta=0.0, alpha_image=0.0)
     picture = evaluate_composed(make_sets.encoder(), data, settings=looks)
-    assert values(picture.tasks[0])["Recall@1"] == 0.0, "the picture alone finds itself, which is left out"
+    # Without itself, which is left out, a picture alone is as far from all others: they go by their place.
+    assert values(picture.tasks[0])["Recall@1"] == 0.3333
     for method in ("sum", "encoder"):
         found = evaluate_composed(make_sets.encoder(), data, settings=ComposeSettings(method=method))
         assert values(found.tasks[0])["Recall@5"] == 1.0
@@ -252,20 +253,8 @@ def test_ranks_go_by_document_id_where_scores_are_equal():
     gallery = torch.eye(3)[[0, 0, 1, 0]]
     found = rank({"q": torch.eye(3)[0]}, gallery, ["d", "b", "a", "c"], 3)
     assert found == {"q": ["b", "c", "d"]}
-    assert rank({"q": torch.eye(3)[0]}, gallery, ["d", "b", "a", "c"], 2, exclude={"q": "b"}) == {
-        "q": ["c", "d"]
-    }
     assert rank({"q": torch.eye(3)[0]}, gallery, ["d", "b", "a", "c"], 99) == {"q": ["b", "c", "d", "a"]}
     assert rank({}, gallery, ["d", "b", "a", "c"], 2) == {}
-
-
-def test_a_missing_field_leaves_its_weight_to_the_others():
-    image, text = torch.eye(4)[:2], torch.eye(4)[2:]
-    there = torch.tensor([True, False])
-    got = fused({"image": (image, there), "text": (text, ~there)}, {"image": 0.9, "text": 0.1})
-    torch.testing.assert_close(got, torch.stack([image[0], text[1]]))
-    both = fused({"image": (image, there | True), "text": (text, there | True)}, {"image": 0.9, "text": 0.1})
-    torch.testing.assert_close(both[0], torch.nn.functional.normalize(0.9 * image[0] + 0.1 * text[0], dim=0))
 
 
 def test_the_data_says_its_protocol(tmp_path):

@@ -58,13 +58,15 @@ def test_a_group_with_its_evidence_and_consequence():
 def test_what_was_done_and_measured_is_said():
     fit = Fit(
         target=0.99, confidence=0.95, pairs=900, positives=400, held_out=450, accepted=200, wrong=0,
-        precision=1.0, precision_low=0.991, recall=0.8,
+        precision=1.0, precision_low=0.991, recall=0.8, joined=210, joined_wrong=7,
     )  # fmt: skip
     settings = DuplicateSettings(thresholds=Thresholds(fit=fit))
     report = replace(REPORT, settings=settings, notes=())
     page = read(duplicates_page(report, CARDS, catalog="Shop", done="1 duplicates marked."))
     assert "1 duplicates marked." in page.said("header")
-    assert "precision 1.000, at least 0.991 with 95% confidence; they find 80%" in page.said("footer")
+    footer = page.said("footer")
+    assert "precision 1.000, at least 0.991 with 95% confidence if pairs were drawn evenly; 80%" in footer
+    assert "Groups, by all evidence, join 210 of them, of which 203 are right." in footer
 
 
 def test_nothing_found():

@@ -107,6 +107,26 @@ def test_price_and_supplier_are_never_told():
         TextTemplate.model_validate({"groups": [["price"]]})
 
 
+OFFER = (
+    "cost,unitCost,unitcost,msrp,RRP,Discount %,discount_code,was,sale_price,profit margin,merchant,in store,"
+    "seller_name,shop,marketplace,rating,avg_rating,Star ratings,reviews,review count,sales rank,Warehouse,"
+    "lastPrice,Einkaufspreis,UVP,Rabatt,Versandkosten,Lieferant Nr,Händler,Bewertungen,Lagerbestand,remise,"
+    "Prix barré,Fournisseur,boutique,avis,precio,image_link,ImageURL,duplicate_of"
+)
+NOT_OFFER = "costume,storage,power rating,IP rating,cufflink,curl,Lager,restoration,shopper size"
+
+
+def test_what_tells_of_the_offer_is_left_out_by_its_name():
+    told = [
+        name
+        for name in OFFER.split(",")
+        if text_of(Product("1", title="Mug", attributes={name: "acme-9"})).text != "Mug"
+    ]
+    assert told == []
+    for name in NOT_OFFER.split(","):
+        assert text_of(Product("1", title="Mug", attributes={name: "oak"})).text == f"Mug; {name} oak"
+
+
 def test_long_titles_are_cut_between_words_and_counted():
     found = text_of(Product("1", title="word " * 5000, color="red"))
     assert found.text == " ".join(["word"] * 40) + ", red"

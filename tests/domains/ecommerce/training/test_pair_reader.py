@@ -116,6 +116,7 @@ def test_pairs_of_unknown_products(shop, caplog):
         ("left_id,right_id,weight\n1,2,0\n", "weight is '0', expected a relevance from 1 to 100"),
         ("left_id,right_id,weight\n1,2,high\n", "weight is 'high'"),
         ("left_id,right_id,weight\n1,2,nan\n", "weight is 'nan'"),
+        ("left_id,right_id,split\n1,2,trian\n", "row 2: split is 'trian', expected train, val or test"),
     ],
 )
 def test_bad_tables(tmp_path, table, message):
@@ -136,3 +137,9 @@ def test_bad_places(shop):
     write(shop / "products.jsonl", "{}")
     with pytest.raises(DataError, match="there are products.csv, products.jsonl. Name the table of products"):
         list(read_product_pairs(shop))
+
+
+def test_a_split_may_be_called_as_folders_are(tmp_path):
+    table = tmp_path / "pairs.csv"
+    table.write_text("left_id,right_id,split\n1,2,Validation\n3,4,train\n5,6,test\n7,8,\n")
+    assert [one.split for one in read_pairs(table)] == ["val", "train", "test", None]

@@ -9,6 +9,7 @@ import torch
 import verticlip
 from PIL import Image
 from verticlip.core.errors import ConfigError, DataError
+from verticlip.core.model import build_model
 from verticlip.core.recipe import LoadedRecipe, load_recipe
 from verticlip.core.start import Start
 from verticlip.core.train import train
@@ -67,6 +68,17 @@ def check_model(result, data):
     made = encoder.encode_product(image=picture, text="red round mug")
     assert made.shape == (1, 24)
     assert float(made.norm()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_models_of_recipes_can_be_built_as_shipped_and_have_what_a_card_needs(name):
+    model = load_recipe(RECIPES / f"{name}.yaml").recipe.model
+    if model is None:
+        pytest.skip("it begins with weights that are there")
+    assert model.licence
+    assert model.description
+    with torch.device("meta"):
+        build_model(model)
 
 
 @pytest.mark.parametrize("name", ["same-style-infonce", "gcl"])
