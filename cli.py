@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from .cli_evaluate import app as evaluate_app
+from .cli_index import app as index_app
 from .cli_models import app as models_app
 from .cli_options import load_model
 from .core import registry
@@ -89,6 +90,7 @@ train_app = typer.Typer(help="Train a model by recipe.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(index_app, name="index")
 
 
 def main() -> None:

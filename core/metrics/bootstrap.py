@@ -34,6 +34,8 @@ class Estimate:
     n: int
 
     def __str__(self) -> str:
+        if self.low != self.low:  # of one query there is no interval
+            return f"{self.value:.4f} (n={self.n})"
         return f"{self.value:.4f} (95 % CI {self.low:.4f} to {self.high:.4f}, n={self.n})"
 
     def to_dict(self) -> dict[str, float | int | None]:

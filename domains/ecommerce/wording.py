@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ...core import claims as claims_core
+from ...core.claims import Caption
 from ...core.errors import InputError, nearest
 from .facts import COLORS, FACTS, PATTERNS, Facts
 
@@ -66,14 +67,6 @@ FRAMES = (
 
 TERMS: tuple[str, ...] = (*NOUNS, *FAMILIES, *FACTS)
 """Everything a caption can claim, in the order of the bits of :func:`bits_of`."""
-
-
-@dataclass(frozen=True)
-class Caption:
-    """A text and what it says of a garment, in :data:`TERMS`."""
-
-    text: str
-    claims: frozenset[str]
 
 
 def captions_of(
@@ -137,15 +130,8 @@ def family_nouns(kind: str) -> Mapping[str, tuple[str, ...]]:
 
 
 def bits_of(claims: frozenset[str]) -> int:
-    """Return a set of :data:`TERMS` as bits of one integer.
-
-    Raises:
-        InputError: a word that is no term.
-    """
-    unknown = sorted(claims - set(TERMS))
-    if unknown:
-        raise InputError(f"{unknown[0]!r} is nothing a caption can claim.{nearest(unknown[0], TERMS)}")
-    return sum(1 << place for place, term in enumerate(TERMS) if term in claims)
+    """Return a set of :data:`TERMS` as bits of one integer; see :func:`core.claims.bits_of`."""
+    return claims_core.bits_of(claims, TERMS)
 
 
 def _drawn(kind: str | None, facts: Facts, draw: random.Random) -> Caption:

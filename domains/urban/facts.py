@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...core import claims as claims_core
+from ...core.claims import Caption
 from ...core.errors import InputError, nearest
 
 SIDE = 64
@@ -181,14 +183,6 @@ class Facts:
         return frozenset(word for word, is_true in found.items() if is_true)
 
 
-@dataclass(frozen=True)
-class Caption:
-    """A text and what it says of a patch, in :data:`TERMS`."""
-
-    text: str
-    claims: frozenset[str]
-
-
 def facts_of(image: Tensor) -> Facts:
     """Return the measures of one patch.
 
@@ -303,15 +297,8 @@ def claims_held(label: str | None, facts: Facts) -> tuple[frozenset[str], frozen
 
 
 def bits_of(claims: frozenset[str]) -> int:
-    """Return a set of :data:`TERMS` as bits of one integer.
-
-    Raises:
-        InputError: a word that is no term.
-    """
-    unknown = sorted(claims - set(TERMS))
-    if unknown:
-        raise InputError(f"{unknown[0]!r} is nothing a caption can claim.{nearest(unknown[0], TERMS)}")
-    return sum(1 << place for place, term in enumerate(TERMS) if term in claims)
+    """Return a set of :data:`TERMS` as bits of one integer; see :func:`core.claims.bits_of`."""
+    return claims_core.bits_of(claims, TERMS)
 
 
 def family_captions(label: str) -> Mapping[str, tuple[str, ...]]:

@@ -5,26 +5,17 @@ Each record is {"id", "path", "label", "split", "group", "locator"}; with captio
 
 from __future__ import annotations
 
-import random
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from ...core.data.files import files_below
-from ...core.errors import ConfigError, DataError, nearest
-from ...core.images import load_image
+from ...core.claims import Captions, ClassFolders, Record, Wording, read_described
 from ...core.limits import DEFAULT, Limits
-from ...core.pixels import to_pixels
-from ...core.prompts import PromptSet, normalize_label
-from .facts import NOUNS, Caption, bits_of, claimed_captions, claims_held, facts_of
-
-Record = dict[str, Any]
+from .facts import NOUNS, TERMS, claimed_captions, claims_held, facts_of
 
 CLASSES = tuple(NOUNS)
 """The ten classes of EuroSAT as its folders are called."""
 
-_SUFFIXES = (".jpg", ".jpeg", ".png")
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_FOLDERS = ClassFolders("patches of EuroSAT", CLASSES, (".jpg", ".jpeg", ".png"))
+_WORDING = Wording(TERMS, facts_of, claimed_captions, claims_held, Path(__file__).parent / "prompts")
 
 
 def read_eurosat(
@@ -59,98 +50,5 @@ def read_eurosat(
         Helber et al. 2019, EuroSAT: A Novel Dataset and Deep Learning Benchmark for Land Use and Land
         Cover Classification.
     """
-    path = Path(path)
-    if min(captions, class_captions) < 0 or (class_captions and not captions):
-        raise ConfigError(
-            f"captions {captions}, class_captions {class_captions}: numbers from 0, and class captions only "
-            "beside captions (for classes alone say captions: prompts)."
-        )
-    records = _records(path)
-    if not captions:
-        return records
-    sentences = _sentences(prompts) if class_captions else {}
-
-    def described(record: Record) -> Record:
-        return _described(record, captions, (sentences, class_captions), seed=seed, limits=limits)
-
-    # Decoding and small tensor work release the interpreter lock for most of their time.
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(described, records))
-
-
-def _records(path: Path) -> list[Record]:
-    if not path.is_dir():
-        raise DataError(
-            f"{path.name}: no such folder of patches. Give the folder that holds the class folders."
-        )
-    names = [name for name in files_below(path) if name.lower().endswith(_SUFFIXES)]
-    if not names:
-        raise DataError(f"{path.name}: no patches here ({', '.join(_SUFFIXES)}).")
-    records: list[Record] = []
-    for name in names:
-        folders = name.split("/")[:-1]
-        split = _SPLITS.get(folders[0].lower()) if len(folders) == 2 else None
-        if len(folders) != (1 if split is None else 2) or folders[-1] not in CLASSES:
-            found = folders[-1] if folders else ""
-            raise DataError(
-                f"{name}: patches of EuroSAT lie in CLASS/ or in SPLIT/CLASS/, with classes "
-                f"{', '.join(CLASSES)}.{nearest(found, CLASSES)}"
-            )
-        records.append(
-            {
-                "id": name.rpartition(".")[0],
-                "path": str(path / name),
-                "label": folders[-1],
-                "split": split,
-                "group": None,
-                "locator": None,
-            }
-        )
-    if len({record["split"] is None for record in records}) > 1:
-        raise DataError(
-            f"{path.name}: class folders and split folders lie beside each other. Keep one layout."
-        )
-    return records
-
-
-def _sentences(name: str) -> dict[str, list[str]]:
-    """Return {class folder: sentences} of a prompt set of the room that knows every class."""
-    file = Path(__file__).parent / "prompts" / f"{name}.yaml"
-    if not file.is_file():
-        known = sorted(one.stem for one in file.parent.glob("*.yaml"))
-        raise ConfigError(
-            f"No prompt set {name!r} in the room; it has {', '.join(known)}.{nearest(name, known)}"
-        )
-    found = PromptSet.load(file)
-    known_as = {normalize_label(word): key for key, words in found.classes.items() for word in (key, *words)}
-    lacking = [label for label in CLASSES if normalize_label(label) not in known_as]
-    if lacking:
-        raise ConfigError(f"Prompt set {name!r} has no class that is also called {lacking[0]!r}.")
-    return {label: found.texts(known_as[normalize_label(label)]) for label in CLASSES}
-
-
-def _described(
-    record: Record,
-    captions: int,
-    drawn: tuple[dict[str, list[str]], int],
-    *,
-    seed: int,
-    limits: Limits,
-) -> Record:
-    """Return a record with captions and with the bits of what they claim and of what holds."""
-    label, (sentences, class_captions) = str(record["label"]), drawn
-    try:
-        facts = facts_of(to_pixels(load_image(record["path"], limits=limits), name=record["id"]))
-    except OSError as error:
-        raise DataError(f"{record['id']}: cannot be read ({error.strerror}).") from error
-    own = f"{seed}:{record['id']}"
-    found = list(claimed_captions(label, facts, count=captions, seed=own))
-    if class_captions:
-        known = sentences[label]
-        chosen = random.Random(own).sample(known, k=min(class_captions, len(known)))
-        found += [Caption(text, frozenset((label,))) for text in chosen]
-    holds, may = claims_held(label, facts)
-    # A text that both draws gave counts once, with what the composed one claims.
-    claims = {caption.text: bits_of(caption.claims) for caption in reversed(found)}
-    extras = {"claims": claims, "holds": bits_of(holds), "may": bits_of(may)}
-    return {**record, "text": list(claims), "extras": extras}
+    chosen = Captions(captions, class_captions, prompts, seed)
+    return read_described(path, _FOLDERS, _WORDING, chosen, limits=limits)

@@ -6,9 +6,11 @@ import pytest
 from verticlip.benchmarks import catalog
 
 
-def test_an_update_is_part_of_a_rebuild() -> None:
-    row = catalog.update(600, rounds=2)
-    assert row["name"] == "update of 6 of 600 products"
+@pytest.mark.parametrize(("kind", "dim"), [("flat", 64), ("auto", 512)])
+def test_an_update_is_part_of_a_rebuild(kind: str, dim: int) -> None:
+    row = catalog.update(600, rounds=2, kind=kind, dim=dim)
+    assert row["name"] == f"update of 6 of 600 products, {kind}, D={dim}"
+    assert row["note"].endswith("a graph over 0 of them")
     assert 0 < row["ours"]["median"] < row["peer"]["median"]
     assert row["ratio"] == pytest.approx(row["peer"]["median"] / row["ours"]["median"], rel=0.5)
     assert row["gate"] == pytest.approx(33.3, abs=0.1)

@@ -161,10 +161,9 @@ def rank(queries: Mapping[str, Tensor], gallery: Tensor, ids: Sequence[str], k: 
     if not queries:
         return {}
     order = sorted(range(len(ids)), key=lambda place: ids[place])
+    named = [ids[place] for place in order]
     rows, _ = top_k(torch.stack(list(queries.values())), gallery[order], min(k, len(ids)))
-    return {
-        query: [ids[order[place]] for place in row] for query, row in zip(queries, rows.tolist(), strict=True)
-    }
+    return {query: [named[place] for place in row] for query, row in zip(queries, rows.tolist(), strict=True)}
 
 
 def graded(ranked: Mapping[str, Sequence[str]], judged: Mapping[str, Mapping[str, float]]) -> GradedRankings:

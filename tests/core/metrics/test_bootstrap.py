@@ -90,6 +90,7 @@ def test_resamples_without_the_metric_are_left_out():
 
 def test_estimate_reads_well():
     assert str(Estimate(0.5, 0.25, 0.75, 12)) == "0.5000 (95 % CI 0.2500 to 0.7500, n=12)"
+    assert str(Estimate(0.5, float("nan"), float("nan"), 1)) == "0.5000 (n=1)"
 
 
 def test_a_thousand_resamples_of_a_thousand_rows_are_fast():

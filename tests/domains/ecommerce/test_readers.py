@@ -82,7 +82,9 @@ def test_folders_that_are_something_else_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"no photos here \(.jpg, .jpeg, .png, .webp\)"):
         read_clothing(tmp_path)
     save(tmp_path / "skirts" / "1.png")
-    with pytest.raises(DataError, match="skirts/1.png: photos of clothes lie in KIND/.*Did you mean 'skirt'"):
+    with pytest.raises(
+        DataError, match="skirts/1.png: photos of clothes lie in CLASS/.*Did you mean 'skirt'"
+    ):
         read_clothing(tmp_path)
 
 
