@@ -82,9 +82,10 @@ def search(
     if sum(one is not None for one in (text, image, like)) != 1:
         raise ConfigError("Say what to look for with one of --text, --image and --like.")
     opened = open_index(index, read_only=True)
-    if view is None and len(opened.views) > 1:
-        raise ConfigError(f"A row has several vectors; name one with --view: {', '.join(opened.views)}.")
-    view = view or opened.views[0]
+    if view is None:
+        view, *others = opened.views
+        if others:
+            raise ConfigError(f"A row has several vectors; name one with --view: {', '.join(opened.views)}.")
     condition = None if where is None else parse_where(where)
     if condition is not None:
         condition.check(opened.schema)
@@ -95,7 +96,8 @@ def search(
         item = image if text is None else text
         query, made_by = _embedded(item, model or made_by.model, revision, (device, dtype))
     (hits,) = opened.search(query, k, view=view, where=condition, made_by=made_by)
-    rows = opened.get(hits.ids).payload.to_pylist() if hits.ids else []
+    # A table without columns has no rows.
+    rows = opened.get(hits.ids).payload.to_pylist() or [{} for _ in hits.ids]
     found = list(zip(hits.ids, hits.scores.tolist(), rows, strict=True))
     if as_json:
         print_json({"id": one, "score": score, "columns": row} for one, score, row in found)

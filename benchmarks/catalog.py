@@ -51,7 +51,7 @@ def extra_rows(quick: bool = False) -> Iterator[dict[str, Any]]:
     """Yield how well reading and embedding overlap, and what an update costs beside a rebuild."""
     yield overlap(400 if quick else 3409, rounds=3 if quick else 5)
     yield update(20_000 if quick else 200_000, rounds=3, kind="flat", dim=64)
-    yield update(20_000 if quick else 200_000, rounds=3, kind="auto", dim=512)
+    yield update(20_000 if quick else 200_000, rounds=3, kind="hnsw", dim=512)
 
 
 def overlap(count: int, *, rounds: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK_ROWS = 4096
+_TIERS, _ALIKE = (512, 4096, 32_768, 262_144), (4, 4, 8, 8)
+"""Rows up to which segments count as alike, and how many alike are merged; larger ones wait for ``optimize``.
+
+Each segment costs a search about as much as a thousand rows, so the smallest are merged soonest.
+"""
 
 
 class Source(Protocol):
@@ -140,3 +146,23 @@ def write_segment(
         blocks = (having[start : start + _BLOCK_ROWS] for start in range(0, len(having), _BLOCK_ROWS))
         writer.write_vectors(view, (block.vectors(view, dim)[0] for block in blocks))
     return writer.finish(len(places))
+
+
+def kept_beside(sizes: Sequence[int], new: int) -> int:
+    """Return how many segments, oldest first, stay as they are when ``new`` rows come.
+
+    The others, the latest, are merged with the new rows: when enough (:data:`_ALIKE`) are of the size of the
+    new rows or below. So a row is written again about once per tier, and there are few segments.
+    """
+    kept, total = len(sizes), new
+    while True:
+        tier = bisect.bisect_left(_TIERS, total)
+        if tier == len(_TIERS):
+            return kept
+        alike = kept
+        while alike and bisect.bisect_left(_TIERS, sizes[alike - 1]) <= tier:
+            alike -= 1
+        if kept - alike < _ALIKE[tier] - 1:
+            return kept
+        total += sum(sizes[alike:kept])
+        kept = alike

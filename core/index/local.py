@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +14,9 @@ from .base import Change, Hits, Identity, IndexStats, Rows, Tuning
 from .checks import Batch, check_k, check_queries, check_rows, check_view, ids_to_find
 from .columns import Column, pick_columns, to_columns
 from .conditions import Where
-from .gathering import Places, Source, write_segment
+from .gathering import Places, Source, kept_beside, write_segment
 from .manifest import Manifest, SegmentEntry
-from .optimizing import Progress, build, reason_to_optimize, taken_over
+from .optimizing import Progress, advice_on, build, reason_to_optimize, taken_over
 from .segment import write_tombstones
 from .settings import INDEX_FILE, IndexDescription
 from .snapshot import Snapshot
@@ -28,12 +26,6 @@ if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
 
-_TIERS, _ALIKE = (512, 4096, 32_768, 262_144), (4, 4, 8, 8)
-"""Rows up to which segments count as alike, and how many alike are merged; larger ones wait for ``optimize``.
-
-Each segment costs a search about as much as a thousand rows, so the smallest are merged soonest.
-"""
-_MEMORY_SHARE = 0.7
 _PATIENCE_S = 3600.0
 """Time that ``optimize`` waits for another writer at its end, so that nothing is built in vain."""
 
@@ -366,9 +358,7 @@ class LocalIndex:
                 if one.tuning is not None
             },
             needs_optimize=reason,
-            advice=_advice(
-                sum(sum(one.vectors.values()) for one in manifest.segments) * self._identity.dim * 4
-            ),
+            advice=advice_on(manifest, self._identity.dim),
         )
 
     def files(self) -> dict[str, int]:
@@ -398,26 +388,6 @@ class LocalIndex:
         self._snapshot = None
 
 
-def kept_beside(sizes: Sequence[int], new: int) -> int:
-    """Return how many segments, oldest first, stay as they are when ``new`` rows come.
-
-    The others, the latest, are merged with the new rows: when enough (:data:`_ALIKE`) are of the size of the
-    new rows or below. So a row is written again about once per tier, and there are few segments.
-    """
-    kept, total = len(sizes), new
-    while True:
-        tier = bisect.bisect_left(_TIERS, total)
-        if tier == len(_TIERS):
-            return kept
-        alike = kept
-        while alike and bisect.bisect_left(_TIERS, sizes[alike - 1]) <= tier:
-            alike -= 1
-        if kept - alike < _ALIKE[tier] - 1:
-            return kept
-        total += sum(sizes[alike:kept])
-        kept = alike
-
-
 def _refuse_used(folder: Path) -> None:
     """Raise ``ConfigError`` where a folder is an index, or holds what no index does."""
     if (folder / INDEX_FILE).exists():
@@ -425,23 +395,3 @@ def _refuse_used(folder: Path) -> None:
     other = sorted({path.name for path in folder.iterdir()} - OWN_NAMES)
     if other:
         raise ConfigError(f"{folder}: the folder is not empty ({other[0]!r}). Name a new one.")
-
-
-def _advice(vectors: int) -> str:
-    """Return what to do about vectors that take more bytes than memory has, or ""."""
-    memory = memory_bytes()
-    if not memory or vectors <= _MEMORY_SHARE * memory:
-        return ""
-    return (
-        f"The vectors take {vectors / 1e9:.1f} GB and this machine has {memory / 1e9:.1f} GB of memory: "
-        "searches will wait for the disk. Keep them in LanceDB (kind lancedb), or divide the rows among "
-        "several indexes and machines and merge their answers by score."
-    )
-
-
-def memory_bytes() -> int:
-    """Return the memory of this machine in bytes, 0 where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 0

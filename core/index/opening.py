@@ -13,6 +13,12 @@ from .settings import IndexDescription, IndexOptions
 if TYPE_CHECKING:
     import pyarrow
 
+    from .lance import LanceIndex
+    from .local import LocalIndex
+
+    FolderIndex = LocalIndex | LanceIndex
+    """What a folder holds; beyond :class:`.base.VectorIndex` it can add columns."""
+
 
 def create_index(
     folder: str | Path,
@@ -63,7 +69,7 @@ def create_index(
 
 def open_index(
     folder: str | Path, *, version: int | None = None, read_only: bool = False, wait_s: float = 0.0
-) -> VectorIndex:
+) -> FolderIndex:
     """Return the index in a folder.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ Progress = Callable[[str, float], None]
 GRAPH_FILE = "rows.graph"
 _SHARE, _PIECES, _GROWN = 0.2, 64, 2
 """Deleted or late rows, pieces, and growth since it was measured, above which optimizing is due."""
+_MEMORY_SHARE = 0.7
+"""Of memory, that vectors may take before searches are likely to wait for the disk."""
 
 
 @dataclass
@@ -174,3 +177,24 @@ def reason_to_optimize(manifest: Manifest, kind: Kind) -> str:
 
 def _rows(measured: Measured | None) -> int:
     return 0 if measured is None else measured.rows
+
+
+def advice_on(manifest: Manifest, dim: int) -> str:
+    """Return what to do about vectors that take more bytes than memory has, or ""."""
+    vectors = 4 * dim * sum(sum(one.vectors.values()) for one in manifest.segments)
+    memory = memory_bytes()
+    if not memory or vectors <= _MEMORY_SHARE * memory:
+        return ""
+    return (
+        f"The vectors take {vectors / 1e9:.1f} GB and this machine has {memory / 1e9:.1f} GB of memory: "
+        "searches will wait for the disk. Keep them in LanceDB (kind lancedb), or divide the rows among "
+        "several indexes and machines and merge their answers by score."
+    )
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine in bytes, 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0

@@ -41,7 +41,7 @@ from .columns import pick_columns, to_columns, to_schema
 from .conditions import Where
 from .graph import DEFAULT_EF, broadened
 from .qdrant_filter import to_filter
-from .qdrant_options import QdrantOptions, index_columns, make_collection
+from .qdrant_options import QdrantOptions, fits, index_columns, make_collection
 from .qdrant_points import (
     ID,
     INDEX,
@@ -95,13 +95,14 @@ class QdrantIndex:
 
         Args:
             server: URL, ``":memory:"`` for a try without a server, or a client with options of its own.
-            collection: name that is not taken.
+            collection: name that is not taken, or of an empty collection made with settings of its own: a
+                vector of D numbers for each view, compared by inner product (Dot).
             identity, views, schema: as for :func:`.opening.create_index`.
             api_key: of the server.
-            options: shards, replicas and where things are kept; None takes the defaults.
+            options: shards, replicas, where things are kept, what filters need; None takes the defaults.
 
         Raises:
-            ConfigError: the collection exists, an option is not acceptable, or the server does not answer.
+            ConfigError: the collection is in use, an option is not acceptable, or the server does not answer.
             InputError: a payload column of an unsupported type or name.
             DependencyError: qdrant-client is not installed.
         """
@@ -116,9 +117,10 @@ class QdrantIndex:
         options = options or QdrantOptions()
         indexed = options.columns(state.columns)
         client = connect(server, api_key)
-        if asked(client.collection_exists, collection):
+        if not asked(client.collection_exists, collection):
+            make_collection(client, collection, views, identity.dim, options=options)
+        elif not fits(client, collection, views, identity.dim):
             raise ConfigError(f"Collection {collection!r} is there already. Open it, or take another name.")
-        make_collection(client, collection, views, identity.dim, options=options)
         if not is_local(client):
             index_columns(client, collection, indexed)
         asked(client.upsert, collection, [point_of_state(state)], wait=True)

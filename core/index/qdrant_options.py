@@ -82,6 +82,20 @@ def make_collection(
     )
 
 
+def fits(client: QdrantClient, name: str, views: Sequence[str], dim: int) -> bool:
+    """Tell whether a collection that is there is empty and has the vectors of an index."""
+    from qdrant_client import models
+
+    vectors = asked(client.get_collection, name).config.params.vectors
+    if (
+        asked(client.count, name, exact=True).count
+        or not isinstance(vectors, dict)
+        or set(vectors) != set(views)
+    ):
+        return False
+    return all(one.size == dim and one.distance == models.Distance.DOT for one in vectors.values())
+
+
 def index_columns(client: QdrantClient, name: str, columns: Sequence[Column]) -> None:
     """Have a server index columns of the payload, so that filters need not read every row."""
     from qdrant_client import models

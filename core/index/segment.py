@@ -310,7 +310,7 @@ def check_size(folder: Path, name: str, expected: FileEntry) -> None:
     if found != expected.bytes:
         raise ConfigError(
             f"{folder.parent.name}/{folder.name}/{name}: {found:,} bytes, expected {expected.bytes:,}. "
-            "The file was cut or changed; restore the index from a copy or build it anew."
+            f"The file was cut or changed; {_remedy(folder)}."
         )
 
 
@@ -319,5 +319,11 @@ def check_hash(folder: Path, name: str, expected: FileEntry, found: str) -> None
     if found != expected.sha256:
         raise ConfigError(
             f"{folder.parent.name}/{folder.name}/{name}: SHA-256 {found[:12]}..., expected "
-            f"{expected.sha256[:12]}.... It was changed; restore the index from a copy or build it anew."
+            f"{expected.sha256[:12]}.... It was changed; {_remedy(folder)}."
         )
+
+
+def _remedy(folder: Path) -> str:
+    if folder.parent.name == "graphs":
+        return "rows are intact and searched exactly; optimize the index"
+    return "restore the index from a copy or build it anew"

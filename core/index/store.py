@@ -10,7 +10,8 @@
     writer.lock, writer.json        who writes; optimizer.lock, optimizer.json: who optimizes
 
 A write puts new files beside the old ones and renames one file into ``versions`` last; killed before that,
-it never happened. The next writer sweeps what it left. Readers take no lock and remove nothing.
+it never happened. The next writer sweeps what it left, and the next ``optimize`` what one left that was
+killed. Readers take no lock and remove nothing.
 """
 
 from __future__ import annotations

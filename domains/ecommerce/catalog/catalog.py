@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ....core.handle import ModelHandle
     from ....core.index.base import IndexStats, VectorIndex
     from ....core.index.filters import Where
+    from ....core.index.opening import FolderIndex
     from ..encoders.fusing import Fusion
     from ..products.fields import FieldMap
     from ..products.pictures import ImageRoot
@@ -66,7 +67,7 @@ class Catalog:
     ) -> None:
         self.folder, self.config = folder, config
         self._encoder, self._read_only, self._version = encoder, read_only or version is not None, version
-        self._index: VectorIndex | None = None
+        self._index: FolderIndex | None = None
         self._closed, self._lock = False, WriterLock(folder)
         self._further = FurtherPictures(
             folder, config.made_by.identity, config.kind, read_only=self._read_only
@@ -135,8 +136,7 @@ class Catalog:
         Args:
             model: needed to take products in and to search by words or pictures.
             read_only: refuse to write.
-            version: an older version of the index, read-only; None is the newest. Pictures beyond the first
-                of a product are those of today.
+            version: an older version, read-only, but with the further pictures of today; None is the newest.
 
         Raises:
             ConfigError: no catalogue, one of another model, or a version that is no longer there.

@@ -213,7 +213,8 @@ class Reader:
         pictures: int = 1,
         limits: Limits = PICTURE_LIMITS,
     ) -> None:
-        self._encoder, self._template, self._attributes = encoder, template, attributes
+        self.attributes = attributes
+        self._encoder, self._template = encoder, template
         self._fetch, self._on_image_error = fetch, on_image_error
         self._pictures, self._limits = pictures, limits
 
@@ -234,7 +235,7 @@ class Reader:
         if text is None and picture.tensor is None and not is_same:
             raise InputError(f"there is no text, and {picture.note.rstrip('.') or 'no picture'}.")
         cells = {
-            **cells_of(task.product, self._attributes),
+            **cells_of(task.product, self.attributes),
             "row_hash": task.hash,
             "text": text,
             "image_sha256": picture.sha256,

@@ -55,6 +55,6 @@ def _column(name: str, schema: pyarrow.Schema) -> str:
     known = [attribute_name(one) for one in schema.names if one not in (*BOOKKEEPING, "more")]
     raise InputError(
         f"Filter on {name!r}: no field or attribute with a column is called so.{nearest(name, known)} There "
-        f"are: {', '.join(known)}. Attributes beyond these are kept, but not filtered by; name the ones to "
-        "filter by when the catalogue is created."
+        f"are: {', '.join(known)}. Attributes beyond these are kept, but not filtered by; give them "
+        "columns when the catalogue is created, or later by ingest --new-attributes."
     )

@@ -153,7 +153,8 @@ class Ingest:
                 self._gone.append(product.id)
             return None
         self._live += 1
-        state, own = state_of(product.image, known, fetches=self.fetches), row_hash(product)
+        state = state_of(product.image, known, fetches=self.fetches)
+        own = row_hash(product, self.reader.attributes)
         images = product.images[: self.options.pictures - 1]
         task = Task(product, known, state, further_state_of(images, known, fetches=self.fetches), own)
         looks_same = known is not None and known.row_hash == own and known.image_state == state

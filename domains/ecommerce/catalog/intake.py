@@ -16,12 +16,12 @@ from .config import INDEX_FOLDER, VIEWS, WAIT_S, CatalogConfig
 from .encode import ProductEncoding, Reader
 from .further import FurtherPictures
 from .ingest import Ingest
-from .payload import infer_attributes, payload_schema
+from .payload import attribute_column, infer_attributes, payload_schema
 from .rejects import RejectLog
 from .report import Counts, IngestOptions, IngestReport
 
 if TYPE_CHECKING:
-    from ....core.index.base import VectorIndex
+    from ....core.index.opening import FolderIndex
     from ..products.pictures import ImageRoot
     from ..products.remote import RemotePolicy
 
@@ -45,7 +45,7 @@ class Intake:
     folder: Path
     config: CatalogConfig
     encoder: ProductEncoding
-    index: VectorIndex | None
+    index: FolderIndex | None
     further: FurtherPictures
     options: IngestOptions
     progress: Callable[[int, int], None] | None = None
@@ -113,11 +113,13 @@ class Intake:
             delimiter=self.options.delimiter,
         )
 
-    def _settled(self, first: Sequence[Product]) -> VectorIndex | None:
+    def _settled(self, first: Sequence[Product]) -> FolderIndex | None:
         """Return the index, made where there is none, with columns for the attributes of these products.
 
         Nothing is settled by nothing: without products an empty catalogue stays as it is.
         """
+        if self.index is not None and self.options.new_attributes:
+            self._widen(self.index, first)
         if self.index is not None or not first:
             return self.index
         if self.config.attributes is None:
@@ -133,6 +135,22 @@ class Intake:
         ).close()
         self.index = open_index(folder, wait_s=WAIT_S)
         return self.index
+
+    def _widen(self, index: FolderIndex, first: Sequence[Product]) -> None:
+        """Add columns for attributes that these products bring."""
+        import pyarrow as pa
+
+        known = self.config.attributes or {}
+        new = infer_attributes(first, known=known)
+        schema, there = payload_schema(new), index.schema.names
+        columns = [schema.field(attribute_column(name)) for name in new]
+        # A run that was killed in between leaves columns that the settings do not name yet.
+        columns = [one for one in columns if one.name not in there]
+        if columns:
+            index.add_columns(pa.schema(columns))
+        if new:
+            self.config = self.config.model_copy(update={"attributes": {**known, **new}})
+            self.config.save(self.folder)
 
 
 def first_products(products: Iterable[Product], count: int, *, is_new: bool) -> tuple[list[Product], int]:

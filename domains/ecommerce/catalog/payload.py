@@ -2,7 +2,7 @@
 
 A column ``attr:<name>`` holds one attribute; which ones have a column, and of which type, is settled when
 the first rows come in. Attributes that come later, or whose value is of another type, are kept as JSON in
-``more``, so that nothing is lost.
+``more``, so that nothing is lost; a run may be asked to give those it brings a column.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ....core.errors import ConfigError, InputError
@@ -84,20 +84,21 @@ def payload_schema(attributes: Mapping[str, AttributeType]) -> pyarrow.Schema:
     return pa.schema(columns)
 
 
-def infer_attributes(products: Iterable[Product]) -> dict[str, AttributeType]:
-    """Return {attribute: type} of the most frequent ones, by name; at most :data:`MAX_ATTRIBUTES`.
+def infer_attributes(products: Iterable[Product], *, known: Collection[str] = ()) -> dict[str, AttributeType]:
+    """Return {attribute: type} of the most frequent ones beside those ``known``, by name.
 
-    An attribute is a number or a truth value where all its values are, and text otherwise.
+    All together are at most :data:`MAX_ATTRIBUTES`. An attribute is a number or a truth value where all its
+    values are, and text otherwise.
     """
     counts: Counter[str] = Counter()
     kinds: dict[str, set[str]] = {}
     for product in products:
         for name, value in product.attributes.items():
-            if not name.strip() or value is None:
+            if not name.strip() or value is None or name in known:
                 continue
             counts[name] += 1
             kinds.setdefault(name, set()).add(_kind_of(value))
-    ranked = sorted(counts, key=lambda name: (-counts[name], name))[:MAX_ATTRIBUTES]
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))[: max(0, MAX_ATTRIBUTES - len(known))]
     found: dict[str, AttributeType] = {}
     for name in sorted(ranked):
         only = kinds[name]
@@ -111,12 +112,15 @@ def _kind_of(value: object) -> str:
     return "number" if isinstance(value, (int, float)) else "string"
 
 
-def row_hash(product: Product) -> str:
-    """Return 32 hex digits that change with any field of a product, and with where its pictures are."""
+def row_hash(product: Product, attributes: Mapping[str, AttributeType]) -> str:
+    """Return 32 hex digits that change with what the index keeps of a product.
+
+    That is any field, where its pictures are, and which of its attributes have a column.
+    """
     pictures = [product.image, *product.images]
     fields: list[Any] = [getattr(product, name) for name in (*TEXT_COLUMNS, "price", "updated_at")]
     fields.append([one and (one.given, str(one.path), one.url, _digest(one.data)) for one in pictures])
-    fields.append(sorted(product.attributes.items()))
+    fields.append(sorted((name, value, attributes.get(name)) for name, value in product.attributes.items()))
     content = json.dumps(fields, ensure_ascii=True, default=str, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 

@@ -32,6 +32,9 @@ class IngestOptions:
             taken as the same.
         pictures: of one product that are encoded, the first one included; the further ones are found as that
             product, and have no part in its vectors.
+        new_attributes: give attributes that the first products of this source bring, and for which the
+            catalogue has no column, one to filter by. Products of earlier runs get it when their rows come
+            again; nothing is encoded anew.
         fields: which column of this source is which field; None takes the catalogue's.
         encoding, delimiter: of this source; see :func:`..products.read.read_products`.
     """
@@ -44,6 +47,7 @@ class IngestOptions:
     max_delete_share: float = MAX_DELETE_SHARE
     check_files: bool = False
     pictures: int = 5
+    new_attributes: bool = False
     fields: FieldMap | None = None
     encoding: str = "auto"
     delimiter: str = "auto"

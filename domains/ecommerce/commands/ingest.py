@@ -91,6 +91,10 @@ def ingest(
     commit_rows: Annotated[
         int, typer.Option(min=1, help="Products per version; at most so many are done again after a stop.")
     ] = 1024,
+    new_attributes: Annotated[
+        bool,
+        typer.Option("--new-attributes", help="Make attributes that are new in SOURCE ones to filter by."),
+    ] = False,
     model: CatalogModel = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -146,6 +150,7 @@ def ingest(
                 check_files=check_files,
                 pictures=pictures,
                 commit_rows=commit_rows,
+                new_attributes=new_attributes,
             ),
         )
     _tell(report, as_json=as_json)

@@ -121,6 +121,8 @@ def _tune_queries(
         _show_share(share)
         if out is not None and share.worthwhile:
             _write_mixed(catalog, out, share)
+        elif out is not None:
+            say(f"{out} is not written")
         elif share.worthwhile:
             say("every vector would change: --out NEW writes a catalogue with these shares, encoding nothing")
     return report

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -213,3 +214,26 @@ def test_threads_do_not_mix_their_breadths(built: GraphEngine) -> None:
 def test_more_answers_keep_the_recall(built: GraphEngine, k: int) -> None:
     wanted = ExactEngine(ROWS).search(QUERIES, k)[0]
     assert recall(built.search(QUERIES, k, ef=48)[0], wanted) > 0.95
+
+
+def test_searches_of_one_breadth_run_side_by_side() -> None:
+    engine = GraphEngine.build(ROWS[:300], threads=1)
+    together = threading.Barrier(2, timeout=10)
+
+    class Slow:
+        """The library's object; a search ends when another has begun."""
+
+        expansion_search = 0
+
+        def search(self, queries: np.ndarray, count: int, threads: int) -> Any:
+            together.wait()
+            return SimpleNamespace(keys=np.zeros((2, 1), np.uint64), counts=[1, 1])
+
+    engine._index = Slow()  # pyright: ignore
+    threads = [threading.Thread(target=engine._walk, args=(QUERIES[:2], 1, 20)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not together.broken
+    assert engine._running == 0

@@ -116,14 +116,13 @@ def test_a_killed_writer_leaves_whole_versions(
             assert_holds(one, script)
             one.verify()
         assert every_file(tmp_path / "index") == before, "a reader removed or wrote something"
-    with LocalIndex(tmp_path / "index").writing():
-        left = every_file(tmp_path / "index")
-    named = {"index.json", "writer.lock", "writer.json"}
-    for version in last.versions():
+    swept = LocalIndex(tmp_path / "index")
+    swept.optimize()
+    named = {"index.json", *(f"{who}.{what}" for who in ("writer", "optimizer") for what in ("lock", "json"))}
+    for version in swept.versions():
         named.add(f"versions/{version:010d}.json")
-        for folder, files in last._store.read(version).folders().items():
-            named.update(f"{folder}/{file}" for file in files)
-    assert left == named
+        named.update(LocalIndex(tmp_path / "index", version=version).files())
+    assert every_file(tmp_path / "index") == named
 
 
 def every_file(folder: Path) -> set[str]:
@@ -146,7 +145,9 @@ def test_readers_go_on_while_a_writer_works(
         assert_holds(index, script)
     assert len(held) == 0
     assert held.version == 0
-    with pytest.raises(ConfigError, match=f"(process {process.pid}|another process) is writing to it. Try again"):
+    with pytest.raises(
+        ConfigError, match=f"(process {process.pid}|another process) is writing to it. Try again"
+    ):
         for _ in range(1000):
             with index.writing():
                 pass

@@ -14,7 +14,8 @@ from pyarrow import parquet
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.index.base import Identity, Rows
 from verticlip.core.index.filters import F
-from verticlip.core.index.local import LocalIndex, kept_beside
+from verticlip.core.index.gathering import kept_beside
+from verticlip.core.index.local import LocalIndex
 from verticlip.core.index.opening import create_index
 
 
@@ -332,7 +333,7 @@ def test_more_vectors_than_memory_are_told(
 ) -> None:
     index.upsert(make_rows([f"sku-{n:03d}" for n in range(30)]))
     assert index.stats().advice == ""
-    monkeypatch.setattr("verticlip.core.index.local.memory_bytes", lambda: 1000)
+    monkeypatch.setattr("verticlip.core.index.optimizing.memory_bytes", lambda: 1000)
     assert "Keep them in LanceDB" in index.stats().advice
-    monkeypatch.setattr("verticlip.core.index.local.memory_bytes", lambda: 0)
+    monkeypatch.setattr("verticlip.core.index.optimizing.memory_bytes", lambda: 0)
     assert index.stats().advice == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,22 @@ def test_a_cluster_is_told_how_to_keep_a_collection(
     with pytest.raises(ConfigError, match="no payload column 'prize'. Did you mean 'price'"):
         QdrantIndex.create(client, "x", identity=IDENTITY, views=["image"], schema=schema, options=wrong)
     assert not client.collection_exists("x")
+
+
+def test_an_empty_collection_with_settings_of_its_own_is_taken(client: Any, schema: pa.Schema) -> None:
+    def params(size: int, distance: str = "Dot") -> Any:
+        return qdrant_client.models.VectorParams(size=size, distance=distance)
+
+    for name, vectors in (
+        ("fits", {"image": params(8)}),
+        ("long", {"image": params(9)}),
+        ("angle", {"image": params(8, "Euclid")}),
+        ("other", {"text": params(8)}),
+        ("single", params(8)),
+    ):
+        client.create_collection(name, vectors_config=vectors)
+        make = partial(QdrantIndex.create, client, name, identity=IDENTITY, views=["image"], schema=schema)
+        if name == "fits":
+            assert len(make()) == 0
+        with pytest.raises(ConfigError, match=f"Collection '{name}' is there already"):
+            make()

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from verticlip.core.errors import InputError
 from verticlip.core.metrics import Positives, image_text_ranks, positive_ranks, ranking, top_k
+from verticlip.core.metrics.ranking import rank_of_best
 
 
 def unit(rows: int, width: int = 8, seed: int = 0) -> Tensor:
@@ -205,3 +206,14 @@ def test_messages():
         image_text_ranks(points, points, torch.arange(1, 5))
     with pytest.raises(InputError, match="Image 3 has no text"):
         image_text_ranks(points, points, torch.tensor([0, 1, 2, 2]))
+
+
+@pytest.mark.parametrize("make", [unit, with_ties])
+def test_the_rank_of_the_best_is_that_of_a_stable_sort(make):
+    queries, gallery = make(6), make(40, seed=1)
+    right = torch.tensor([7, 3, 22])
+    scores = (queries.double() @ gallery.double().T).float()
+    scores[:, 5] = -torch.inf
+    order = np.argsort(-scores.numpy(), axis=1, kind="stable")
+    wanted = [min(row.index(one) for one in right.tolist()) for row in order.tolist()]
+    assert rank_of_best(scores, right).tolist() == wanted

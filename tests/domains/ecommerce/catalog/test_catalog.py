@@ -70,6 +70,30 @@ def test_attributes_are_settled_by_the_first_rows(catalog, tmp_path: Path) -> No
         catalog.search(text="x", where="fit = 'slim'")
 
 
+@pytest.mark.parametrize("kind", ["flat", "lancedb"])
+def test_attributes_that_come_later_can_get_a_column(tmp_path: Path, encoder, kind) -> None:
+    if kind == "lancedb":
+        pytest.importorskip("lancedb")
+    catalog = Catalog.create(tmp_path / "cat", model=encoder, index=kind)
+    old = [{"id": f"a{number}", "title": "Mug", "attributes": {"volume": 2}} for number in range(3)]
+    catalog.ingest(old)
+    new = [{"id": "b", "title": "Shirt", "attributes": {"fit": "slim", "volume": 1}}]
+    catalog.ingest(new)
+    with pytest.raises(InputError, match="Filter on 'fit'.* or later by ingest --new-attributes"):
+        catalog.search(text="x", where="fit = 'slim'")
+    before, encoded = content_of(catalog), encoder.encoded
+    report = catalog.ingest([*new, *old], options=IngestOptions(new_attributes=True))
+    assert (report.payload_only, report.unchanged, encoder.encoded) == (1, 3, encoded)
+    found = catalog.search(text="x", where="fit = 'slim'")
+    assert [(one.id, one.payload["attributes"]) for one in found] == [("b", {"fit": "slim", "volume": 1})]
+    assert Catalog.open(tmp_path / "cat").stats().attributes == ("volume", "fit")
+    assert {name: vectors for name, (_, vectors) in content_of(catalog).items()} == {
+        name: vectors for name, (_, vectors) in before.items()
+    }
+    again = catalog.ingest([*new, *old], options=IngestOptions(new_attributes=True))
+    assert (again.unchanged, catalog.config.attributes) == (4, {"volume": "number", "fit": "string"})
+
+
 def test_nothing_is_settled_by_nothing(tmp_path: Path, encoder) -> None:
     catalog = Catalog.create(tmp_path / "cat", model=encoder)
     for rows in ([], [{"id": ""}, {"id": "a"}], [{"id": "a", "deleted": True}]):
@@ -177,23 +201,34 @@ def test_an_index_is_optimized_beside_a_writer(tmp_path: Path, encoder, catalog)
     assert len(catalog) == 60
 
 
-def test_threads_search_while_another_one_writes(catalog) -> None:
-    writing, wrong = threading.Event(), []
+@pytest.mark.parametrize("kind", ["flat", "lancedb"])
+def test_threads_share_a_catalogue(tmp_path: Path, kind) -> None:
+    """They find something whenever they look, and take turns in writing."""
+    if kind == "lancedb":
+        pytest.importorskip("lancedb")
+    catalog = Catalog.create(tmp_path / "cat", model=HashEncoder(), index=kind)
+    catalog.ingest([row(number, image=None) for number in range(20)])
+    done, wrong = threading.Event(), []
 
     def read() -> None:
-        while not writing.is_set():
+        while not done.is_set():
             if len(found := catalog.search(text="Item", k=5)) != 5 or len(catalog) < 20:
                 wrong.append(found)
 
-    threads = [threading.Thread(target=read) for _ in range(3)]
-    for thread in threads:
+    def write(first: int) -> None:
+        for number in range(first, first + 4):
+            catalog.ingest([{"id": f"new{number}", "title": "Mug"}])
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    writers = [threading.Thread(target=write, args=(first,)) for first in (0, 4)]
+    for thread in [*readers, *writers]:
         thread.start()
-    for number in range(12):
-        catalog.ingest([{"id": f"new{number}", "title": "Mug"}])
-    writing.set()
-    for thread in threads:
+    for thread in writers:
         thread.join()
-    assert (wrong, len(catalog)) == ([], 32)
+    done.set()
+    for thread in readers:
+        thread.join()
+    assert (wrong, len(catalog)) == ([], 28)
 
 
 def test_a_write_opens_no_index_anew(catalog, monkeypatch) -> None:

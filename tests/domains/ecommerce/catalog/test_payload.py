@@ -84,8 +84,8 @@ def test_a_time_without_a_zone_is_utc() -> None:
 )
 def test_every_field_changes_the_hash_and_the_row_number_does_not(changes) -> None:
     first = {"title": "Dress", "image": ImageRef("a.png"), "attributes": {"size": 1.0}}
-    assert row_hash(Product("a", **first, row=1)) == row_hash(Product("a", **first, row=7))
-    assert row_hash(Product("a", **first)) != row_hash(Product("a", **{**first, **changes}))
+    assert row_hash(Product("a", **first, row=1), {}) == row_hash(Product("a", **first, row=7), {})
+    assert row_hash(Product("a", **first), {}) != row_hash(Product("a", **{**first, **changes}), {})
 
 
 def test_text_that_no_table_can_hold_is_refused_by_name() -> None:

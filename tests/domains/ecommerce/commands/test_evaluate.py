@@ -109,10 +109,15 @@ def test_fitted_shares_are_applied_to_a_new_catalogue(run, shop, tmp_path, monke
 
     real = own_fitting.fit_share
     better = Fusion(image=0.2, text=0.8)
+    how = ("--queries", shop / "labelled.jsonl", "--device", "cpu")
+    monkeypatch.setattr(
+        own_fitting, "fit_share", lambda *args, **how: replace(real(*args, **how), fusion=how["current"])
+    )
+    assert "none is not written" in run("catalog", "tune", shop / "shop", *how, "--out", tmp_path / "none")[2]
+    assert not (tmp_path / "none").exists()
     monkeypatch.setattr(
         own_fitting, "fit_share", lambda *args, **how: replace(real(*args, **how), fusion=better)
     )
-    how = ("--queries", shop / "labelled.jsonl", "--device", "cpu")
     status, _, err = run("catalog", "tune", shop / "shop", *how, "--out", tmp_path / "new")
     assert status == 0
     assert "18 products with these shares" in err

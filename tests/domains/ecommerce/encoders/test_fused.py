@@ -10,7 +10,7 @@ from verticlip.core.config import ModelConfig
 from verticlip.core.errors import ConfigError
 from verticlip.core.model import build_model
 from verticlip.core.types import Batch
-from verticlip.domains.ecommerce.encoders.fusing import Fusion, FusionWeights, fuse, unit
+from verticlip.domains.ecommerce.encoders.fusing import Fusion, FusionWeights, fuse, fuse_fields, unit
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_product_models import make_config, make_model, make_processor
@@ -95,3 +95,19 @@ def test_zero_vectors_stay_finite():
     made.sum().backward()
     assert torch.isfinite(made).all()
     assert torch.isfinite(zeros.grad).all()
+
+
+def test_a_missing_field_leaves_its_share_to_the_others():
+    image, text, brand = torch.eye(6)[:2], 3 * torch.eye(6)[2:4], torch.eye(6)[4:]
+    yes, some, no = torch.ones(2).bool(), torch.tensor([True, False]), torch.zeros(2).bool()
+    shares = torch.tensor([0.9, 0.1, 0.5])
+    two = fuse_fields([(image, yes), (text, yes), (brand, no)], shares)
+    torch.testing.assert_close(two, unit(0.9 * image + 0.1 * unit(text)))
+    mixed = fuse_fields([(image, some), (text, ~some), (brand, some)], shares)
+    torch.testing.assert_close(mixed[0], unit(0.9 * image[0] + 0.5 * brand[0]))
+    torch.testing.assert_close(mixed[1], unit(text[1]))
+    per_row = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+    both = {"image": yes, "text": yes}
+    torch.testing.assert_close(
+        fuse_fields([(image, yes), (text, yes)], per_row), fuse(image, text, per_row, both)
+    )

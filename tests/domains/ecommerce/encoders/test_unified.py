@@ -230,5 +230,12 @@ def test_adapters_reach_the_joint_blocks():
     names = apply_policy(network, PeftConfig(policy="lora", rank=2))
     assert "joint.blocks.0.attn.in_proj_weight" in names
     assert not network.joint.norm.weight.requires_grad
-    inputs = {"text": make_processor()("text", TEXTS)}
-    close(merged(network).encode("text", inputs["text"]), network.encode("text", inputs["text"]))
+    text = make_processor()("text", TEXTS)
+    before = network.encode("text", text)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.startswith("joint.") and name.endswith(".up"):
+                parameter.add_(0.5)
+    adapted = network.encode("text", text)
+    assert (adapted - before).abs().max() > 1e-2
+    close(merged(network).encode("text", text), adapted)

@@ -122,6 +122,21 @@ def test_the_index_is_measured_against_the_exact_search(catalog):
         index_recall(catalog, k=0)
 
 
+def test_quality_is_measured_by_the_exact_search(catalog, monkeypatch):
+    asked = []
+    search = type(catalog.index).search
+
+    def watched(index, *args, **how):
+        asked.append(how.get("ef"))
+        return search(index, *args, **how)
+
+    monkeypatch.setattr(type(catalog.index), "search", watched)
+    evaluate_queries(catalog, likes([0, 1]), ks=(1,))
+    evaluate_queries(catalog, likes([0, 1]), ks=(1,), directions=["i-i"])
+    evaluate_same(catalog, "color", ks=(3,))
+    assert set(asked) == {0}
+
+
 def test_composition_is_fitted_to_queries_of_the_catalogue(catalog):
     queries = [
         LabelledQuery(

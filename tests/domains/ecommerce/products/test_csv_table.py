@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from verticlip.core.errors import ConfigError, DataError
+from verticlip.core.spreadsheet import from_cell
 from verticlip.domains.ecommerce.products.csv_table import CsvTable
 from verticlip.domains.ecommerce.products.rows import BadRow, Notes, Row
 
@@ -172,4 +173,4 @@ def test_what_is_written_is_read(tmp_path_factory, rows, delimiter):
     writer.writerows(rows)
     good, bad, _ = read(tmp_path_factory.mktemp("csv"), buffer.getvalue())
     assert not bad
-    assert cells(good) == rows
+    assert cells(good) == [tuple(map(from_cell, row)) for row in rows]
