@@ -90,6 +90,4 @@ def test_rows_may_be_changed_on_the_way(
     wanted = source.get(["sku-01"], views=["image"]).vectors["image"]
     np.testing.assert_array_equal(target.get(["sku-01"], views=["image"]).vectors["image"], -wanted)
     with pytest.raises(ConfigError, match="model"):
-        copy_index(
-            source, make("flat", tmp_path / "b", replace(identity, model="x"), schema), change=change
-        )
+        copy_index(source, make("flat", tmp_path / "b", replace(identity, model="x"), schema), change=change)
