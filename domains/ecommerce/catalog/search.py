@@ -14,6 +14,7 @@ from ....core.errors import ConfigError, InputError, nearest
 from ..composed.query import ComposeSettings, compose
 from .config import VIEWS, View
 from .payload import BOOKKEEPING, shown
+from .pictures import picture_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,6 +127,9 @@ def query_vector(
             what = "picture" if wanted == "image" else "text"
             raise InputError(f"Product {question.like!r} has no {what}; search with another view.")
         return np.asarray(rows.vectors[wanted], np.float32)
+    if question.text is not None and question.compose is not None and question.compose.method == "encoder":
+        # One encoder over both sides reads the picture itself, not what became of it.
+        return _composed(question, encoder, picture_of(index, question.like), None)
     # Words change what a product looks like; one without a picture stands for itself.
     start = rows.vectors["image" if has_view(rows, "image", 0) else "product"][0]
     return _composed(question, encoder, torch.from_numpy(np.array(start)), rows.payload["text"][0].as_py())

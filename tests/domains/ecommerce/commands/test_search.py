@@ -101,13 +101,20 @@ def test_a_filter_that_nothing_fits(run, shop):
         (("red", "--set", "bta=1"), "Did you mean 'beta'"),
         (("red", "--set", "method=sum"), "name the method with --method"),
         (("red", "--set", "beta=7"), "less than or equal to 1"),
-        (("--like", "P-1", "red", "--method", "encoder"), "needs the picture itself"),
     ],
 )
 def test_what_cannot_be_meant_is_said(run, shop, arguments, message):
     status, out, err = run("catalog", "search", shop / "catalog", *arguments)
     assert (status, out) == (1, "")
     assert message in err
+
+
+def test_one_encoder_reads_the_picture_of_the_product(run, shop):
+    asked = ("catalog", "search", shop / "catalog", "red", "--method", "encoder", "--view", "image", "--json")
+    _, by_picture, _ = run(*asked, "--image", shop / "1.png", "-k", 6)
+    status, by_id, err = run(*asked, "--like", "P-1", "-k", 6)
+    assert status == 0, err
+    assert found(by_id) == [one for one in found(by_picture) if one != "P-1"]
 
 
 def test_no_results_are_asked_for(run, shop):
