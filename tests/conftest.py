@@ -8,6 +8,11 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples at every run; without the profile (--hypothesis-profile default) they are new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -127,8 +127,7 @@ class TextFile:
     def _split(self, stream: io.BufferedReader) -> Iterator[bytes | None]:
         """Yield lines; None for one that is too long."""
         source = stream
-        feeds = self.head.count(b"\n")
-        if self.head.count(b"\r") - self.head.count(b"\r\n") > feeds:
+        if _ends_in_returns(self.head):
             # Each end of line is a carriage return alone, as old programs wrote.
             text = io.TextIOWrapper(stream, "latin-1", newline="\r")
             while line := text.readline(LONGEST_LINE + 1):
@@ -182,6 +181,17 @@ class TextFile:
 
 
 _TOO_LONG = f"is over {LONGEST_LINE // MiB} MiB long"
+
+
+def _ends_in_returns(head: bytes) -> bool:
+    """Return whether lines end in a carriage return alone, by the first end that is not in quotes."""
+    quoted = False
+    for place, sign in enumerate(head):
+        if sign == ord('"'):
+            quoted = not quoted
+        elif not quoted and sign in b"\r\n":
+            return head[place : place + 1] == b"\r" and head[place + 1 : place + 2] != b"\n"
+    return head.count(b"\r") - head.count(b"\r\n") > head.count(b"\n")
 
 
 def _is_utf8(line: bytes) -> bool:

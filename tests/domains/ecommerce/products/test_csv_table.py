@@ -2,7 +2,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from verticlip.core.errors import ConfigError, DataError
 from verticlip.core.spreadsheet import from_cell
@@ -35,6 +35,13 @@ def test_every_common_form_is_found_out(tmp_path, delimiter, end, mark):
     assert [row.number for row in good] == [2, 3]
     assert not bad
     assert any("separated" in note for note in notes) == (delimiter != ",")
+
+
+def test_more_returns_in_cells_than_lines(tmp_path):
+    text = 'id,title,color\r\n"1","\r","\r"\r\n"2","\r","a\rb"\r\n'
+    good, bad, _ = read(tmp_path, text)
+    assert cells(good) == [("1", "\r", "\r"), ("2", "\r", "a\rb")]
+    assert not bad
 
 
 def test_decimal_commas_do_not_divide_columns(tmp_path):
@@ -162,6 +169,7 @@ CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=1
 
 
 @settings(max_examples=60, deadline=None)
+@example(rows=[("0", "\r", "\r")] * 2, delimiter=",")
 @given(
     rows=st.lists(st.tuples(st.integers(0, 999).map(str), CELL, CELL), min_size=1, max_size=8),
     delimiter=st.sampled_from(",;\t|"),
