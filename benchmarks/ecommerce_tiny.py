@@ -9,7 +9,6 @@ another split of unseen photos is named with ``--split``. With ``--write FOLDER`
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.files import read_json, write_json_atomic
 from ..core.metrics.bootstrap import Bootstrap
 from ..core.metrics.classification import classification_report
 from ..core.metrics.ranking import Positives, positive_ranks
@@ -31,6 +29,7 @@ from ..domains.ecommerce.facts import COLORS, FACTS, facts_of
 from ..domains.ecommerce.readers import CLASSES, read_clothing
 from ..domains.ecommerce.wording import FAMILIES, UNCOUNTED, claims_held
 from ..facade import Model
+from .figures import figures_parser, keep_figures
 
 WORDINGS: dict[str, tuple[str, ...]] = {
     "dress": ("a dress", "a lady's summer dress"),
@@ -330,25 +329,15 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
 def main() -> int:
     """Measure and write; see the module."""
     from ..api import from_pretrained
-    from ..hub.card import write_card
 
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default="ecommerce/tiny")
+    parser = figures_parser(__doc__, model="ecommerce/tiny")
     parser.add_argument("--split", default="validation")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     below = options.data / "ecommerce/clothing"
     folder = below if below.is_dir() else options.data
     found = measure(from_pretrained(options.model), folder / options.split, folder / "train")
-    if options.out:
-        write_json_atomic(options.out, found)
-    if options.write:
-        metrics = options.write / "metrics.json"
-        write_json_atomic(metrics, {**read_json(metrics), "further": found})
-        write_card(options.write)
+    keep_figures(found, options.out, options.write)
     return 0
 
 

@@ -8,7 +8,6 @@ a model folder, under ``further``, and its card is written again.
 
 from __future__ import annotations
 
-import argparse
 import io
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.files import read_json, write_json_atomic
 from ..core.images import load_image
 from ..core.metrics.bootstrap import Bootstrap
 from ..core.metrics.classification import classification_report
@@ -30,6 +28,7 @@ from ..core.pixels import to_pixels
 from ..domains.urban.facts import FAMILIES, WORDS, claims_held, facts_of
 from ..domains.urban.readers import CLASSES, read_eurosat
 from ..facade import Model
+from .figures import figures_parser, keep_figures
 
 WORDINGS: dict[str, tuple[str, ...]] = {
     "AnnualCrop": ("fields of crops", "plowed farm fields"),
@@ -268,22 +267,12 @@ def measure(model: Model, folder: Path) -> dict[str, Any]:
 def main() -> int:
     """Measure and write; see the module."""
     from ..api import from_pretrained
-    from ..hub.card import write_card
 
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default="urban/tiny")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--write", type=Path)
+    parser = figures_parser(__doc__, model="urban/tiny")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = measure(from_pretrained(options.model), options.data / "urban/eurosat_rgb/val")
-    if options.out:
-        write_json_atomic(options.out, found)
-    if options.write:
-        metrics = options.write / "metrics.json"
-        write_json_atomic(metrics, {**read_json(metrics), "further": found})
-        write_card(options.write)
+    keep_figures(found, options.out, options.write)
     return 0
 
 

@@ -10,10 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# The same examples at every run; without the profile (--hypothesis-profile default) they are new ones.
-settings.register_profile("fixed", derandomize=True)
-settings.load_profile("fixed")
-
 ROOT = Path(__file__).resolve().parent.parent
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -22,6 +18,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Set before any library is imported: a test that would reach for the Hub fails instead.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+# The same examples at every run; without the profile (--hypothesis-profile default) they are new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 
 def _folder(variable: str, default: Path) -> Path:

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ....core.composition import NegativeMethod, pdv, weighted_sum, without
+from ....core.composition import ALPHA_RANGE, NegativeMethod, pdv, weighted_sum, without
 from ....core.config import Config
 from ....core.errors import InputError
 
@@ -41,9 +41,9 @@ class ComposeSettings(Config):
     """
 
     method: Method = "pdv"
-    alpha_image: float = Field(default=1.0, ge=-0.5, le=2.0)
+    alpha_image: float = Field(default=1.0, ge=ALPHA_RANGE[0], le=ALPHA_RANGE[1])
     """``pdv``: how far the picture is moved along the change of the words."""
-    alpha_text: float = Field(default=1.3, ge=-0.5, le=2.0)
+    alpha_text: float = Field(default=1.3, ge=ALPHA_RANGE[0], le=ALPHA_RANGE[1])
     """``pdv``: how far the words are."""
     beta: float = Field(default=0.55, ge=0.0, le=1.0)
     """``pdv``: from 0, the looks of the picture, to 1, the meaning of the words."""

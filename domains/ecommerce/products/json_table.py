@@ -30,12 +30,10 @@ class _Open:
         self.columns: Sequence[str] = tuple(
             dict.fromkeys(str(key) for row in ahead if isinstance(row, Row) for key in row.cells)
         )
-        self._ahead = ahead
         self._rows = chain(ahead, rows)
 
     def rows(self) -> Iterator[Row | BadRow | Product]:
         """Yield every row."""
-        self._ahead = []
         return self._rows
 
 
