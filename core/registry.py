@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import ConfigError, nearest
 
-ROOMS: tuple[str, ...] = ("medical", "audio", "urban", "ecommerce")
+ROOMS: tuple[str, ...] = ("medical", "audio", "urban", "ecommerce", "liveness")
 _PACKAGE = __name__.rsplit(".", 2)[0]
 
 

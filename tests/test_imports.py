@@ -24,6 +24,7 @@ LATE = {*HEAVY[1:], "matplotlib", "pyarrow", "pydicom", "nibabel", "huggingface_
 LATE |= {"soundfile", "soxr", "av", "diffusers", "torchaudio", "librosa"}
 LATE |= {"rasterio", "geopandas", "shapely", "pyproj", "pyogrio", "pandas", "torchgeo", "scipy"}
 LATE |= {"usearch", "faiss", "lancedb", "qdrant_client", "zstandard"}
+LATE |= {"cv2", "onnx", "onnxruntime"}
 """Imported inside the functions that need them, never at the top of a module."""
 
 
@@ -125,6 +126,7 @@ def loaded_after(code: str) -> set[str]:
         COMMAND.format(["audio", "--help"]),
         COMMAND.format(["urban", "--help"]),
         COMMAND.format(["catalog", "--help"]),
+        COMMAND.format(["liveness", "--help"]),
         COMMAND.format(["audio", "generate", "--help"]),
     ],
 )

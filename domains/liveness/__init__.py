@@ -1,0 +1,61 @@
+"""Liveness: what the room offers, as plain data; nothing else is imported."""
+
+from __future__ import annotations
+
+from ...core.registry import CommandGroup, ModelSpec
+from .prompt_index import PROMPTS
+from .published import PUBLISHED
+
+MODELS: tuple[ModelSpec, ...] = (*PUBLISHED,)
+"""Models users can name."""
+
+RECIPES: dict[str, str] = {}
+"""{short name: summary}; the file is ``recipes/<short name>.yaml``."""
+
+LOADERS = {"image": "loaders.image:load_image"}
+"""{modality: "module:function"}; from a path, ``limits`` and ``show_paths`` to a Sample."""
+
+READERS = {"presentations": "training.reader:read_presentations"}
+"""{dataset layout: "module:function"}."""
+
+GOLDENS = {"clipc8": "goldens"}
+"""{golden system: "module"}; what the module holds is said in ``core/verify.py``."""
+
+ARCHITECTURES = {
+    "categories": "models.categories:CategoryModel",
+    "flip_mcl": "models.flip_mcl:FlipMCL",
+    "flip_v": "models.flip_v:FlipV",
+    "minifasnet": "minifasnet.model:MiniFASNetModel",
+}
+"""{architecture: "module:function"}; from a ModelConfig to a model."""
+
+CONVERTERS = {
+    "flip": "models.checkpoints:convert_flip",
+    "minifasnet": "minifasnet.checkpoints:convert",
+    "open_clip": "models.checkpoints:convert_open_clip",
+    "transformers_clip": "models.checkpoints:convert_transformers",
+}
+"""{converter: "module:function"}; see ``core/conversion.py``."""
+
+OBJECTIVES = {
+    "category": "objectives.category:CategoryCrossEntropy",
+    "category_contrast": "objectives.category:CategoryContrast",
+    "live_or_attack": "objectives.category:LiveOrAttack",
+    "flip_v": "objectives.flip:FlipClassification",
+    "flip_mcl": "objectives.flip:FlipMCLLoss",
+    "fourier": "objectives.fourier:FourierSupervision",
+}
+"""{objective: "module:class"}; see ``core/objectives/base.py``."""
+
+TASKS = {"liveness": "training.task:prepare"}
+"""{kind of training run: "module:function"}; see ``core/task_data.py``."""
+
+COMMANDS = {
+    "liveness": CommandGroup(
+        "commands:app", "Live face or presentation attack: check files, calibrate, measure in ISO terms."
+    ),
+}
+"""Groups of the command line."""
+
+CARD_WORDS = {"file": "face.jpg"}
+"""{word: what a model card says}; see ``hub/card.py``."""

@@ -1,0 +1,1 @@
+"""Thresholds with their provenance, and probabilities calibrated apart from them."""

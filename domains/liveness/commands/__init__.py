@@ -1,0 +1,21 @@
+"""``verticlip liveness <verb>``: live face or presentation attack."""
+
+from __future__ import annotations
+
+import typer
+
+from .. import COMMANDS
+
+app = typer.Typer(
+    name="liveness",
+    help=COMMANDS["liveness"].help,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Live face or presentation attack: check files, calibrate, measure in ISO terms."""

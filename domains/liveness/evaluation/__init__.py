@@ -1,0 +1,1 @@
+"""Scores of presentations to a report with curves."""

@@ -1,0 +1,1 @@
+"""What a decision rests on: words, frame, and where in the picture."""

@@ -1,0 +1,1 @@
+"""Faces in a picture: detectors as plug-ins, alignment, crops, pose."""

@@ -1,0 +1,1 @@
+"""Videos to the frames that are scored, and frames to one score."""

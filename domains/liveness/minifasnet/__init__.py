@@ -1,0 +1,1 @@
+"""MiniFASNet: the small convolutional baseline."""

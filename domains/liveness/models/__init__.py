@@ -1,0 +1,1 @@
+"""Image-text models of liveness: categories by text, FLIP."""

@@ -1,0 +1,1 @@
+"""Presentations of data sets, and who trains, chooses a threshold and is tested on them."""

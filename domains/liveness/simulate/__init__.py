@@ -1,0 +1,1 @@
+"""Simulated recapture: prints, screens and other attacks made from ordinary photos."""

@@ -1,0 +1,1 @@
+"""What users do with liveness models; see each module."""
