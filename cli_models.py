@@ -45,7 +45,9 @@ def model_info(
         facts |= published_facts(known)
         files = facts["files"]
     else:
-        facts |= _stored_facts(name, facts.get("licence", ""))
+        stored = _stored_facts(name, facts.get("licence", ""))
+        # A model without towers, whose config names no modality, keeps what the registry says.
+        facts |= {key: value for key, value in stored.items() if value or key not in facts}
     if as_json:
         print_json([facts])
         return

@@ -43,6 +43,7 @@ MODULES = (
     "rasters",
     "catalog",
     "vectors",
+    "liveness",
 )
 """Files of this folder with ``workloads(quick)`` and perhaps ``extra_rows(quick)``."""
 ROUNDS, WARM_UPS = 5, 2

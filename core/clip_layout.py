@@ -137,7 +137,7 @@ def clip_towers(
             f"{source} is no CLIP with an image tower and a text tower. Give weights as open_clip or "
             f"transformers share them, for example {_ELSEWHERE}."
         )
-    image = _resnet if resnet else _image
+    image = _resnet if resnet else image_tower
     towers = {
         "image": image(state, source, quick_gelu, image_head_width),
         "text": _text(state, source, quick_gelu, text_head_width),
@@ -202,7 +202,15 @@ def clip_processor(towers: Mapping[str, Mapping[str, Any]]) -> ProcessorConfig:
     )
 
 
-def _image(state: Mapping[str, Tensor], source: str, quick_gelu: bool, head_width: int) -> dict[str, Any]:
+def image_tower(
+    state: Mapping[str, Tensor], source: str, quick_gelu: bool, head_width: int
+) -> dict[str, Any]:
+    """Return the config of the Vision Transformer under ``visual.``, with or without its projection.
+
+    Raises:
+        WeightsError: a tensor that tells a size is missing: another system's file.
+    """
+
     def side(name: str, axis: int) -> int:
         return dimension(state, f"visual.{name}", axis, source=source)
 
@@ -217,7 +225,7 @@ def _image(state: Mapping[str, Tensor], source: str, quick_gelu: bool, head_widt
         "heads": _heads(width, head_width, source),
         "mlp_width": side("transformer.resblocks.0.mlp.c_fc.weight", 0),
         "quick_gelu": quick_gelu,
-        "output_dim": side("proj", 1),
+        "output_dim": side("proj", 1) if "visual.proj" in state else None,
     }
 
 

@@ -11,6 +11,7 @@ theirs. It reads with :func:`read_checkpoint`, derives sizes from the shapes it 
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,7 +181,9 @@ def _unpickle(path: Path, *, zipped: bool, skip_objects: bool) -> Any:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # torch raises many types for a damaged or hostile pickle
-        reason = " ".join(str(error).split())[:200]
+        # torch's own text advises to switch the protection off before it names what it stopped at.
+        stopped = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {stopped[1]}" if stopped else " ".join(str(error).split())[:200]
         raise WeightsError(
             f"{path.name}: not a checkpoint that can be read without running its code ({reason}). "
             "Fetch it again from its authors' page."
@@ -188,14 +191,13 @@ def _unpickle(path: Path, *, zipped: bool, skip_objects: bool) -> Any:
 
 
 def _numpy_scalars() -> list[Any]:
-    """What a pickled learning rate may consist of, under the names of numpy 1 and 2."""
+    """What a pickled learning rate or metric may consist of, under the names of numpy 1 and 2."""
     scalar = np.float64(0).__reduce__()[0]
     return [
         (scalar, "numpy.core.multiarray.scalar"),
         (scalar, "numpy._core.multiarray.scalar"),
         np.dtype,
-        type(np.dtype("float64")),
-        type(np.dtype("float32")),
+        *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
         codecs.encode,
     ]
 

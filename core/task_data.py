@@ -94,7 +94,8 @@ class RunData(Protocol):
 
         ``score_name``, ``score_unit`` and ``chance_name`` say how the score is spoken of; see
         :class:`ScoreWords`. The model's card shows ``command``, how it is used (``MODEL`` stands for its
-        name), and takes ``pipeline_tag`` (``audio-to-audio``) for its header.
+        name), and takes ``pipeline_tag`` (``audio-to-audio``) and the lines of ``card_header``
+        ({field: text}) for its header.
         """
         ...
 

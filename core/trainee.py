@@ -143,17 +143,19 @@ def make_optimizer(
     groups = parameter_groups(model, objective, config)
     optimizer: torch.optim.Optimizer
     if config.name == "sgd":
-        optimizer = torch.optim.SGD(
-            groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
-        )
+        nesterov = config.nesterov and config.momentum > 0
+        optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov)
     else:
-        optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+        adam = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+        optimizer = adam(groups, lr=config.lr, betas=config.betas, eps=config.eps)
 
     def factor(step: int) -> float:
         if step < config.warmup_steps:
             return (step + 1) / config.warmup_steps
         if config.schedule == "constant":
             return 1.0
+        if config.schedule == "steps":
+            return config.gamma ** sum(step >= round(share * total_steps) for share in config.milestones)
         end = config.decay_steps or total_steps
         done = min(1.0, (step - config.warmup_steps) / max(1, end - config.warmup_steps))
         left = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))

@@ -152,7 +152,8 @@ def _worked(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
             yield from _worked(inner, f"{name}.{key}" if name else key)
         return
     try:
-        yield name, torch.tensor(value, dtype=torch.float64)
+        # null: what is not defined, such as a rate of nobody.
+        yield name, torch.tensor(math.nan if value is None else value, dtype=torch.float64)
     except (TypeError, ValueError):
         raise InputError(f"expected.{name} is no array of numbers. Copy the case again.") from None
 

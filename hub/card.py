@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ def render_card(folder: str | Path) -> str:
         **words | {"pipeline": metrics.get("pipeline_tag", words["pipeline"])},
         licence=config.licence.lower(),
         tags=f", {config.domain}" if config.domain else "",
+        # JSON is YAML that nothing in the text can end.
+        header="".join(
+            f"{key}: {json.dumps(text)}\n" for key, text in metrics.get("card_header", {}).items()
+        ),
         name=config.name,
         summary=_sentence(recipe.summary or config.name),
         description=config.description,

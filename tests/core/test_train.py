@@ -377,3 +377,49 @@ def test_schedules_warm_up_fall_and_stay():
     assert cosine[12] == pytest.approx(0.55)
     assert factors(schedule="cosine", decay_steps=14)[14:] == pytest.approx([0.0] * 6)
     assert set(factors(schedule="constant")[4:]) == {1.0}
+
+
+def test_rates_fall_in_steps_at_shares_of_the_run():
+    from verticlip.core.recipe import OptimConfig
+    from verticlip.core.trainee import make_optimizer
+
+    config = OptimConfig(lr=0.1, name="sgd", nesterov=False, schedule="steps", milestones=(0.4, 0.6, 0.88))
+    made = make_optimizer(torch.nn.Linear(2, 2), None, config, 50)  # pyright: ignore[reportArgumentType]
+    factor = made["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    rates = [factor(step) for step in range(50)]
+    assert [rates[step] for step in (0, 19, 20, 29, 30, 43, 44, 49)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    )
+    assert made["optimizer"].param_groups[0]["nesterov"] is False
+    for wrong in ({"schedule": "steps"}, {"milestones": (0.5,)}):
+        with pytest.raises(ValueError, match="schedule steps needs them"):
+            OptimConfig.model_validate({"lr": 0.1, **wrong})
+
+
+def test_adam_takes_weight_decay_as_part_of_the_gradient():
+    from verticlip.core.recipe import OptimConfig
+    from verticlip.core.trainee import make_optimizer
+
+    def trained(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 2)
+        config = OptimConfig.model_validate(
+            {"name": name, "lr": 0.1, "weight_decay": 0.5, "decay": "all", "betas": (0.9, 0.999)}
+        )
+        optimizer = make_optimizer(model, None, config, 5)["optimizer"]  # pyright: ignore[reportArgumentType]
+        before = model.weight.detach().clone()
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.ones(1, 3)).sum().backward()
+            optimizer.step()
+        return before, model.weight.detach()
+
+    before, after = trained("adam")
+    expected, mean, square = before.clone(), torch.zeros_like(before), torch.zeros_like(before)
+    for step in range(1, 4):
+        gradient = 1 + 0.5 * expected
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient.square()
+        expected = expected - 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-6)
+    torch.testing.assert_close(after, expected)
+    assert not torch.allclose(trained("adamw")[1], after, atol=1e-3)

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from ....core.errors import ConfigError, InputError, nearest
 from ....core.limits import DEFAULT, Limits
+from ....core.media_source import ByteSource, open_source
 from ....core.types import Sample
 from ....core.waves import channel_mean
 from .arrays import ArrayDecoder, array_of
 from .loudness import check_normalize, set_level
 from .reading import BLOCK, RATES, AudioInfo, Broken, Decoder, open_recording
 from .resampling import Converter, check_method, converted_length
-from .source import ByteSource, open_source
 
 AudioSource = ByteSource | np.ndarray | Tensor | Mapping[str, Any] | Sample
 """A file in any form; an array [T] or [C, T]; a sample; or a hub row, ``{"array", "sampling_rate"}`` or

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from ....core.errors import DependencyError, InputError, require
+from ....core.containers import ODD_ERRORS, reason_of
+from ....core.errors import InputError, require
 from .reading import AudioInfo, Broken
 
 _EXACT_S = 600.0
@@ -19,61 +19,6 @@ _PREROLL_S = 0.5
 """Decoded and thrown away before such a crop: transform codecs need their previous frames."""
 _SLACK_S = 0.5
 """By which the length in a header may be off in a whole file."""
-
-
-def require_av(name: str, words: str) -> Any:
-    """Return the ``av`` module.
-
-    Raises:
-        DependencyError: not installed; the message names the file and its container.
-    """
-    try:
-        return require("av", extra="video")
-    except DependencyError as error:
-        raise DependencyError(
-            f"{name}: {words} files are decoded by PyAV, which is not installed. "
-            'Run: pip install "verticlip[video]"; or convert the file to WAV, FLAC or MP3.'
-        ) from error
-
-
-ODD_ERRORS = (IndexError, ValueError, OverflowError)
-"""What PyAV raises beside its own errors on damaged files: a packet of a track that is not there, a frame of
-a size that cannot be."""
-
-
-@contextlib.contextmanager
-def open_container(stream: BinaryIO, demuxer: tuple[str, str], name: str) -> Iterator[Any]:
-    """Yield an open ``av`` container.
-
-    FFmpeg gets an open file and the demuxer by name, never a path to guess from: a playlist in disguise
-    cannot make it open other files or addresses.
-
-    Args:
-        stream: the bytes, at any position.
-        demuxer: (FFmpeg's name, words for messages) of :func:`.source.compressed_kind`.
-        name: of the file, for messages.
-
-    Raises:
-        InputError: damaged beyond opening. DependencyError: PyAV is not installed.
-    """
-    av = require_av(name, demuxer[1])
-    stream.seek(0)
-    try:
-        container = av.open(stream, mode="r", format=demuxer[0], metadata_errors="replace")
-    except (av.error.FFmpegError, *ODD_ERRORS) as error:
-        raise InputError(
-            f"{name}: the {demuxer[1]} file is damaged or cut off ({reason_of(error)}). "
-            "Copy or download it again."
-        ) from error
-    try:
-        yield container
-    finally:
-        container.close()
-
-
-def reason_of(error: Exception) -> str:
-    """Return FFmpeg's words without its number and file name."""
-    return str(getattr(error, "strerror", None) or error).rstrip(".")
 
 
 class CompressedDecoder:

@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 
 from ....core.errors import ConfigError, DataError, InputError
 from ....core.limits import DEFAULT, Limits
+from ....core.video import probe_video
 from .audio import load_audio, probe_audio
-from .video import extract_frames, probe_video
+from .video import extract_frames
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from ....core import images
 from ....core.errors import ConfigError
 from ....core.limits import DEFAULT, Limits
 from ....core.types import Sample
-from .video import extract_frames, is_film, probe_video
+from ....core.video import is_film, probe_video
+from .video import extract_frames
 
 
 def load_image(

@@ -13,8 +13,8 @@ import numpy as np
 
 from ....core.errors import InputError, require
 from ....core.limits import Limits
-from .source import Source, compressed_kind, describe
-from .truncation import missing_share
+from ....core.media_source import Source, compressed_kind, describe
+from ....core.truncation import missing_share
 
 RATES = (10, 1_000_000)
 """Hz; anything else in a header is damage, not sound."""
@@ -109,7 +109,8 @@ def open_recording(source: Source, *, limits: Limits) -> Iterator[Decoder]:
             if not (head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE"):
                 raise InputError(_not_a_recording(source, head))
             demuxer = ("wav", "WAV")
-        from .compressed import CompressedDecoder, open_container
+        from ....core.containers import open_container
+        from .compressed import CompressedDecoder
 
         with open_container(stream, demuxer, source.name) as container:
             decoder = CompressedDecoder(container, demuxer[1], source.name, missing)

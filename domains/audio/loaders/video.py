@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
@@ -16,11 +14,10 @@ from torch import Tensor
 
 from ....core.errors import ConfigError, DependencyError, InputError, require
 from ....core.limits import DEFAULT, Limits
+from ....core.media_source import ByteSource
 from ....core.types import Sample
+from ....core.video import Film, open_film, picture_of
 from .audio import load_audio
-from .compressed import ODD_ERRORS, open_container, reason_of
-from .source import ByteSource, Source, compressed_kind, describe, open_source
-from .truncation import missing_share
 
 _TORCHCODEC = (
     "torchcodec is installed but cannot decode ({}); it needs the FFmpeg libraries 4 to 9 of the system. "
@@ -37,24 +34,6 @@ _SEEK_S = 3.0
 
 
 @dataclass(frozen=True)
-class VideoInfo:
-    """What the header of a film says.
-
-    Attributes:
-        height, width: pixels, as stored. duration_s: of the picture. fps: frames per second, 0 if unknown.
-        container, codec: by content. has_audio: whether there is a sound track.
-    """
-
-    height: int
-    width: int
-    duration_s: float
-    fps: float
-    container: str
-    codec: str
-    has_audio: bool
-
-
-@dataclass(frozen=True)
 class Frames:
     """Frames of a film.
 
@@ -65,17 +44,6 @@ class Frames:
 
     pixels: Tensor
     times_s: tuple[float, ...]
-
-
-def probe_video(source: ByteSource, *, limits: Limits = DEFAULT, show_paths: bool = False) -> VideoInfo:
-    """Return what the header of a film says; nothing is decoded.
-
-    Raises:
-        InputError: missing, no film, damaged, or sound only. LimitError: over a ceiling.
-        DependencyError: PyAV is not installed.
-    """
-    with _opened(source, limits, show_paths=show_paths) as film:
-        return film.info
 
 
 def extract_frames(
@@ -118,16 +86,16 @@ def extract_frames(
         raise ConfigError(f"decoder is 'pyav' or 'torchcodec', got {decoder!r}.")
     if size is not None and size < 1:
         raise ConfigError(f"size is at least 1 pixel, got {size!r}.")
-    with _opened(source, limits, show_paths=show_paths) as film:
-        wanted = film.times(fps) if times is None else tuple(float(time) for time in times)
+    with open_film(source, limits=limits, show_paths=show_paths) as film:
+        wanted = _times(film, fps) if times is None else tuple(float(time) for time in times)
         limits.check("frames", len(wanted), what=f"{film.name}: frames")
         height, width = (film.info.height, film.info.width) if size is None else (size, size)
         limits.check(
             "decoded_bytes", 3 * height * width * len(wanted), what=f"{film.name}: bytes of the frames"
         )
-        film.check(wanted)
+        _check_times(film, wanted)
         if decoder == "pyav":
-            return Frames(film.take(wanted, size), wanted)
+            return Frames(_take(film, wanted, size), wanted)
     # Only now, as a file object has one place to read from.
     with film.source.open() as stream:
         pixels = [fit_picture(picture, size) for picture in _by_torchcodec(stream, film.name, wanted)]
@@ -171,111 +139,36 @@ def extract_audio(
     return load_audio(source, rate=rate, limits=limits, show_paths=show_paths, **options)
 
 
-@contextlib.contextmanager
-def _opened(source: ByteSource, limits: Limits, *, show_paths: bool) -> Iterator[_Film]:
-    opening = open_source(source, limits=limits, show_paths=show_paths, what="film")
-    demuxer = compressed_kind(opening.head())
-    if demuxer is None:
-        raise InputError(_not_a_film(opening))
-    with opening.open() as stream:
-        missing = missing_share(stream, opening.size)
-        if missing is not None:
+def _times(film: Film, fps: float) -> tuple[float, ...]:
+    """Return the middle of each 1 / fps seconds; at least one time."""
+    count = max(1, math.floor(film.info.duration_s * fps + 0.5))
+    last = max(0.0, film.info.duration_s)
+    return tuple(min((index + 0.5) / fps, last) for index in range(count))
+
+
+def _check_times(film: Film, times: Sequence[float]) -> None:
+    """Raise for a time outside of the film."""
+    for time in times:
+        # The last frame stays on screen until the next would come.
+        if not 0 <= time <= film.info.duration_s + _ROUNDING_S:
             raise InputError(
-                f"{opening.name}: the file is damaged or cut off: {100 * missing:.3g} % of the film that its "
-                "header announces is missing. Copy or download it again."
+                f"{film.name}: no frame at {time:g} s; the film has {film.info.duration_s:.6g} s."
             )
-        with open_container(stream, demuxer, opening.name) as container:
-            yield _Film(container, demuxer[1], opening, limits)
 
 
-def _not_a_film(source: Source) -> str:
-    head = source.head()
-    content = "a recording without a picture" if head[:4] in _SOUNDS else describe(head)
-    return (
-        f"{source.name}: not a film; the content looks like {content}. "
-        "Readable: MP4, MOV, WebM, MKV, AVI, FLV, WMV, MPEG."
-    )
-
-
-_SOUNDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
-
-
-class _Film:
-    """The picture of an open container."""
-
-    def __init__(self, container: Any, words: str, source: Source, limits: Limits) -> None:
-        name = source.name
-        # A cover picture is stored as a film of one frame.
-        pictures = [
-            stream
-            for stream in container.streams.video
-            if not _is_cover(stream) and stream.codec_context is not None
-        ]
-        if not pictures:
-            raise InputError(f"{name}: the {words} file has no picture, only sound. Use load_audio.")
-        self._container, self.source, self.name = container, source, name
-        self._track = track = pictures[0]
-        self._origin_s = float((track.start_time or 0) * track.time_base)
-        limits.check("pixels", track.width * track.height, what=f"{name}: pixels of a frame")
-        duration_s = float(track.duration * track.time_base) if track.duration else 0.0
-        if not duration_s:
-            duration_s = (container.duration or 0) / 1e6
-        limits.check("seconds", duration_s, what=f"{name}: seconds")
-        self.info = VideoInfo(
-            int(track.height),
-            int(track.width),
-            duration_s,
-            float(track.average_rate or 0),
-            words,
-            str(track.codec.name),
-            bool(container.streams.audio),
-        )
-
-    def times(self, fps: float) -> tuple[float, ...]:
-        """Return the middle of each 1 / fps seconds; at least one time."""
-        count = max(1, math.floor(self.info.duration_s * fps + 0.5))
-        last = max(0.0, self.info.duration_s)
-        return tuple(min((index + 0.5) / fps, last) for index in range(count))
-
-    def check(self, times: Sequence[float]) -> None:
-        """Raise for a time outside of the film."""
-        for time in times:
-            # The last frame stays on screen until the next would come.
-            if not 0 <= time <= self.info.duration_s + _ROUNDING_S:
-                raise InputError(
-                    f"{self.name}: no frame at {time:g} s; the film has {self.info.duration_s:.6g} s."
-                )
-
-    def take(self, times: Sequence[float], size: int | None) -> Tensor:
-        """Return uint8 [N, 3, H, W]: for each time the frame on screen."""
-        found: dict[int, np.ndarray] = {}
-        cursor = _Cursor(self)
-        for index in sorted(range(len(times)), key=lambda position: times[position]):
-            found[index] = _fitted(cursor.at(times[index]), size)
-        return _stacked([found[index] for index in range(len(times))], self.name)
-
-    def decoded(self, start_s: float) -> Iterator[tuple[float, Any]]:
-        """Yield (seconds, frame) from the key frame before ``start_s``; 0 is the beginning."""
-        av = require("av", extra="video")
-        offset = int((start_s + self._origin_s) / self._track.time_base) if start_s else 0
-        try:
-            # A stream without an index cannot go back; at its beginning it stands already.
-            with contextlib.suppress(*(() if start_s else (av.error.FFmpegError,))):
-                self._container.seek(offset, stream=self._track, backward=True)
-            for frame in self._container.decode(self._track):
-                if frame.pts is not None:
-                    yield float(frame.pts * frame.time_base) - self._origin_s, frame
-        except (av.error.FFmpegError, *ODD_ERRORS) as error:
-            raise InputError(
-                f"{self.name}: the film is damaged or cut off ({reason_of(error)}). "
-                "Copy or download it again."
-            ) from error
+def _take(film: Film, times: Sequence[float], size: int | None) -> Tensor:
+    """Return uint8 [N, 3, H, W]: for each time the frame on screen."""
+    found: dict[int, np.ndarray] = {}
+    cursor = _Cursor(film)
+    for index in sorted(range(len(times)), key=lambda position: times[position]):
+        found[index] = fit_picture(picture_of(cursor.at(times[index])), size)
+    return _stacked([found[index] for index in range(len(times))], film.name)
 
 
 class _Cursor:
     """Goes through a film forwards and remembers the frame on screen."""
 
-    def __init__(self, film: _Film) -> None:
+    def __init__(self, film: Film) -> None:
         self._film = film
         self._frames: Iterator[tuple[float, Any]] | None = None
         self._shown: tuple[float, Any] | None = None
@@ -320,16 +213,6 @@ class _Cursor:
         return shown[1]
 
 
-def _is_cover(stream: Any) -> bool:
-    return "attached_pic" in str(getattr(stream, "disposition", "")).lower()
-
-
-def _fitted(frame: Any, size: int | None) -> np.ndarray:
-    """Return a decoded frame as uint8 [H, W, 3]: upright and, with a size, resized and cropped."""
-    picture = upright(frame.to_ndarray(format="rgb24"), int(getattr(frame, "rotation", 0) or 0))
-    return fit_picture(picture, size)
-
-
 def fit_picture(picture: np.ndarray, size: int | None) -> np.ndarray:
     """Return uint8 [size, size, 3] of a picture [H, W, 3], or the picture itself without a size."""
     return picture if size is None else center_square(picture, size)
@@ -340,11 +223,6 @@ def _stacked(pictures: Sequence[np.ndarray], name: str) -> Tensor:
     if len({picture.shape for picture in pictures}) > 1:
         raise InputError(f"{name}: the size of the picture changes within the film. Pass size=.")
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-
-
-def upright(picture: np.ndarray, degrees: int) -> np.ndarray:
-    """Return a picture [H, W, 3] turned counterclockwise by a multiple of 90 degrees, as its film says."""
-    return np.rot90(picture, k=round(degrees / 90) % 4)
 
 
 def center_square(picture: np.ndarray, size: int) -> np.ndarray:
@@ -361,12 +239,3 @@ def center_square(picture: np.ndarray, size: int) -> np.ndarray:
     image = Image.fromarray(np.ascontiguousarray(picture)).resize(new, Image.Resampling.BICUBIC)
     left, top = round((new[0] - size) / 2), round((new[1] - size) / 2)
     return np.asarray(image)[top : top + size, left : left + size]
-
-
-def is_film(source: str | os.PathLike[str]) -> bool:
-    """Return whether a file's first bytes are those of a container that may hold a film."""
-    try:
-        with open(source, "rb") as stream:
-            return compressed_kind(stream.read(400)) is not None
-    except OSError:
-        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .. import COMMANDS
+from .evaluate import evaluate
 
 app = typer.Typer(
     name="liveness",
@@ -19,3 +20,6 @@ app = typer.Typer(
 @app.callback()
 def _group() -> None:
     """Live face or presentation attack: check files, calibrate, measure in ISO terms."""
+
+
+app.command()(evaluate)

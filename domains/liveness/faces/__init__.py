@@ -1,1 +1,1 @@
-"""Faces in a picture: detectors as plug-ins, alignment, crops, pose."""
+"""Faces: finding them, cutting them out, alignment, pose."""

@@ -1,1 +1,1 @@
-"""Videos to the frames that are scored, and frames to one score."""
+"""Frames: reading pictures and films, choosing frames, combining their scores."""

@@ -1,1 +1,1 @@
-"""Files to what models take."""
+"""Loaders of the room, as the registry names them."""

@@ -9,8 +9,8 @@ import struct
 import numpy as np
 import pytest
 from verticlip.core.errors import InputError
+from verticlip.core.truncation import missing_share
 from verticlip.domains.audio.loaders.audio import load_audio
-from verticlip.domains.audio.loaders.truncation import missing_share
 
 FORMATS = ["WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3"]
 

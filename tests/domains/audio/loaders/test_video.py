@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from types import ModuleType, SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from verticlip.core.errors import ConfigError, DependencyError, InputError, LimitError
 from verticlip.core.limits import Limits
-from verticlip.domains.audio.loaders import compressed, video
+from verticlip.core.video import probe_video
+from verticlip.domains.audio.loaders import compressed
 from verticlip.domains.audio.loaders.audio import load_audio, probe_audio, read_audio
 from verticlip.domains.audio.loaders.stream import iter_audio
-from verticlip.domains.audio.loaders.video import extract_audio, extract_frames, probe_video
+from verticlip.domains.audio.loaders.video import extract_audio, extract_frames
 
 pytest.importorskip("av", reason="the video extra is not installed")
 
@@ -60,14 +60,6 @@ def test_header(film) -> None:
     info = probe_video(film)
     assert (info.height, info.width, info.duration_s, info.fps, info.codec) == (48, 64, 4.0, 10.0, "h264")
     assert info.has_audio
-
-
-def test_films_are_turned_upright() -> None:
-    picture = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, axis=2)
-    assert video.upright(picture, 0)[..., 0].tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert video.upright(picture, 90)[..., 0].tolist() == [[2, 5], [1, 4], [0, 3]]
-    assert video.upright(picture, -90)[..., 0].tolist() == [[3, 0], [4, 1], [5, 2]]
-    assert video.upright(picture, 180)[..., 0].tolist() == [[5, 4, 3], [2, 1, 0]]
 
 
 def test_sound_of_a_film(film, sounds) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ....core.errors import InputError
-from ....core.limits import Limits
+from .errors import InputError
+from .limits import Limits
 
 ByteSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A path, the bytes of a file, or a file opened in binary mode."""

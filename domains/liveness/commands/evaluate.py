@@ -1,0 +1,217 @@
+"""``verticlip liveness evaluate``: error rates on one's own data, in the words of ISO/IEC 30107-3."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ....core.commandline import (
+    Device,
+    Dtype,
+    Json,
+    Revision,
+    check_folder,
+    finish,
+    open_model,
+    progress_line,
+)
+from ....core.console import print_json, print_table, say
+from ....core.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from ..evaluation.choosing import Ruling
+    from ..evaluation.report import LivenessReport
+    from ..evaluation.sources import Scored
+
+SCORES_TABLE = "scores.csv"
+"""The score table in the output folder."""
+
+
+def evaluate(
+    context: typer.Context,
+    manifest: Annotated[
+        Path | None,
+        typer.Argument(help="CSV or JSON lines: path, label, species, subject, split, dataset ..."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Model name, folder, or Hub repository org/name.")
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="A score table instead of a manifest and a model: score, species, subject, split ..."
+        ),
+    ] = None,
+    dev: Annotated[
+        Path | None,
+        typer.Option(
+            help="Development set that finds the threshold, if not the split dev: as the other file."
+        ),
+    ] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            help="dev_eer (default), dev_apcer=0.01, dev_bpcer=0.01, fixed=0.5, or test_eer (oracle)."
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="secure, balanced or convenient: a rule, or which one of --threshold.")
+    ] = None,
+    threshold: Annotated[
+        Path | None, typer.Option(help="Threshold that `verticlip liveness calibrate` wrote.")
+    ] = None,
+    group_by: Annotated[
+        list[str] | None, typer.Option(help="Group column to break down by; default: all. Repeatable.")
+    ] = None,
+    trained_on: Annotated[
+        list[str] | None,
+        typer.Option(help="Data set the model was trained on; `none` = never for liveness. Repeatable."),
+    ] = None,
+    beside: Annotated[
+        str | None, typer.Option(metavar="OCI-M", help="Also list the published results of this direction.")
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Name so many wrong decisions of each kind by path.")] = 0,
+    root: Annotated[Path | None, typer.Option(help="Folder that the manifest's paths start from.")] = None,
+    resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap over subjects.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.json, det.png, scores.png and scores.csv.")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="none (files are face crops) or yunet.")] = "none",
+    detector_path: Annotated[Path | None, typer.Option(help="Model file of yunet.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Presentations per call of the network.")] = 8,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Judge a system on labelled presentations: APCER per species, BPCER, non-responses, DET curve.
+
+    The threshold comes from the development set, never from the presentations it is judged on. Figures that
+    do take theirs from the test set (EER, TPR at fixed FPR, BPCER10) stand apart and say so.
+    """
+    from ..evaluation.published_results import beside as published
+    from ..evaluation.report import EvaluationSettings
+    from ..evaluation.report import evaluate as judge
+    from ..evaluation.sources import from_manifest, from_tables
+
+    if out is not None:
+        check_folder(out)
+    _check_source(manifest, model, scores)
+    ruling = _ruling(rule, mode, threshold)
+    if scores is not None:
+        found = from_tables(scores, dev)
+    else:
+        from ..calibration.threshold import Threshold, check_made_for
+        from ..detector import LivenessDetector
+
+        system = LivenessDetector(
+            open_model(context, model or "", revision, device, dtype),
+            detector=detector,
+            detector_path=detector_path,
+        )
+        if isinstance(ruling, Threshold):
+            # Here the message can say what differs; and nothing is scored in vain.
+            check_made_for(ruling, system.fingerprint, source=str(threshold))
+        found = from_manifest(
+            system,
+            manifest or "",
+            dev=dev,
+            root=root,
+            needs_dev=_needs_dev(ruling),
+            batch_size=batch_size,
+            progress=progress_line(),
+        )
+    report = judge(
+        found.rows,
+        ruling,
+        dev=found.dev,
+        settings=EvaluationSettings(
+            group_by=tuple(group_by) if group_by else None,
+            resamples=resamples,
+            seed=seed,
+            worst=worst,
+            trained_on=_trained_on(trained_on),
+            system=model or (scores.stem if scores else ""),
+        ),
+        failures=found.failures,
+    )
+    compared = published(report, beside) if beside else []
+    if as_json:
+        print_json([{**report.to_dict(), "published": [line.to_dict() for line in compared]}])
+    else:
+        typer.echo(str(report), nl=False)
+        if compared:
+            rows = [_line(line.to_dict()) for line in compared]
+            print_table(
+                ("percent", "HTER (oracle)", "AUC", "TPR@FPR=1% (oracle)", "HTER (other threshold)"), rows
+            )
+    if out is not None:
+        _write(report, found, out)
+    finish(len(found.failures), len(found.failures) + len(found.rows))
+
+
+def _check_source(manifest: Path | None, model: str | None, scores: Path | None) -> None:
+    if scores is not None and (manifest is not None or model is not None):
+        raise ConfigError("--scores stands instead of a manifest and a model; leave one of them out.")
+    if scores is None and manifest is None:
+        raise ConfigError("Name a manifest with --model, or a score table with --scores.")
+    if scores is None and model is None:
+        raise ConfigError("Name the model that judges the manifest: --model NAME, or give --scores FILE.")
+
+
+def _ruling(rule: str | None, mode: str | None, threshold: Path | None) -> Ruling:
+    """Return the stored threshold, or the rule, that the options name."""
+    from ..calibration.threshold import load_threshold
+    from ..metrics.thresholds import MODES, parse_rule
+
+    if rule is not None and (mode is not None or threshold is not None):
+        raise ConfigError("--rule stands alone; leave out --mode and --threshold.")
+    if threshold is not None:
+        # The fingerprint is compared with that of the scores, which may come from a table.
+        return load_threshold(threshold, mode=mode)
+    if mode is not None and mode not in MODES:
+        raise ConfigError(f"No mode {mode!r}.{nearest(mode, MODES)} Modes: {', '.join(MODES)}.")
+    return parse_rule(rule or mode or "dev_eer")
+
+
+def _needs_dev(ruling: Ruling) -> bool:
+    from ..metrics.thresholds import Rule
+
+    return isinstance(ruling, Rule) and ruling.needs_dev
+
+
+def _trained_on(named: list[str] | None) -> tuple[str, ...] | None:
+    if not named:
+        return None
+    sets = tuple(name.strip() for word in named for name in word.split(",") if name.strip())
+    if "none" in sets and len(sets) > 1:
+        raise ConfigError(f"--trained-on names {', '.join(sets)}: either none or data sets.")
+    return () if sets == ("none",) else sets
+
+
+def _line(values: dict[str, str | float | None]) -> tuple[str, ...]:
+    """Return a row of the table of published results; percent with two digits."""
+    return tuple(
+        "-" if value is None else value if isinstance(value, str) else f"{value:.2f}"
+        for value in values.values()
+    )
+
+
+def _write(report: LivenessReport, found: Scored, out: Path) -> None:
+    from ..evaluation.table import write_scores
+
+    written = [*report.write(out), out / SCORES_TABLE]
+    rows = found.rows
+    if found.dev is not None:
+        # One table of both sets, from which the threshold and the rates can be found again.
+        dev = [row for row in found.dev if row.split == "dev"] or found.dev
+        rows = [replace(row, split="test") for row in report.rows] + [
+            replace(row, split="dev") for row in dev
+        ]
+    write_scores(written[-1], rows)
+    for path in written:
+        say(f"wrote {path}")

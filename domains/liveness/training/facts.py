@@ -1,0 +1,78 @@
+"""What ``metrics.json`` and the model's card say about the data of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ....core.errors import ConfigError
+from ..protocols.entry import Entry
+from ..protocols.subjects import subject_notes
+from ..taxonomy import Taxonomy
+from .batches import BalancedBatches
+from .options import LivenessTrainingConfig
+
+if TYPE_CHECKING:
+    from ....core.data import Record
+    from ....core.recipe import Recipe
+
+
+def data_terms(recipe: Recipe) -> dict[str, str]:
+    """Return {source: terms its data are under}; weights that were trained on them inherit these.
+
+    Raises:
+        ConfigError: a source that does not say.
+    """
+    for source in recipe.data.sources:
+        if not source.licence.strip():
+            raise ConfigError(
+                f"Source {source.name!r}: licence missing. Say under what terms the pictures may be used "
+                "(most public sets: research only, by agreement); the model inherits them, which "
+                "its card says."
+            )
+    return {source.name: source.licence for source in recipe.data.sources}
+
+
+def run_facts(
+    recipe: Recipe,
+    options: LivenessTrainingConfig,
+    *,
+    taxonomy: Taxonomy,
+    entries: Mapping[str, Entry],
+    usable: Sequence[Record],
+    plan: BalancedBatches,
+) -> dict[str, Any]:
+    """Return the facts of a run; see :class:`verticlip.core.task_data.RunData`.
+
+    Args:
+        recipe: of the run. options: of the task. taxonomy: of the model.
+        entries: {id of a record: presentation}. usable: training and development records.
+        plan: of the batches.
+    """
+    seen = [entries[record.id] for record in usable]
+    subjects = {
+        split: len({entry.subject_id for entry in seen if entry.split == split and entry.subject_id})
+        for split in ("train", "dev")
+    }
+    species = {
+        split: dict(sorted(Counter(entry.species for entry in seen if entry.split == split).items()))
+        for split in ("train", "dev")
+    }
+    return {
+        "score_name": "1 - worst-species EER",
+        "chance_name": "accepting everything",
+        "command": "verticlip liveness check face.jpg --model MODEL",
+        "pipeline_tag": "image-classification",
+        "card_header": {
+            "training_data_terms": "; ".join(f"{name}: {said}" for name, said in data_terms(recipe).items())
+        },
+        "taxonomy": {"name": taxonomy.name, "digest": taxonomy.digest},
+        "datasets": sorted({entry.dataset for entry in seen}),
+        "targets": list(options.target),
+        "selected_on": "dev",
+        "subjects": subjects,
+        "presentations": species,
+        "rows_per_batch": plan.parts,
+        "notes": list(subject_notes(seen)),
+    }

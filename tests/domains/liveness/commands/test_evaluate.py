@@ -1,0 +1,170 @@
+"""``verticlip liveness evaluate``, as a user types it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from liveness.evaluation import make_scores
+from liveness.models import make_models
+from PIL import Image
+from verticlip.domains.liveness.calibration.threshold import Threshold, save_threshold
+from verticlip.domains.liveness.evaluation.table import read_scores, write_scores
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Scores of a development and a test set."""
+    rows = make_scores.population("dev", 4, seed=1) + make_scores.population("test", 4, seed=2)
+    write_scores(tmp_path / "scores.csv", rows, paths=True)
+    return tmp_path / "scores.csv"
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """Pictures of noise and a manifest of them."""
+    rng = np.random.default_rng(0)
+    rows = make_scores.both_splits()
+    path = make_scores.write_manifest(tmp_path, rows)
+    for video, *_ in rows:
+        pixels = rng.integers(40, 200, (120, 120, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"manifest.csv-{video}.png")
+    return path
+
+
+@pytest.fixture
+def small_model(monkeypatch):
+    """Any model name stands for a random one."""
+    import verticlip.api
+
+    monkeypatch.setattr(verticlip.api, "from_pretrained", lambda name, **options: make_models.handle())
+
+
+def test_a_score_table_becomes_a_report(run, table, tmp_path):
+    status, out, err = run(
+        "liveness", "evaluate", "--scores", table, "--resamples", "50", "--out", tmp_path / "report",
+        "--trained-on", "casia, msu", "--beside", "OCI-M",
+    )  # fmt: skip
+    assert (status, err.count("wrote")) == (0, 4)
+    assert "max APCER (" in out
+    assert "dev_eer: development set of made-up" in out
+    assert "Cross-dataset zero-shot: trained on casia, msu" in out
+    assert "FLIP-MCL" in out
+    assert "mp4" not in out
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert found["at_threshold"]["iso"]["bpcer"]["n"] == 24
+    kept = read_scores(tmp_path / "report" / "scores.csv")
+    assert [row.margin for row in kept] == [row.margin for row in read_scores(table)]
+    assert not any(row.path for row in kept)
+
+
+def test_the_kept_table_gives_the_same_report_again(run, table, tmp_path):
+    rows = read_scores(table)
+    for part in ("dev", "test"):
+        write_scores(tmp_path / f"{part}.csv", [replace(row, split="") for row in rows if row.split == part])
+    arguments = ["--dev", tmp_path / "dev.csv", "--resamples", "20", "--json"]
+    _, first, _ = run(
+        "liveness", "evaluate", "--scores", tmp_path / "test.csv", *arguments, "--out", tmp_path / "a"
+    )
+    _, again, _ = run(
+        "liveness", "evaluate", "--scores", tmp_path / "a" / "scores.csv", "--resamples", "20", "--json"
+    )
+    first, again = json.loads(first), json.loads(again)
+    assert first["at_threshold"] == again["at_threshold"]
+    assert first["threshold"] == again["threshold"]
+
+
+def test_a_threshold_of_another_set(run, table, tmp_path):
+    stored = [
+        Threshold.at_margin(2.5, rule="dev_apcer=0.01", mode="secure", dataset="ours", n={"bona_fide": 40}),
+        Threshold.at_margin(0.5, rule="dev_eer", mode="balanced", dataset="ours", n={"bona_fide": 40}),
+    ]
+    save_threshold(stored, tmp_path / "threshold.json")
+    arguments = (
+        "liveness",
+        "evaluate",
+        "--scores",
+        table,
+        "--threshold",
+        tmp_path / "threshold.json",
+        "--json",
+    )
+    for mode, margin in (("secure", 2.5), ("balanced", 0.5)):
+        status, out, _ = run(*arguments, "--mode", mode, "--resamples", "0")
+        found = json.loads(out)
+        assert (status, found["threshold"]["margin"], found["threshold"]["mode"]) == (0, margin, mode)
+        wrong = [row for row in read_scores(table) if row.split == "test" and row.is_live and row.margin is not None and row.margin < margin]  # fmt: skip
+        assert found["at_threshold"]["iso"]["bpcer"]["errors"] == len(wrong)
+
+
+def test_a_model_judges_a_manifest(run, faces, small_model, tmp_path):
+    status, out, err = run(
+        "liveness", "evaluate", faces, "--model", "some/model", "--resamples", "20", "--out", tmp_path / "report",
+        "--worst", "1",
+    )  # fmt: skip
+    assert status == 0, err
+    assert out.splitlines()[0].startswith(("some/model", "WARNING"))
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert found["presentations"]["by_species"] == {"bona_fide": 3, "display": 2, "print": 2}
+    assert found["fingerprint"]
+    rows = read_scores(tmp_path / "report" / "scores.csv")
+    assert {row.split for row in rows} == {"dev", "test"}
+    assert all(row.margin is not None for row in rows)
+
+
+def test_a_threshold_of_another_system_stops_before_anything_is_scored(run, faces, small_model, tmp_path):
+    from verticlip.domains.liveness.detector import LivenessDetector
+
+    other = LivenessDetector(make_models.handle(), aggregator="median").fingerprint
+    stored = Threshold.at_margin(0.5, rule="dev_eer", dataset="ours", n={"bona_fide": 9}, fingerprint=other)
+    save_threshold(stored, tmp_path / "threshold.json")
+    status, out, err = run(
+        "liveness", "evaluate", faces, "--model", "m", "--threshold", tmp_path / "threshold.json"
+    )
+    assert (status, out) == (1, "")
+    assert "made for another detector; different: way frames are combined (mean here, median there)" in err
+
+
+def test_unreadable_files_are_partial_success(run, faces, small_model):
+    broken = next(path for path in faces.parent.glob("*.png") if "test0" in path.name)
+    broken.write_bytes(b"no picture")
+    status, out, _ = run("liveness", "evaluate", faces, "--model", "m", "--resamples", "0")
+    assert status == 3
+    assert "1 presentations could not be read and are not counted, first test0_2.5." in out
+
+
+def test_subjects_in_two_splits_stop(run, small_model, tmp_path):
+    rows = [(video, species, "7", part) for video, species, _, part in make_scores.both_splits()]
+    status, _, err = run("liveness", "evaluate", make_scores.write_manifest(tmp_path, rows), "--model", "m")
+    assert status == 1
+    assert "made-up/7 (dev and test)" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name a manifest with --model, or a score table with --scores."),
+        (["m.csv"], "Name the model that judges the manifest"),
+        (["m.csv", "--scores", "TABLE"], "--scores stands instead of a manifest and a model"),
+        (["--scores", "TABLE", "--rule", "dev_err"], "Did you mean 'dev_eer'?"),
+        (["--scores", "TABLE", "--rule", "dev_eer", "--mode", "secure"], "--rule stands alone"),
+        (["--scores", "TABLE", "--mode", "securee"], "Did you mean 'secure'?"),
+        (["--scores", "TABLE", "--trained-on", "none,casia"], "either none or data sets"),
+        (["--scores", "TABLE", "--beside", "X-Y"], "No published result for 'X-Y'"),
+        (["--scores", "TABLE", "--group-by", "age"], "No presentation has a group 'age'"),
+        (["--scores", "TABLE", "--out", "TABLE"], "is a file. Name a folder."),
+    ],
+)
+def test_usage(run, table, arguments, message):
+    status, out, err = run(
+        "liveness", "evaluate", *(table if word == "TABLE" else word for word in arguments)
+    )
+    assert (status, out) == (1, "")
+    assert message in err
+
+
+def test_never_trained_for_liveness(run, table):
+    _, out, _ = run("liveness", "evaluate", "--scores", table, "--trained-on", "none", "--resamples", "0")
+    assert "Prompt zero-shot" in out

@@ -1,0 +1,8 @@
+"""What makes models is imported by name: ``from liveness.models import make_models``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
