@@ -66,9 +66,16 @@ def test_the_latency_row_holds_the_budget_against_one_thread():
 
 
 def test_the_share_of_the_detector():
-    row = liveness.share_row("m", [0.01], [0.04], threads=1, detector_is="YuNet")
+    timings = [
+        {"detect": 10.0, "model": 20.0, "total": 40.0},
+        {"detect": 30.0, "model": 60.0, "total": 120.0},
+    ]
+    row = liveness.share_row("m", timings, threads=1, detector_is="YuNet")
     assert row["detection_share"] == pytest.approx(0.25)
-    assert row["note"] == "face detection (YuNet) is 25% of the answer"
+    assert row["parts_ms"] == {"detect": pytest.approx(20), "model": pytest.approx(40)}
+    assert row["note"].startswith(
+        "p50 80.0 p99 120.0 ms, of which face detection (YuNet) 25%; ms by part: detect"
+    )
 
 
 def test_threads_are_put_back():

@@ -271,7 +271,7 @@ def _notes_of_set(dev: DevSet, area: float) -> list[str]:
     if unanswered:
         notes.append(
             f"{unanswered} of {len(dev.scored)} presentations got no response; they count in the "
-            "denominators of APCER and BPCER as ISO/IEC 30107-3 counts them, and are reported as APNRR and BPNRR."
+            "denominators of APCER and BPCER as ISO/IEC 30107-3 counts them, and as APNRR and BPNRR."
         )
     return notes
 

@@ -66,10 +66,10 @@ def score_development(
     failures: list[Failure] = []
     scored = score_entries(detector, entries, batch_size=batch_size, failures=failures, progress=progress)
     if failures:
+        named = "; ".join(f"{one.id}: {one.error}" for one in failures[:_SHOWN])
         raise DataError(
             f"{len(failures):,} of {len(entries):,} presentations cannot be read, first: "
-            f"{'; '.join(f'{one.id}: {one.error}' for one in failures[:_SHOWN])} Mend or take them out of the "
-            "manifest; none is left out silently."
+            f"{named} Mend them or take them out of the manifest; none is left out silently."
         )
     return scored
 

@@ -38,6 +38,9 @@ class AchievedRate(Config):
     upper_95: Probability
     """Exact one-sided 95 % bound; with no error in n presentations 1 - 0.05 ** (1 / n)."""
 
+    def __str__(self) -> str:
+        return f"{self.rate:.2%}, at most {self.upper_95:.2%} (95 % bound, n {self.n})"
+
 
 class Achieved(Config):
     """What a threshold achieved on the development set that it was chosen on: optimistic for any other."""
@@ -53,9 +56,13 @@ class Achieved(Config):
     """Area under the ROC curve of the presentations that got a response; below 0.5 labels are reversed."""
 
     @property
-    def apcer_max(self) -> float:
-        """The worst species, which is the headline of ISO/IEC 30107-3."""
-        return max(rate.rate for rate in self.apcer.values())
+    def worst_species(self) -> str:
+        """The species with the largest APCER, the headline of ISO/IEC 30107-3; the first among equals."""
+        return max(self.apcer, key=lambda name: self.apcer[name].rate)
+
+    def __str__(self) -> str:
+        worst = self.worst_species
+        return f"max APCER {self.apcer[worst]} ({worst}), BPCER {self.bpcer}"
 
 
 class Threshold(Config):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import typer
 
 from .. import COMMANDS
+from .calibrate import calibrate
+from .check import check
 from .evaluate import evaluate
+from .folds import folds
+from .manifest import flip_lists, manifest
 
 app = typer.Typer(
     name="liveness",
@@ -23,3 +27,8 @@ def _group() -> None:
 
 
 app.command()(evaluate)
+app.command()(folds)
+app.command()(check)
+app.command()(calibrate)
+app.command()(manifest)
+app.command()(flip_lists)

@@ -25,6 +25,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
+    from ..calibration.threshold import AchievedRate
 
 
 def calibrate(
@@ -37,7 +38,7 @@ def calibrate(
     mode: Annotated[
         list[str] | None,
         typer.Option(
-            help="secure (max APCER 1 %), balanced (equal errors) or convenient (BPCER 1 %); default: all three. "
+            help="secure (max APCER 1 %), balanced (equal errors) or convenient (BPCER 1 %); default: all. "
             "Repeatable."
         ),
     ] = None,
@@ -67,7 +68,7 @@ def calibrate(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Choose thresholds on the development set of a manifest (split dev) and store them with their provenance.
+    """Choose thresholds on the development set of a manifest (split dev); store them with their provenance.
 
     A threshold holds for exactly this model, its categories, crops and face detector; `check` and
     `evaluate` refuse it with any other. It is found on the presentations of split dev alone, whose subjects
@@ -110,21 +111,12 @@ def _show(found: Calibration) -> None:
     """Print one row per threshold, and the temperature."""
     rows = []
     for one in found.thresholds:
-        if one.achieved is None:
-            continue
-        worst = max(one.achieved.apcer, key=lambda name: one.achieved.apcer[name].rate)  # pyright: ignore
-        attack, bona_fide = one.achieved.apcer[worst], one.achieved.bpcer
-        rows.append(
-            (
-                one.mode or "-",
-                one.rule,
-                f"{one.value:.4f}",
-                f"{one.margin:+.3f}",
-                f"{attack.rate:.2%} <= {attack.upper_95:.2%} ({worst}, n {attack.n})",
-                f"{bona_fide.rate:.2%} <= {bona_fide.upper_95:.2%} (n {bona_fide.n})",
-            )
-        )
-    print_table(("mode", "rule", "P(live)", "log-odds", "max APCER, 95 % bound", "BPCER, 95 % bound"), rows)
+        if one.achieved is not None:
+            worst = one.achieved.worst_species
+            attack, bona_fide = one.achieved.apcer[worst], one.achieved.bpcer
+            rates = (f"{_rate(attack)} {worst}", _rate(bona_fide))
+            rows.append((one.mode or "-", one.rule, f"{one.value:.4f}", f"{one.margin:+.3f}", *rates))
+    print_table(("mode", "rule", "P(live)", "log-odds", "max APCER (95 % bound)", "BPCER (95 % bound)"), rows)
     fitted = found.temperature
     if fitted is not None:
         say(
@@ -132,3 +124,7 @@ def _show(found: Calibration) -> None:
             f"{fitted.nll_after:.4f} nats"
         )
     say("Rates are those of the set the thresholds were chosen on; expect them to be worse on any other.")
+
+
+def _rate(rate: AchievedRate) -> str:
+    return f"{rate.rate:.2%} (<= {rate.upper_95:.2%}, n {rate.n})"

@@ -101,7 +101,8 @@ def check(
     items = found_files(files)
     opened = open_detector(
         context, model, detector, yunet, revision, device, dtype,
-        threshold=_threshold(threshold), mode=mode, temperature=read_number_or_file(temperature, "--temperature"),
+        threshold=_threshold(threshold), mode=mode,
+        temperature=read_number_or_file(temperature, "--temperature"),
         quality=read_gates(gate), sampling=read_sampling(frames), aggregator=aggregator, taxonomy=taxonomy,
     )  # fmt: skip
     say_threshold(opened)
@@ -152,25 +153,16 @@ def say_threshold(detector: LivenessDetector) -> None:
     used = detector.threshold
     if used is None:
         say(
-            "warning: no threshold was calibrated. Decisions are made at P(live) 0.5, and nobody knows the error "
-            "rates that carries. Calibrate: verticlip liveness calibrate MANIFEST --model MODEL --out FILE"
+            "warning: no threshold was calibrated. Decisions are made at P(live) 0.5, and nobody knows the "
+            "error rates that carries. Calibrate: "
+            "verticlip liveness calibrate MANIFEST --model MODEL --out threshold.json"
         )
         return
     say(f"threshold: {used.mode or 'custom'}, {used.provenance}")
     if used.achieved is not None:
-        say(f"on that set: {achieved_words(used.achieved)}")
+        say(f"on that set: {used.achieved}")
     for note in used.notes:
         say(f"note: {note}")
-
-
-def achieved_words(achieved: Any) -> str:
-    """Return the error rates of a threshold in one line: worst species and bona fide, with numbers and bounds."""
-    worst = max(achieved.apcer, key=lambda name: achieved.apcer[name].rate)
-    rates = (f"max APCER ({worst})", achieved.apcer[worst]), ("BPCER", achieved.bpcer)
-    return ", ".join(
-        f"{name} {rate.rate:.2%} ({rate.errors} of {rate.n}, at most {rate.upper_95:.2%} by 95 % bound)"
-        for name, rate in rates
-    )
 
 
 def _threshold(word: str | None) -> float | Path | str | None:
@@ -235,9 +227,11 @@ def _check_line(check: Check) -> str:
         if low is None
         else f"{low:g} to {high:g}"
     )
-    value = "-" if check.value is None else f"{check.value:.3g}"
+    measured = " ".join(
+        part for part in ("-" if check.value is None else f"{check.value:.3g}", check.unit) if part
+    )
     word = "failed" if check.blocks else "failed, reported only"
-    return f"{word}: {check.name} {value}{f' {check.unit}' if check.unit else ''} ({limit}). {check.advice}".rstrip()
+    return f"{word}: {check.name} {measured} ({limit}). {check.advice}".rstrip()
 
 
 def _draw(answer: Any, folder: Path, number: int) -> None:

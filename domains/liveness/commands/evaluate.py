@@ -15,14 +15,27 @@ from ....core.commandline import (
     Revision,
     check_folder,
     finish,
-    open_model,
     progress_line,
 )
 from ....core.console import print_json, print_table, say
 from ....core.errors import ConfigError, nearest
+from .options import (
+    AggregatorName,
+    DetectorName,
+    FrameCount,
+    Gates,
+    PresentationsPerCall,
+    TaxonomyName,
+    YuNetFile,
+    open_detector,
+    read_gates,
+    read_sampling,
+)
 
 if TYPE_CHECKING:
+    from ..detector import LivenessDetector
     from ..evaluation.choosing import Ruling
+    from ..evaluation.published_results import Comparison
     from ..evaluation.report import LivenessReport
     from ..evaluation.sources import Scored
 
@@ -80,9 +93,13 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.json, det.png, scores.png and scores.csv.")
     ] = None,
-    detector: Annotated[str, typer.Option(help="none (files are face crops) or yunet.")] = "none",
-    detector_path: Annotated[Path | None, typer.Option(help="Model file of yunet.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Presentations per call of the network.")] = 8,
+    detector: DetectorName = None,
+    yunet: YuNetFile = None,
+    frames: FrameCount = None,
+    aggregator: AggregatorName = "mean",
+    gate: Gates = None,
+    taxonomy: TaxonomyName = None,
+    batch_size: PresentationsPerCall = 8,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -102,22 +119,18 @@ def evaluate(
         check_folder(out)
     _check_source(manifest, model, scores)
     ruling = _ruling(rule, mode, threshold)
+    # A model that is told the categories here and now was never trained for liveness.
+    stated = () if taxonomy is not None and not trained_on else _trained_on(trained_on)
     if scores is not None:
         found = from_tables(scores, dev)
     else:
-        from ..calibration.threshold import Threshold, check_made_for
-        from ..detector import LivenessDetector
-
-        system = LivenessDetector(
-            open_model(context, model or "", revision, device, dtype),
-            detector=detector,
-            detector_path=detector_path,
-        )
-        if isinstance(ruling, Threshold):
-            # Here the message can say what differs; and nothing is scored in vain.
-            check_made_for(ruling, system.fingerprint, source=str(threshold))
+        system = open_detector(
+            context, model or "", detector, yunet, revision, device, dtype,
+            quality=read_gates(gate), sampling=read_sampling(frames), aggregator=aggregator,
+            taxonomy=taxonomy,
+        )  # fmt: skip
         found = from_manifest(
-            system,
+            _refuse_other(system, ruling, threshold),
             manifest or "",
             dev=dev,
             root=root,
@@ -134,21 +147,12 @@ def evaluate(
             resamples=resamples,
             seed=seed,
             worst=worst,
-            trained_on=_trained_on(trained_on),
+            trained_on=stated,
             system=model or (scores.stem if scores else ""),
         ),
         failures=found.failures,
     )
-    compared = published(report, beside) if beside else []
-    if as_json:
-        print_json([{**report.to_dict(), "published": [line.to_dict() for line in compared]}])
-    else:
-        typer.echo(str(report), nl=False)
-        if compared:
-            rows = [_line(line.to_dict()) for line in compared]
-            print_table(
-                ("percent", "HTER (oracle)", "AUC", "TPR@FPR=1% (oracle)", "HTER (other threshold)"), rows
-            )
+    _show(report, published(report, beside) if beside else [], as_json=as_json)
     if out is not None:
         _write(report, found, out)
     finish(len(found.failures), len(found.failures) + len(found.rows))
@@ -191,6 +195,25 @@ def _trained_on(named: list[str] | None) -> tuple[str, ...] | None:
     if "none" in sets and len(sets) > 1:
         raise ConfigError(f"--trained-on names {', '.join(sets)}: either none or data sets.")
     return () if sets == ("none",) else sets
+
+
+def _refuse_other(system: LivenessDetector, ruling: Ruling, file: Path | None) -> LivenessDetector:
+    """Return the detector, unless the threshold was made for another: nothing shall be scored in vain."""
+    from ..calibration.threshold import Threshold, check_made_for
+
+    if isinstance(ruling, Threshold):
+        check_made_for(ruling, system.fingerprint, source=str(file))
+    return system
+
+
+def _show(report: LivenessReport, compared: list[Comparison], *, as_json: bool) -> None:
+    if as_json:
+        print_json([{**report.to_dict(), "published": [line.to_dict() for line in compared]}])
+        return
+    typer.echo(str(report), nl=False)
+    if compared:
+        header = ("percent", "HTER (oracle)", "AUC", "TPR@FPR=1% (oracle)", "HTER (other threshold)")
+        print_table(header, [_line(line.to_dict()) for line in compared])
 
 
 def _line(values: dict[str, str | float | None]) -> tuple[str, ...]:

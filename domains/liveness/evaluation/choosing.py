@@ -64,6 +64,12 @@ def choose_threshold(
     columns, found = columns_of(test), None
     if isinstance(ruling, Threshold):
         applied = from_stored(ruling, margins=columns.margins is not None)
+        same = {row.dataset for row in test if row.dataset} & set(ruling.dataset.split("+"))
+        if same:
+            notes.append(
+                f"The threshold was found on presentations of {', '.join(sorted(same))} too; nothing here "
+                "shows that no subject is in both sets."
+            )
     else:
         rule = _rule(ruling)
         if rule.needs_dev:

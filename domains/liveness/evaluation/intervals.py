@@ -108,7 +108,7 @@ def _counts(
     names: Sequence[str],
     subjects: Sequence[str | None] | None,
 ) -> Floats:
-    """Return [units, 3 species]: presentations, accepted and answered ones of each subject or presentation."""
+    """Return [units, 3 species]: all, accepted and answered presentations of each subject or presentation."""
     of_unit = {name: index for index, name in enumerate(sorted(map(str, set(subjects))))} if subjects else {}
     of_species = {name: index for index, name in enumerate(names)}
     counts = np.zeros((len(of_unit) or len(rows), 3, len(names)))

@@ -27,7 +27,7 @@ def save_scores(report: LivenessReport, path: str | Path) -> None:
     from ....core.plots import COLORS, INK, new_figure, plain_title, save_figure
 
     values = {name: _values(report, name) for name in _species(report)}
-    present = np.concatenate([found for found, _ in values.values()])
+    present = np.asarray([value for value in report.values if value is not None], dtype=np.float64)
     threshold = report.threshold.applied
     edges = _edges(present, threshold)
     figure, panels = new_figure(7.2, 0.8 + 0.85 * len(values), rows=len(values))
@@ -44,9 +44,9 @@ def save_scores(report: LivenessReport, path: str | Path) -> None:
         _bare(axes, last=axes is panels[-1])
         axes.set_xlim(edges[0], edges[-1])
     scale = "log-odds of live" if report.threshold.compared == "margin" else "score"
-    side = (
-        "line: threshold, accepted to the right of it" if math.isfinite(threshold) else "nothing is accepted"
-    )
+    side = "line: threshold, accepted to the right of it"
+    if math.isinf(threshold):
+        side = "nothing is accepted" if threshold > 0 else "everything is accepted"
     panels[-1].set_xlabel(f"{scale}; {side}", fontsize=9, color=INK)
     name = report.system or "Presentation attack detection"
     figure.suptitle(plain_title(f"{name}: scores", 80), x=0.01, ha="left", fontsize=11)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ....core.console import shown
-from ..metrics.iso import Rate
+from ..metrics.iso import IsoReport, Rate
 
 if TYPE_CHECKING:
     from .breakdown import Breakdown
@@ -143,7 +143,7 @@ def _broken_down(part: Breakdown) -> Iterator[str]:
             f"<= {percent(iso.bpcer.upper)}" if iso.bpcer.n else "",
             f"{iso.apcer_pooled.n:,}",
             percent(iso.apcer_max),
-            iso.worst_species or "",
+            _worst(iso),
         )
         for name, iso in part.parts.items()
     ]
@@ -152,6 +152,12 @@ def _broken_down(part: Breakdown) -> Iterator[str]:
     )
     for finding in part.findings:
         yield from _wrapped(finding)
+
+
+def _worst(iso: IsoReport) -> str:
+    """Return the species behind a maximum with its counts: 1 of 1 is no 100 %."""
+    name = iso.worst_species
+    return "" if name is None else f"{name} {iso.apcer[name].errors:,}/{iso.apcer[name].n:,}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:

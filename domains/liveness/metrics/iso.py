@@ -29,6 +29,8 @@ from .numbers import json_number
 BONA_FIDE = "bona_fide"
 """The species of a live presentation."""
 
+_OTHER_NAMES = {"live", "real", "genuine", "bonafide", "bona fide", "bona-fide"}
+
 CONFIDENCE = 0.95
 """Of every bound and interval."""
 
@@ -166,7 +168,8 @@ def group_presentations(scores: Sequence[float | None], species: Sequence[str]) 
         species: N names: ``bona_fide``, or of the attack's species.
 
     Raises:
-        InputError: the lengths differ, there is nothing, a score is not finite or a name empty.
+        InputError: the lengths differ, there is nothing, a score is not finite, a name is empty or another
+            word for live, which would count as an attack.
     """
     if len(scores) != len(species):
         raise InputError(f"{len(scores)} scores for {len(species)} species; give one species per score.")
@@ -177,6 +180,10 @@ def group_presentations(scores: Sequence[float | None], species: Sequence[str]) 
     for row, (score, name) in enumerate(zip(scores, species, strict=True)):
         if not isinstance(name, str) or not name:
             raise InputError(f"Presentation {row}: species is {name!r}; expected 'bona_fide' or a name.")
+        if name in _OTHER_NAMES:
+            raise InputError(
+                f"Presentation {row}: species {name!r} would count as an attack; a live one is {BONA_FIDE!r}."
+            )
         counts[name] = counts.get(name, 0) + 1
         answered = found.setdefault(name, [])
         if score is None:

@@ -203,14 +203,14 @@ def _read(home: Path, dataset: str, kind: str, which: str, *, partial: bool, not
             raise DataError(f"{text}. Complete the data set, or take the list as it is with partial.")
         notes.append(f"Incomplete: {text}; do not compare results with published ones.")
     if which == "shot":
-        return _shots(lines, place / "frame", dataset, kind, name)
-    split: Split = "test" if which == "test" else "train"
-    entries = flip_entries(lines, place / "frame", dataset=dataset, kind=kind, split=split, source=name)
+        entries = _shots(lines, place / "frame", dataset, kind, name)
+    else:
+        split: Split = "test" if which == "test" else "train"
+        entries = flip_entries(lines, place / "frame", dataset=dataset, kind=kind, split=split, source=name)
     there = [entry for entry in entries if all(os.path.isfile(one) for one in entry.files)]
     if missing := len(entries) - len(there):
-        first = next(one for entry in entries for one in entry.files if not os.path.isfile(one)).relative_to(
-            place
-        )
+        absent = next(one for entry in entries for one in entry.files if not os.path.isfile(one))
+        first = absent.relative_to(place)
         text = f"{name}: frames of {missing:,} of {len(entries):,} presentations are missing, first {first}"
         if not partial or not there:
             raise DataError(f"{text}. Complete {place.name}/frame, or leave them out with partial.")
@@ -242,7 +242,7 @@ def _dataset(word: str, protocol: int) -> str:
     name = letters.get(word.upper(), word.lower())
     if name not in sets:
         raise ConfigError(
-            f"Data set {word!r}.{nearest(word, sets)} Protocol {protocol} of FLIP has "
+            f"Data set {word!r} is not in protocol {protocol} of FLIP.{nearest(word, sets)} It has "
             f"{', '.join(f'{name} ({letter})' for letter, name in letters.items())}."
         )
     return name

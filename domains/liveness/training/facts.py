@@ -60,7 +60,7 @@ def run_facts(
         for split in ("train", "dev")
     }
     return {
-        "score_name": "1 - worst-species EER",
+        "score_name": "1 - lowest ACER",
         "chance_name": "accepting everything",
         "command": "verticlip liveness check face.jpg --model MODEL",
         "pipeline_tag": "image-classification",

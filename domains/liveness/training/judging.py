@@ -1,8 +1,9 @@
 """How well a model tells held-out presentations apart while it is trained: by the worst species.
 
-The score is 1 minus the error where the largest APCER over species meets BPCER. Both are what users will read
-in a report, a model cannot buy the score with species that are easy or frequent, as with an AUC over all
-attacks, and accepting or refusing everything gives 0.5 whatever the data.
+The score is 1 minus the lowest ACER, (max APCER over species + BPCER) / 2, that a threshold reaches on the
+development part. Both rates are what users will read in a report; a model cannot buy the score with species
+that are easy or frequent, as with an AUC over all attacks; and accepting or refusing everything gives 0.5
+whatever the data and however few they are. It is for comparing models: it is taken where each does best.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def judge(
         details: with the ISO report at the threshold of equal errors.
 
     Returns:
-        ``score`` (1 - ``worst_species_eer``), ``chance``; ``worst_species``; ``eer`` over all attacks,
-        ``auc``, ``category_accuracy`` (mean of the recalls of the categories that occur, None where none is
+        ``score`` (1 - ``lowest_acer``), ``chance``; ``worst_species`` there; ``eer`` and ``auc`` over all
+        attacks; ``category_accuracy`` (mean of the recalls of the categories that occur, None where none is
         known), ``presentations``, ``frames``. ``iso`` with ``details``.
 
     Raises:
@@ -68,13 +69,13 @@ def judge(
             f"{grouped.pooled.n} attacks; choosing a model needs both. Give more, or raise "
             "data.validation.fraction."
         )
-    error, worst = worst_species_eer(grouped)
+    acer, worst = lowest_acer(grouped)
     choice = choose("dev_eer", margins, species)
     live = [name == BONA_FIDE for name in species]
     found: dict[str, Any] = {
-        "score": 1 - error,
+        "score": 1 - acer,
         "chance": CHANCE,
-        "worst_species_eer": error,
+        "lowest_acer": acer,
         "worst_species": worst,
         "eer": choice.eer,
         "auc": auc(margins, live),
@@ -90,19 +91,20 @@ def judge(
     return found
 
 
-def worst_species_eer(presentations: Presentations) -> tuple[float, str]:
-    """Return the error where the maximum APCER and BPCER are closest, and the species with that APCER.
+def lowest_acer(presentations: Presentations) -> tuple[float, str]:
+    """Return the lowest ACER over thresholds, at most 0.5, and the species with the largest APCER there.
 
-    The error is the mean of the two rates there; of several such thresholds the largest counts.
+    Of several thresholds with this ACER the largest counts, which accepts the fewest attacks.
     """
     thresholds = presentations.candidates()
-    apcer, bpcer = presentations.max_apcer(thresholds), presentations.bpcer(thresholds)
-    place = len(thresholds) - 1 - int(np.argmin(np.abs(apcer - bpcer)[::-1]))
-    threshold = thresholds[place]
-    rates = {name: float(one.accepted(threshold)) / one.n for name, one in presentations.attacks.items()}
-    # Where none is accepted at the threshold, the species that comes nearest to it.
+    acer = (presentations.max_apcer(thresholds) + presentations.bpcer(thresholds)) / 2
+    place = len(thresholds) - 1 - int(np.argmin(acer[::-1]))
+    rates = {
+        name: float(one.accepted(thresholds[place])) / one.n for name, one in presentations.attacks.items()
+    }
+    # Where none is accepted, the species that comes nearest to it.
     worst = max(rates, key=lambda name: (rates[name], presentations.attacks[name].scores[-1]))
-    return float(apcer[place] + bpcer[place]) / 2, worst
+    return float(acer[place]), worst
 
 
 def _frame_logits(

@@ -79,8 +79,13 @@ def trained_model(
     """Return the model of a run: the recipe's or the start's, with the taxonomy and crop of the options.
 
     Raises:
-        ConfigError: no architecture of this room, no taxonomy, or more than one crop.
+        ConfigError: no architecture of this room, no taxonomy, more than one crop, or two ways of freezing.
     """
+    if options.last_blocks is not None and recipe.peft.policy != "full":
+        raise ConfigError(
+            f"{recipe.name}: options.last_blocks and peft.policy {recipe.peft.policy} both say what learns. "
+            "Leave one of them out."
+        )
     config = model_config(recipe, start)
     given = start is not None and recipe.model is None
     if given:

@@ -98,7 +98,7 @@ class LivenessData:
         settings: EvaluationConfig,
         details: bool = False,
     ) -> dict[str, Any]:
-        """Return the mean over sources of 1 - the error of the worst species; see :mod:`.judging`."""
+        """Return the mean over sources of 1 - the lowest ACER; see :mod:`.judging`."""
         network = _liveness(model)
         with judged(model):
             # The model that is saved in the end may be a new one, without the tokens of the taxonomy.

@@ -168,3 +168,42 @@ def test_usage(run, table, arguments, message):
 def test_never_trained_for_liveness(run, table):
     _, out, _ = run("liveness", "evaluate", "--scores", table, "--trained-on", "none", "--resamples", "0")
     assert "Prompt zero-shot" in out
+
+
+def test_a_model_that_is_told_the_categories_is_prompt_zero_shot(run, faces, monkeypatch):
+    import verticlip.api
+
+    monkeypatch.setattr(verticlip.api, "from_pretrained", lambda name, **_: make_models.handle("contrastive"))
+    status, out, err = run(
+        "liveness", "evaluate", faces, "--model", "m", "--taxonomy", "default", "--resamples", "0", "--json"
+    )
+    assert status == 0, err
+    assert json.loads(out)["zero_shot"]["kind"] == "prompt zero-shot"
+
+
+def test_a_threshold_from_one_set_is_applied_to_another(run, faces, small_model, tmp_path):
+    threshold = tmp_path / "threshold.json"
+    status, _, err = run(
+        "liveness", "calibrate", faces, "--model", "m", "--rule", "dev_eer", "--out", threshold
+    )
+    assert status == 0, err
+    status, out, err = run(
+        "liveness",
+        "evaluate",
+        faces,
+        "--model",
+        "m",
+        "--threshold",
+        threshold,
+        "--out",
+        tmp_path / "a",
+        "--json",
+    )
+    assert status == 0, err
+    found, stored = json.loads(out), json.loads(threshold.read_text())["thresholds"][0]
+    assert found["threshold"]["margin"] == stored["margin"]
+    assert "dev_eer on made-up" in found["threshold"]["source"]
+    rows = read_scores(tmp_path / "a" / "scores.csv")
+    refused = sum(row.is_live and row.margin < stored["margin"] for row in rows)
+    assert found["at_threshold"]["iso"]["bpcer"]["errors"] == refused
+    assert {row.split for row in rows} == {"test"}, "the development set is not scored for nothing"

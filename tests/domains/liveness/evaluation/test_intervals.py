@@ -47,7 +47,10 @@ def test_whole_subjects_are_drawn():
 
 def test_one_subject_without_a_name_is_enough_to_draw_presentations():
     rows = make_scores.population("test", 3)
-    assert drawn([replace(rows[0], subject=""), *rows[1:]], resamples=10).unit == "presentations"
+    found = drawn([replace(rows[0], subject=""), *rows[1:]], resamples=10)
+    assert (found.unit, found.units) == ("presentations", len(rows))
+    assert found.estimates["auc"].n == sum(row.score is not None for row in rows)
+    assert drawn(rows, resamples=10).estimates["auc"].n == 3
 
 
 def test_subjects_of_two_sets_are_two_people():

@@ -84,6 +84,11 @@ def test_a_stored_threshold():
     report = evaluate(test, stored, settings=QUICK)
     assert errors_of(report) == recounted(test, 0.7)
     assert report.threshold.mode == "balanced"
+    assert not any("nothing here shows" in note for note in report.notes)
+    own = stored.model_copy(update={"dataset": "made-up+casia"})
+    assert any(
+        "found on presentations of made-up too" in note for note in evaluate(test, own, settings=QUICK).notes
+    )
     assert "dev_eer on elsewhere: 9 bona fide" in report.threshold.source
     # Without margins the same threshold is applied on the other scale.
     plain = [replace(row, margin=None) for row in test]

@@ -138,6 +138,7 @@ def test_infinite_thresholds_are_words_in_json():
         ([math.nan], ["print"], "Presentation 0: the score is nan"),
         ([0.1, math.inf], ["print", "print"], "Presentation 1: the score is inf"),
         ([0.1], [""], "species is ''"),
+        ([0.1], ["live"], "species 'live' would count as an attack; a live one is 'bona_fide'"),
     ],
 )
 def test_bad_input(scores, species, message):

@@ -90,7 +90,7 @@ def test_a_run_learns_and_its_model_answers(plain, data, tmp_path):
         tmp_path / "run",
     )
     metrics = json.loads((result.model / "metrics.json").read_text())
-    assert "1 - worst-species EER" in result.summary
+    assert "1 - lowest ACER" in result.summary
     found = metrics["validation"]["sources"]["drawn"]
     assert (found["presentations"], found["frames"]) == (9, 18)
     assert found["score"] > 0.8 > 0.7 > metrics["baseline"]["score"]
@@ -228,6 +228,7 @@ def test_the_target_stays_out(plain, data, tmp_path):
         (["options.architecture=flip_mcl"], "for a start and a recipe without model"),
         (["model.architecture=contrastive"], "task liveness trains categories"),
         (["options.detector=yolo"], "options: detector"),
+        (["options.last_blocks=1", "peft.policy=lora"], "options.last_blocks and peft.policy lora both say"),
         (
             ["data.sources=[{name: drawn, reader: presentations, path: presentations.csv}]"],
             "Source 'drawn': licence missing.*the model inherits them",
