@@ -22,6 +22,7 @@ UNCALIBRATED = (
     "labelled development set of your own captures."
 )
 _KINDS_SHOWN = 3
+_LEAST_SHOWN = 0.005
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,8 @@ class Judge:
             text = self.taxonomy.categories[column].explanation
             return " ".join(part for part in (text, scale) if part)
         text = self.taxonomy.category(types[0].id).explanation
-        kinds = ", ".join(f"{one.id} {one.probability:.0%}" for one in types[:_KINDS_SHOWN])
+        shown = [one for one in types[:_KINDS_SHOWN] if one.probability >= _LEAST_SHOWN]
+        kinds = ", ".join(f"{one.id} {one.probability:.0%}" for one in shown)
         named = f"Kinds of attack: {kinds}." if len(types) > 1 else ""
         return " ".join(part for part in (text, scale, named) if part)
 

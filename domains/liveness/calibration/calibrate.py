@@ -17,7 +17,7 @@ from typing import Any
 
 from ....core.errors import ConfigError, DataError, nearest
 from ..evaluation.table import ScoredPresentation
-from ..metrics.iso import BONA_FIDE, Rate, iso_report, upper_bound
+from ..metrics.iso import BONA_FIDE, IsoReport, Rate, iso_report, upper_bound
 from ..metrics.literature import auc
 from ..metrics.thresholds import MODES, Rule, check_classes, choose, parse_rule
 from .fingerprint import Fingerprint
@@ -26,6 +26,8 @@ from .threshold import THRESHOLD_FILE, Achieved, AchievedRate, Threshold, save_t
 
 _FEW = 30
 """Presentations of a class below which one of them moves an equal error rate by more than three points."""
+_DEAR = 0.3
+"""Error rate above which a threshold is of no use."""
 _NEAR = 1e-5
 """How far below the score that was found a threshold is put, relative to it; see :func:`settle`."""
 
@@ -238,7 +240,7 @@ def _threshold(
         sampling=dev.sampling,
         date=now(),
         verticlip=version(),
-        notes=tuple(_notes_of_rule(rule, choice.counts)),
+        notes=(*_notes_of_rule(rule, choice.counts), *_notes_of_rates(rule, report)),
     )
 
 
@@ -294,6 +296,19 @@ def _notes_of_rule(rule: Rule, counts: Mapping[str, int]) -> list[str]:
         + (f"Showing {target:.2%} takes at least {needed:,} without an error." if needed else "")
         for name, count in groups.items()
         if needed is None or count < needed
+    ]
+
+
+def _notes_of_rates(rule: Rule, report: IsoReport) -> list[str]:
+    """Say where a rule is kept at a price that nobody would pay."""
+    rates = (
+        ("of bona fides are rejected", report.bpcer.value),
+        ("of the worst attacks pass", report.apcer_max),
+    )
+    return [
+        f"{rule}: {rate:.0%} {what} at this threshold; the model hardly tells this set apart."
+        for what, rate in rates
+        if rate is not None and rate > _DEAR
     ]
 
 

@@ -227,9 +227,9 @@ def _check_line(check: Check) -> str:
         if low is None
         else f"{low:g} to {high:g}"
     )
-    measured = " ".join(
-        part for part in ("-" if check.value is None else f"{check.value:.3g}", check.unit) if part
-    )
+    measured = "-" if check.value is None else f"{check.value:.3g}"
+    if check.unit[:1].isalpha():  # a unit, not a range of values
+        measured += f" {check.unit}"
     word = "failed" if check.blocks else "failed, reported only"
     return f"{word}: {check.name} {measured} ({limit}). {check.advice}".rstrip()
 

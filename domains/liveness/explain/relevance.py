@@ -94,7 +94,7 @@ class Relevance:
                 f"{pixels.shape[0]}. Pass the pixels the result kept."
             )
         self.heat_map(model=model, revision=revision).save_overlay(
-            path, pixels, note="red speaks for the category, blue against it"
+            path, pixels, note="red for it, blue against"
         )
 
     @classmethod

@@ -79,7 +79,9 @@ def test_read_as_written(tmp_path):
     assert load_threshold(path, PRINT) == several[0]
     assert load_threshold(path, PRINT, mode="dev_apcer=0.05") == several[2]
     assert load_threshold(path, PRINT, mode="dev_apcer=0.01") == several[1]
-    with pytest.raises(ConfigError, match=r"no threshold for 'convenient'; it holds: balanced, secure, dev_ap"):
+    with pytest.raises(
+        ConfigError, match=r"no threshold for 'convenient'; it holds: balanced, secure, dev_ap"
+    ):
         load_threshold(path, mode="convenient")
 
 
