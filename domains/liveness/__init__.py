@@ -9,7 +9,9 @@ from .published import PUBLISHED
 MODELS: tuple[ModelSpec, ...] = (*PUBLISHED,)
 """Models users can name."""
 
-RECIPES: dict[str, str] = {}
+RECIPES: dict[str, str] = {
+    "tiny": "the recipe liveness/tiny was trained with: simulated recapture of photos of clothes",
+}
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 
 LOADERS = {"image": "loaders.image:load_image"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from .calibration.temperature import soften
@@ -121,6 +121,7 @@ class Judge:
         p_live = soften(margin, self.temperature)
         categories, types = self._shares(scores, rows, p_live)
         view = views[decisive]
+        evidence = self._evidence(said, categories, types, view)
         quality = (*presentation.checks, *view.checks)
         result = LivenessResult(
             decision=decision,
@@ -129,16 +130,14 @@ class Judge:
             margin=margin,
             categories=categories,
             attack_types=types,
-            explanation=Explanation(
-                self._sentence(decision, said, applied, p_live, types, quality),
-                self._evidence(said, categories, types, view),
-            ),
+            explanation=Explanation("", evidence),
             quality=quality,
             faces=view.faces,
             frames_used=len(rows) if responds else 0,
             **common,  # pyright: ignore[reportArgumentType]
         )
-        return result, view
+        text = _sentence(result, self.taxonomy.category(evidence.category).explanation)
+        return replace(result, explanation=Explanation(text, evidence)), view
 
     def _combined(self, margins: Sequence[float], usable: Sequence[bool], needed: int) -> float | None:
         return combine_margins(margins, usable, aggregator=self.aggregator, min_frames=needed, k=self.k)
@@ -179,30 +178,21 @@ class Judge:
         text = self.taxonomy.category(category).texts[0] if self.reads_text else ""
         return Evidence(category, text, view.index, view.time_s)
 
-    def _sentence(
-        self,
-        decision: Decision,
-        said: Literal["live", "attack"],
-        applied: AppliedThreshold,
-        p_live: float,
-        types: Sequence[AttackType],
-        quality: Sequence[Check],
-    ) -> str:
-        side = "at or above" if said == "live" else "below"
-        scale = (
-            f"P(live) {_figure(p_live)} is {side} the threshold {_figure(applied.value)} ({applied.mode})."
-        )
-        if decision == "no_response":
-            return f"No answer: {_advice(quality)} The model alone says {said}: {scale}"
-        if said == "live":
-            column = self.taxonomy.live[0]
-            text = self.taxonomy.categories[column].explanation
-            return " ".join(part for part in (text, scale) if part)
-        text = self.taxonomy.category(types[0].id).explanation
-        shown = [one for one in types[:_KINDS_SHOWN] if one.probability >= _LEAST_SHOWN]
-        kinds = ", ".join(f"{one.id} {one.probability:.0%}" for one in shown)
-        named = f"Kinds of attack: {kinds}." if len(types) > 1 else ""
-        return " ".join(part for part in (text, scale, named) if part)
+
+def _sentence(found: LivenessResult, explanation: str) -> str:
+    """Return why, for an operator; ``explanation`` is that of the category that speaks most for it."""
+    used = found.threshold
+    side = "at or above" if found.model_decision == "live" else "below"
+    scale = (
+        f"P(live) {_figure(found.p_live or 0.0)} is {side} the threshold {_figure(used.value)} ({used.mode})."
+    )
+    if found.decision == "no_response":
+        return f"No answer: {_advice(found.quality)} The model alone says {found.model_decision}: {scale}"
+    said = [explanation, scale]
+    if found.decision == "attack" and len(found.attack_types) > 1:
+        shown = [one for one in found.attack_types[:_KINDS_SHOWN] if one.probability >= _LEAST_SHOWN]
+        said.append(f"Kinds of attack: {', '.join(f'{one.id} {one.probability:.0%}' for one in shown)}.")
+    return " ".join(part for part in said if part)
 
 
 def _figure(value: float) -> str:

@@ -68,6 +68,8 @@ def test_cards_of_packaged_models_show_their_stored_metrics():
     for spec in registry.models().values():
         if isinstance(spec.weights, registry.WeightsRef) and spec.weights.packaged:
             folder = registry.room(spec.domain).folder / spec.weights.packaged
+            if not (folder / "metrics.json").is_file():
+                continue  # somebody else's weights: the card was written by hand
             assert (folder / "README.md").read_text() == render_card(folder)
 
 

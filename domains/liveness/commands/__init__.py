@@ -8,6 +8,7 @@ from .. import COMMANDS
 from .calibrate import calibrate
 from .check import check
 from .evaluate import evaluate
+from .example import example
 from .folds import folds
 from .manifest import flip_lists, manifest
 
@@ -32,3 +33,4 @@ app.command()(check)
 app.command()(calibrate)
 app.command()(manifest)
 app.command()(flip_lists)
+app.command()(example)

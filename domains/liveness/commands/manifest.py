@@ -50,6 +50,7 @@ def manifest(
     Nothing is downloaded: the data sets need their makers' agreement. Counts per split and species, what is
     not verified about the protocol, and how published figures choose their threshold are printed.
     """
+    from ..protocols.manifest import SUFFIXES
     from ..protocols.registry import SUMMARIES, open_protocol
 
     if list_names:
@@ -58,6 +59,8 @@ def manifest(
     if name is None or folder is None:
         raise ConfigError("Name a protocol and the folder of its data set. --list shows the protocols.")
     if out is not None:
+        if out.suffix.lower() not in SUFFIXES or out.is_dir():
+            raise ConfigError(f"--out {out}: a manifest is a {', '.join(SUFFIXES)} file.")
         check_folder(out.parent)
     options: dict[str, Any] = {
         "protocol": protocol, "fold": fold, "version": version, "target": target, "sources": source,

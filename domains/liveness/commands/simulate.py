@@ -15,7 +15,10 @@ def simulate(
     photos: Annotated[
         Path,
         typer.Argument(
-            metavar="PHOTOS", help="Folder of ordinary photos, searched through.", exists=True, file_okay=False
+            metavar="PHOTOS",
+            help="Folder of ordinary photos, searched through.",
+            exists=True,
+            file_okay=False,
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for pictures and manifest.csv.")],
@@ -25,8 +28,8 @@ def simulate(
     families: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: print, screen, bezel, replay, low_light, id_card, cut_out, bent, composite; "
-            "default: all."
+            help="Comma-separated: print, screen, bezel, replay, low_light, id_card, cut_out, bent, "
+            "composite; default: all."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all draws; the same seed makes the same files.")] = 0,
@@ -35,12 +38,16 @@ def simulate(
         int, typer.Option(min=0, help="Attack presentations of each photo; families take turns.")
     ] = 2,
     dev_share: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="Share of the subjects of the train part for the split dev.")
+        float,
+        typer.Option(min=0.0, max=0.9, help="Share of the subjects of the train part for the split dev."),
     ] = 0.1,
     apart_from: Annotated[
         Path | None,
         typer.Option(
-            metavar="PHOTOS", help="Leave out photos nearly equal to one in this folder.", exists=True, file_okay=False
+            metavar="PHOTOS",
+            help="Leave out photos nearly equal to one in this folder.",
+            exists=True,
+            file_okay=False,
         ),
     ] = None,
     as_json: Json = False,

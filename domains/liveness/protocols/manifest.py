@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("path", "video_id", "label", "species", "subject", "split", "dataset")
 """Columns with a meaning of their own; every other column is a group."""
 
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+
 _LIVE = ("live", "real", "genuine", "bona_fide", "bonafide", "bona fide", "1")
 _ATTACK = ("attack", "spoof", "fake", "imposter", "impostor", "0")
 _LABEL_OF: dict[str, Label] = {**dict.fromkeys(_LIVE, "live"), **dict.fromkeys(_ATTACK, "attack")}
@@ -127,7 +129,7 @@ def write_manifest(
     path, kept = Path(path), list({entry.id: entry for entry in entries}.values())
     if not kept:
         raise DataError(f"{path.name}: no presentations to write.")
-    if path.suffix.lower() not in {".csv", ".tsv", ".jsonl"}:
+    if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path.name}: a manifest is a .csv, .tsv or .jsonl file.")
     folder = Path(path.parent if root is None else root).absolute()
     groups = sorted({name for entry in kept for name in entry.groups})
@@ -162,7 +164,7 @@ def _written(entry: Entry, path: str) -> dict[str, str]:
 def _raw_rows(path: Path, split: Split | None, limits: Limits) -> Iterable[tuple[str, dict[str, Any]]]:
     """Yield (where, {column: value}) with the columns checked: once for a table, per line of JSON lines."""
     suffix = path.suffix.lower()
-    if suffix not in {".csv", ".tsv", ".jsonl"}:
+    if suffix not in SUFFIXES:
         raise DataError(f"{path}: a manifest is a .csv, .tsv or .jsonl file.")
     needed = ["path", "label"] + ([] if split else ["split"])
     if suffix == ".jsonl":

@@ -25,7 +25,7 @@ def framed(light: Field, draw: Draw) -> Field:
 
 
 def take(light: Field, size: tuple[int, int], draw: Draw) -> NDArray[np.uint8]:
-    """Return the picture uint8 [H, W, 3] that a camera takes of ``light`` on a canvas of ``SUPER`` times its size.
+    """Return the picture uint8 [H, W, 3] that a camera takes of ``light``.
 
     Args:
         light: the scene, linear, float32 [SUPER * H, SUPER * W, 3].

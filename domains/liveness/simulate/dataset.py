@@ -1,4 +1,4 @@
-"""A data set of simulated presentations from a folder of photos: pictures and the manifest that names them."""
+"""A data set of simulated presentations from a folder of photos: pictures and their manifest."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ class Plan(Config):
     """Attack presentations of each photo; families take turns."""
     dev_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of the subjects of the train part that become the dev split; the test part is one split."""
+    splits: tuple[Split, ...] = ()
+    """Which splits to write; empty: all of the part."""
     dataset: str = Field(default="simulated", min_length=1)
 
 
@@ -109,6 +111,17 @@ def write_dataset(
         raise ConfigError(f"{out}: is there already. Name a new folder for the simulated presentations.")
     files = _photos(Path(photos))
     subjects = _subjects(files, None if apart_from is None else _photos(Path(apart_from)), limits)
+    left_out = len(files) - len(subjects)
+    if plan.splits:
+        subjects = {
+            path: subject
+            for path, subject in subjects.items()
+            if split_of(subject, plan.part, plan.dev_share) in plan.splits
+        }
+    if not subjects:
+        raise DataError(
+            f"{photos}: no photo is left for the splits {', '.join(plan.splits) or 'of the part'}."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
@@ -128,7 +141,7 @@ def write_dataset(
     for entry in entries:
         key = (entry.split, entry.groups["family"])
         counts[key] = counts.get(key, 0) + 1
-    return Written(out / MANIFEST, len(set(subjects.values())), len(files) - len(subjects), counts)
+    return Written(out / MANIFEST, len(set(subjects.values())), left_out, counts)
 
 
 def read_photo(path: Path, *, limits: Limits = DEFAULT) -> NDArray[np.uint8]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .raster import Field, coordinates, lattice, shine
 from .ranges import Draw
+from .raster import Field, coordinates, lattice, shine
 
 PHASES = {
     "rgb": (0.0, 1 / 3, 2 / 3),
@@ -43,7 +43,7 @@ def grid(layout: str, height: int, width: int, draw: Draw, *, rows: bool) -> Fie
 
 
 def fringes(height: int, width: int, draw: Draw) -> Field:
-    """Return colored fringes [H, W, 3] around 0: what two grids of nearly one pitch beat to, seen directly."""
+    """Return colored fringes [H, W, 3] around 0, to which two grids of nearly one pitch beat."""
     rng = draw.rng
     field = np.zeros((height, width, 3), np.float32)
     for _ in range(int(rng.integers(1, 3))):
@@ -63,7 +63,7 @@ def fringes(height: int, width: int, draw: Draw) -> Field:
 
 
 def shown(light: Field, draw: Draw) -> Field:
-    """Return the light [H, W, 3] of a display that shows ``light``; ``draw`` is of a family with a display."""
+    """Return the light [H, W, 3] of a display that shows ``light``; ``draw`` is of such a family."""
     rng = draw.rng
     height, width = light.shape[:2]
     emitted = np.clip(light, 0.0, 1.0) ** np.float32(draw.number("gamma"))

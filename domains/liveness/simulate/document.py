@@ -1,4 +1,4 @@
-"""Identity cards with a foreign photo: printed lines and text, a pasted portrait, laminate that mirrors lamps."""
+"""Identity cards with a foreign photo: fine lines and text, a pasted portrait, laminate that mirrors."""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ def _blank(height: int, width: int, draw: Draw) -> Field:
     for baseline in range(step, height + step, round(step * rng.uniform(1.1, 1.8))):
         words = "".join(rng.choice(list(LETTERS), int(rng.integers(4, 30))))
         start = (int(rng.integers(-10, max(1, width // 3))), baseline)
-        cv2.putText(ink, words, start, cv2.FONT_HERSHEY_SIMPLEX, size, 0, max(1, round(size * 2)), cv2.LINE_AA)
+        cv2.putText(
+            ink, words, start, cv2.FONT_HERSHEY_SIMPLEX, size, 0, max(1, round(size * 2)), cv2.LINE_AA
+        )
     field = field * (0.12 + 0.88 * ink.astype(np.float32) / 255)[..., None]
     return (field * (1.0 + 0.01 * grains(rng, height, width))[..., None]).astype(np.float32)
 
@@ -117,7 +119,9 @@ def _stamped(scene: Field, rng: np.random.Generator) -> Field:
     x, y = coordinates(height, width)
     distance = np.hypot(x - rng.uniform(-0.3, 0.3), y - rng.uniform(-0.3, 0.3))
     radius = rng.uniform(0.08, 0.2)
-    rings = np.exp(-(((distance - radius) / 0.008) ** 2)) + np.exp(-(((distance - 0.75 * radius) / 0.004) ** 2))
+    rings = np.exp(-(((distance - radius) / 0.008) ** 2)) + np.exp(
+        -(((distance - 0.75 * radius) / 0.004) ** 2)
+    )
     color = rng.choice([[0.1, 0.15, 0.6], [0.6, 0.08, 0.12], [0.1, 0.4, 0.2]]).astype(np.float32)
     return scene * (1.0 - 0.7 * np.clip(rings, 0, 1)[..., None] * (1.0 - color))
 

@@ -184,7 +184,11 @@ def bent(light: Field, draw: Draw) -> Field:
     inside = (map_x >= 0) & (map_x < width - 1) & (map_y >= 0) & (map_y < height - 1)
     inside &= abs(across) < half
     paper_seen = cv2.remap(
-        sheet, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        sheet,
+        map_x.astype(np.float32),
+        map_y.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
     )
     side = rng.uniform(-0.9, 0.9)
     lit = np.clip(0.35 + 0.65 * (depth * math.cos(side) + np.sin(turn * bend) * math.sin(side)), 0.1, 1.3)
@@ -270,7 +274,9 @@ def _guessed_blocks(light: Field, rng: np.random.Generator) -> Field:
         top, left = (int(rng.integers(0, n - side)) for n in (height, width))
         from_top = int(np.clip(top + rng.integers(-5, 6), 0, height - side))
         from_left = int(np.clip(left + rng.integers(-5, 6), 0, width - side))
-        out[top : top + side, left : left + side] = light[from_top : from_top + side, from_left : from_left + side]
+        out[top : top + side, left : left + side] = light[
+            from_top : from_top + side, from_left : from_left + side
+        ]
     return out
 
 
@@ -280,7 +286,9 @@ def _put_in(scene: Field, light: Field, draw: Draw) -> Field:
     height, width = scene.shape[:2]
     share = draw.number("share")
     donor = light[:, ::-1] if draw.chance("mirrored") else light[::-1]
-    donor = np.roll(donor, (int(rng.integers(height // 6, height // 2)), int(rng.integers(0, width // 2))), (0, 1))
+    donor = np.roll(
+        donor, (int(rng.integers(height // 6, height // 2)), int(rng.integers(0, width // 2))), (0, 1)
+    )
     donor = blur(coded(np.clip(donor, 0, 1), round(draw.number("quality"))), draw.number("softness") * SUPER)
     sign = rng.choice([-1.0, 1.0])
     gains = (1.0 + sign * 2.0 * draw.number("tone")) if sign > 0 else 1.0 / (1.0 + 2.0 * draw.number("tone"))

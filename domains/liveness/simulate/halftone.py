@@ -16,7 +16,9 @@ INKS = np.array([[0.09, 0.55, 0.80], [0.70, 0.09, 0.38], [0.93, 0.80, 0.09]], np
 """Light that cyan, magenta and yellow ink on paper give back."""
 
 
-def spots(kind: str, height: int, width: int, *, pitch: float, angle_deg: float, rng: np.random.Generator) -> Field:
+def spots(
+    kind: str, height: int, width: int, *, pitch: float, angle_deg: float, rng: np.random.Generator
+) -> Field:
     """Return thresholds [H, W] in about [0, 1]: where ink falls first as a tone grows darker.
 
     Args:
@@ -32,7 +34,9 @@ def spots(kind: str, height: int, width: int, *, pitch: float, angle_deg: float,
         return (0.5 + 0.5 * np.tanh(0.9 * fine)).astype(np.float32)
     u, v = lattice(height, width, pitch, angle_deg=angle_deg, phase=float(rng.uniform(0, 1)))
     if kind == "dither":
-        bayer = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) / 16 + 1 / 32
+        bayer = (
+            np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) / 16 + 1 / 32
+        )
         return bayer[np.floor(v * 4).astype(np.int64) % 4, np.floor(u * 4).astype(np.int64) % 4]
     waves_u, waves_v = np.cos(2 * np.pi * u), np.cos(2 * np.pi * v)
     if kind == "line":

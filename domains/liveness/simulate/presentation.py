@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ....core.errors import InputError
 from .camera import decode, encode, framed, take
 from .families import FAMILIES
-from .ranges import Draw, Part, check_part, load_ranges, strength_of
+from .ranges import Draw, check_part, load_ranges, strength_of
 from .raster import SUPER, Field, resized, to_light
 
 BONA_FIDE = "bona_fide"
@@ -114,8 +114,14 @@ def _canvas(picture: NDArray[np.uint8], camera: Draw) -> tuple[Field, tuple[int,
 def _check(picture: NDArray[np.uint8]) -> None:
     """Refuse what is no picture."""
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
-        what = f"{picture.dtype} {list(picture.shape)}" if isinstance(picture, np.ndarray) else type(picture).__name__
-        raise InputError(f"A picture is uint8 [H, W, 3] with colors in the order red, green, blue; got {what}.")
+        what = (
+            f"{picture.dtype} {list(picture.shape)}"
+            if isinstance(picture, np.ndarray)
+            else type(picture).__name__
+        )
+        raise InputError(
+            f"A picture is uint8 [H, W, 3] with colors in the order red, green, blue; got {what}."
+        )
     if picture.shape[2] != 3 or min(picture.shape[:2]) < SHORTEST:
         raise InputError(
             f"A picture to simulate with has three colors and at least {SHORTEST} pixels a side; "

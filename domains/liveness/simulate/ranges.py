@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -38,14 +39,16 @@ class Range(Config):
         if not self.is_number:
             both = sorted(set(self.train) & set(self.test), key=str)
             if both:
-                raise ValueError(f"{', '.join(map(str, both))} is in train and in test; a word belongs to one")
+                raise ValueError(
+                    f"{', '.join(map(str, both))} is in train and in test; a word belongs to one"
+                )
             return self
         own = [(low, high, part) for part in PARTS for low, high in self.intervals(part)]
         for low, high, part in own:
             if low > high:
                 raise ValueError(f"{part}: [{low}, {high}] ends before it begins")
         own.sort()
-        for (_, end, first), (start, _, second) in zip(own, own[1:], strict=False):
+        for (_, end, first), (start, _, second) in itertools.pairwise(own):
             if start <= end:
                 raise ValueError(
                     f"an interval of {first} reaches {end} and one of {second} begins at {start}; "
@@ -124,7 +127,8 @@ class Draw:
     """
 
     def __init__(self, given: Drawn, part: Part, rng: np.random.Generator) -> None:
-        self.given, self.part, self.rng = given, part, rng
+        self.given, self.rng = given, rng
+        self.part: Part = part
         self.values: dict[str, float | str | bool] = {}
 
     def number(self, name: str) -> float:

@@ -1,4 +1,4 @@
-"""What every simulated scene is drawn with: fields, lattices, outlines, warps. Rows are float32, light linear."""
+"""What every simulated scene is drawn with: fields, lattices, outlines, warps; float32, light linear."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ....core.errors import require
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 """float32 [H, W] or [H, W, 3]."""
 
 SUPER = 2
@@ -106,9 +106,15 @@ def warp(light: Field, matrix: NDArray[np.float64], *, fill: float | None = None
 
 
 def pose(
-    rng: np.random.Generator, height: int, width: int, *, turn_deg: float, share: float = 1.0, keystone: float = 0.0
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    turn_deg: float,
+    share: float = 1.0,
+    keystone: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Return the homography of a picture held before the camera: turned, scaled, its corners out of square."""
+    """Return the homography of a picture held before the camera: turned, scaled, out of square."""
     cv2 = require("cv2", extra="liveness")
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     middle = np.array([width / 2, height / 2], np.float32)
@@ -120,7 +126,13 @@ def pose(
 
 
 def outline(
-    kind: str, rng: np.random.Generator, height: int, width: int, *, share: float, shift: tuple[float, float] = (0, 0)
+    kind: str,
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    share: float,
+    shift: tuple[float, float] = (0, 0),
 ) -> Field:
     """Return a mask [H, W] with a hard edge, 1 inside an outline whose axes are ``share`` of the sides.
 
@@ -158,9 +170,7 @@ def outline(
 def _torn(rng: np.random.Generator, corners: int) -> NDArray[np.float64]:
     """Return radii of a torn edge: slow waves with small teeth."""
     turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    waves = sum(
-        rng.normal(0, 0.05) * np.cos(turn * n + rng.uniform(0, 6.28)) for n in range(2, 6)
-    )
+    waves = sum(rng.normal(0, 0.05) * np.cos(turn * n + rng.uniform(0, 6.28)) for n in range(2, 6))
     return np.clip(0.92 + waves + rng.normal(0, 0.018, corners), 0.6, 1.1)
 
 
@@ -190,7 +200,7 @@ def surroundings(rng: np.random.Generator, height: int, width: int) -> Field:
     field = np.broadcast_to(np.clip(base, 0.01, 0.95).astype(np.float32), (height, width, 3)).copy()
     kind = int(rng.integers(4))
     if kind == 1:
-        u, v = lattice(height, width, rng.uniform(6, 30), angle_deg=rng.uniform(0, 180))
+        u, _ = lattice(height, width, rng.uniform(6, 30), angle_deg=rng.uniform(0, 180))
         wave = np.cos(2 * np.pi * (u + 0.15 * cloud(rng, height, width, cells=3)))
         field *= (1.0 + rng.uniform(0.05, 0.2) * wave)[..., None]
     elif kind == 2:

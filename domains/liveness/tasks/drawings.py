@@ -79,7 +79,9 @@ def _thing(pen: ImageDraw, rng: np.random.Generator, box: tuple[int, int, int, i
     lighter: Color = (min(255, color[0] + 45), min(255, color[1] + 45), min(255, color[2] + 45))
     if kind == 0:
         pen.rectangle(box, fill=color, outline=(30, 30, 30))
-        pen.polygon([(right, top), (right + 12, top - 8), (right + 12, bottom - 8), (right, bottom)], fill=lighter)
+        pen.polygon(
+            [(right, top), (right + 12, top - 8), (right + 12, bottom - 8), (right, bottom)], fill=lighter
+        )
     elif kind == 1:
         pen.rounded_rectangle(box, radius=14, fill=color, outline=(35, 35, 35))
         pen.rounded_rectangle((left + 4, top - 8, right - 4, top + 6), radius=4, fill=lighter)
@@ -92,7 +94,9 @@ def _thing(pen: ImageDraw, rng: np.random.Generator, box: tuple[int, int, int, i
     else:
         size = min(right - left, bottom - top)
         pen.ellipse((left, bottom - size, left + size, bottom), fill=color, outline=(30, 30, 30))
-        pen.ellipse((left + size * 0.2, bottom - size * 0.85, left + size * 0.45, bottom - size * 0.6), fill=lighter)
+        pen.ellipse(
+            (left + size * 0.2, bottom - size * 0.85, left + size * 0.45, bottom - size * 0.6), fill=lighter
+        )
         return
     if kind != 2:
         middle = (top + bottom) // 2

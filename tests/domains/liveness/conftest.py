@@ -1,0 +1,8 @@
+"""What makes captures and models is imported by name: ``from liveness import make_captures``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
