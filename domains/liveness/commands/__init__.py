@@ -11,6 +11,7 @@ from .evaluate import evaluate
 from .example import example
 from .folds import folds
 from .manifest import flip_lists, manifest
+from .simulate import simulate
 
 app = typer.Typer(
     name="liveness",
@@ -27,10 +28,5 @@ def _group() -> None:
     """Live face or presentation attack: check files, calibrate, measure in ISO terms."""
 
 
-app.command()(evaluate)
-app.command()(folds)
-app.command()(check)
-app.command()(calibrate)
-app.command()(manifest)
-app.command()(flip_lists)
-app.command()(example)
+for _command in (check, calibrate, evaluate, folds, manifest, flip_lists, simulate, example):
+    app.command()(_command)

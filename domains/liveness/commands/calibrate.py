@@ -68,7 +68,7 @@ def calibrate(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Choose thresholds on the development set of a manifest (split dev); store them with their provenance.
+    """Choose thresholds on a labelled development set of your own.
 
     A threshold holds for exactly this model, its categories, crops and face detector; `check` and
     `evaluate` refuse it with any other. It is found on the presentations of split dev alone, whose subjects

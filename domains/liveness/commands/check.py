@@ -86,7 +86,7 @@ def check(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Say of each file whether a live person was presented or an attack, and on what evidence.
+    """Say of each file: live, attack or no response, and why.
 
     Exit status: 0 every file got an answer, whatever it is (live, attack or no response); 3 some files
     could not be read and the others got theirs; 1 none could, or the set-up is wrong; 2 wrong usage.

@@ -105,7 +105,9 @@ def evaluate(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Judge a system on labelled presentations: APCER per species, BPCER, non-responses, DET curve.
+    """Report error rates in the words of ISO/IEC 30107-3.
+
+    Of a system on labelled presentations: APCER per species, BPCER, non-responses, DET curve.
 
     The threshold comes from the development set, never from the presentations it is judged on. Figures that
     do take theirs from the test set (EER, TPR at fixed FPR, BPCER10) stand apart and say so.

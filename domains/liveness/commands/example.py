@@ -21,10 +21,11 @@ def example(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Run the whole way once: a manifest in, thresholds, a report in ISO/IEC 30107-3 words and answers out.
+    """Run the whole way once, on drawn things.
 
-    Pictures are drawn and attacks on them simulated, no face among them. The figures show what a report
-    says; they are no evidence of how live faces are told from attacks.
+    A manifest in, thresholds, a report in the words of ISO/IEC 30107-3 and answers out. Pictures are drawn
+    and attacks on them simulated, no face among them. The figures show what a report says; they are no
+    evidence of how live faces are told from attacks.
     """
     from ..tasks.example import run_example
 

@@ -15,7 +15,10 @@ def folds(
     reports: Annotated[list[Path], typer.Argument(help="Folders or report.json files of `evaluate`.")],
     as_json: Json = False,
 ) -> None:
-    """Average reports over folds or seeds: mean and sample standard deviation, oracle figures apart."""
+    """Average reports over folds or seeds.
+
+    Mean and sample standard deviation of every figure, oracle figures apart.
+    """
     from ..evaluation.folds import over_folds, read_report
 
     found = over_folds([read_report(path) for path in reports])

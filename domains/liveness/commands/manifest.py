@@ -45,7 +45,7 @@ def manifest(
     list_names: Annotated[bool, typer.Option("--list", help="List the protocols and leave.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a public data set into a manifest, and say how many presentations of which kind it has.
+    """Turn a public data set into a manifest.
 
     Nothing is downloaded: the data sets need their makers' agreement. Counts per split and species, what is
     not verified about the protocol, and how published figures choose their threshold are printed.
@@ -97,10 +97,10 @@ def flip_lists(
     partial: Annotated[bool, typer.Option(help="Take a data set that is not complete.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Rebuild the train, test and shot lists of one data set of FLIP from its frames or its videos.
+    """Rebuild the lists of one data set of FLIP.
 
-    The published lists have no licence and are not shipped. Counts are compared with theirs; which videos are
-    drawn as shots differs.
+    Train, test and shot lists come from its frames or its videos. The published lists have no licence and
+    are not shipped. Counts are compared with theirs; which videos are drawn as shots differs.
     """
     from ..protocols.flip_lists import names_in, names_of_videos, write_lists
 

@@ -52,10 +52,11 @@ def simulate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make simulated presentations from photos: attacks, and bona fide ones through the same camera.
+    """Make simulated attacks from ordinary photos.
 
-    They serve to try out calibration, evaluation and training. Error rates on them say how well simulated
-    recapture is told, and nothing about live faces.
+    Bona fide presentations are made through the same camera, and a manifest of all. They serve to try out
+    calibration, evaluation and training. Error rates on them say how well simulated recapture is told, and
+    nothing about live faces.
     """
     from ....core.config import parse_config
     from ..simulate.dataset import Plan, write_dataset

@@ -23,7 +23,7 @@ from ....core.data.tables import text_lines
 from ....core.errors import ConfigError, DataError, InputError, nearest
 from ....core.limits import DEFAULT
 from .entry import Entry, Split
-from .flip_names import EXTRA, MCIO, UNVERIFIED, WCS, FrameName, read_name, video_of
+from .flip_names import EXTRA, MCIO, UNVERIFIED, WCS, FrameName, disagreeing, read_name, video_of
 from .protocol import Protocol, found_in
 from .subjects import FEW_SHOT
 
@@ -202,6 +202,10 @@ def _read(home: Path, dataset: str, kind: str, which: str, *, partial: bool, not
         if not partial:
             raise DataError(f"{text}. Complete the data set, or take the list as it is with partial.")
         notes.append(f"Incomplete: {text}; do not compare results with published ones.")
+    if strange := disagreeing(dataset, kind, lines):
+        notes.append(
+            f"{name}: {strange:,} file names say the opposite of the list, which is followed, as by FLIP."
+        )
     if which == "shot":
         entries = _shots(lines, place / "frame", dataset, kind, name)
     else:

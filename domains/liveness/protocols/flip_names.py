@@ -2,13 +2,13 @@
 
 Names are those of the data sets' own files with ``_frame0.png`` (two frames per video) or ``_NN.jpg`` (frames
 of a series) appended, below ``<data set>/<train or test>/<real or fake>/``. Layout and names were read in
-FLIP's lists; what the codes inside CASIA-CeFA, CASIA-SURF and WMCA names stand for is **unverified**.
+FLIP's lists; what the codes inside CASIA-CeFA and WMCA names stand for is **unverified**.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -24,7 +24,7 @@ EXTRA = "celeb"
 UNVERIFIED = {
     "casia": "Unverified: what the file names of CASIA-FASD stand for (taken from the literature).",
     "cefa": "Unverified: that the last code of a CASIA-CeFA name is 2 for prints and 4 for displays.",
-    "surf": "Unverified: that every attack of CASIA-SURF is a print with parts cut out.",
+    "surf": "CASIA-SURF: file names tell neither the kind of attack nor, for most pictures, the subject.",
     "wmca": (
         "Unverified: that the codes 1 to 4 of WMCA names are disguises, fake faces, photos and videos, and "
         "that the second part of a name is the subject."
@@ -104,6 +104,12 @@ def video_of(dataset: str, path: str) -> str:
     return stem
 
 
+def disagreeing(dataset: str, kind: str, paths: Iterable[str]) -> int:
+    """Return how many names of CelebA-Spoof say ``live`` in a list of attacks, or the reverse."""
+    word = "_live_" if kind == "fake" else "_spoof_"
+    return sum(word in path for path in paths) if dataset == EXTRA else 0
+
+
 def _facts(dataset: str, video: PurePosixPath) -> tuple[str | None, str | None, dict[str, str]]:
     """Return (species, subject, groups) as far as a name tells; species None where it does not."""
     name = video.name
@@ -147,5 +153,6 @@ def _further_facts(dataset: str, name: str) -> tuple[str | None, str | None, dic
         # Names of validation and test pictures carry neither subject nor instrument.
         return None, found[1] if found else None, {}
     if dataset == EXTRA and (found := _CELEB.fullmatch(name)):
-        return BONA_FIDE if found[2] == "live" else UNSPECIFIED, found[1], {}
+        # The published list of attacks has 256 names that say live: the folder decides, see disagreeing().
+        return None, found[1], {}
     return None, None, {}

@@ -56,7 +56,16 @@ def fringes(height: int, width: int, draw: Draw) -> Field:
         )
         spread = rng.choice([0.0, 0.08, 1 / 3])
         crossed = rng.random() < 0.35
+        loose = draw.chance("loose")
         for channel in range(3):
+            if loose and channel:
+                u, v = lattice(
+                    height,
+                    width,
+                    draw.number("fringe_period"),
+                    angle_deg=float(rng.uniform(0, 180)),
+                    phase=float(rng.uniform(0, 1)),
+                )
             wave = np.cos(2 * np.pi * (u + channel * spread))
             field[..., channel] += wave * np.cos(2 * np.pi * v) if crossed else wave
     return draw.number("fringe") * field

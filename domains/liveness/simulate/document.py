@@ -69,7 +69,7 @@ def _paste(photo: Field, below: Field, share: float, place: tuple[float, float],
     soft = soft * (1.0 + tint * rng.uniform(-1.0, 1.0, 3)).astype(np.float32)
     mask = warp(np.ones((height, width), np.float32), matrix, fill=0.0)
     pasted = warp(soft.astype(np.float32), matrix, fill=0.0)
-    angle, dark = rng.uniform(0, 2 * math.pi), draw.number("shadow")
+    angle, dark = rng.uniform(0, 2 * math.pi), 0.0 if draw.chance("flat") else draw.number("shadow")
     drop = 1.6
     cut = widened(mask, draw.number("rim")) if draw.chance("rim") else mask
     shadow = blur(shifted(cut, drop * math.cos(angle), drop * math.sin(angle)), drop * SUPER * 0.7)

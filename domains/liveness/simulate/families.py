@@ -142,12 +142,12 @@ def cut_out(light: Field, draw: Draw) -> Field:
     sheet = _sheet(light, draw)
     share = draw.number("share")
     shape = outline(draw.word("outline"), rng, height, width, share=share)
-    cut = widened(shape, draw.number("rim"))
+    cut = widened(shape, draw.number("rim")) if draw.chance("rim") else shape
     white = np.full_like(sheet, 0.85) * paper(rng, height, width, draw.number("grain"))
-    drop, dark = draw.number("drop"), draw.number("shadow")
+    drop, dark = draw.number("drop"), 0.0 if draw.chance("flat") else draw.number("shadow")
     angle = rng.uniform(0, 2 * math.pi)
     away = (drop * math.cos(angle), drop * math.sin(angle))
-    behind = surroundings(rng, height, width)
+    behind = _ground(height, width, draw)
     scene = behind * (1.0 - dark * blur(shifted(cut, *away), drop * SUPER * 0.5))[..., None]
     scene = over(white, blur(cut, 0.6), scene)
     scene = over(sheet, blur(shape, 0.6), scene)
@@ -197,7 +197,7 @@ def bent(light: Field, draw: Draw) -> Field:
         line = np.exp(-(((turn - rng.uniform(-0.5, 0.5)) / rng.uniform(0.06, 0.2)) ** 2))
         paper_seen = paper_seen + draw.number("glare") * line.astype(np.float32)[..., None]
     mask = inside.astype(np.float32)
-    behind = surroundings(rng, height, width)
+    behind = _ground(height, width, draw)
     behind = behind * (1.0 - draw.number("shadow") * blur(shifted(mask, 2.0, 4.0), 10.0))[..., None]
     return over(paper_seen.astype(np.float32), blur(mask, 0.6), behind)
 
@@ -231,6 +231,14 @@ def _sheet(light: Field, draw: Draw) -> Field:
     contrast = draw.number("contrast") if draw.chance("dots") else 0.0
     sheet = printed(light, kind="round", pitch=draw.number("pitch"), contrast=contrast, rng=rng)
     return sheet * paper(rng, height, width, draw.number("grain"))
+
+
+def _ground(height: int, width: int, draw: Draw) -> Field:
+    """Return what is behind a photo: one color and nothing else, or what rooms have."""
+    if not draw.chance("plain_ground"):
+        return surroundings(draw.rng, height, width)
+    color = draw.rng.uniform(0.02, 0.8, 3).astype(np.float32)
+    return np.broadcast_to(color, (height, width, 3)).copy()
 
 
 def _before(sheet: Field, draw: Draw, *, share: float, drop: float) -> Field:
@@ -289,13 +297,26 @@ def _put_in(scene: Field, light: Field, draw: Draw) -> Field:
     donor = np.roll(
         donor, (int(rng.integers(height // 6, height // 2)), int(rng.integers(0, width // 2))), (0, 1)
     )
-    donor = blur(coded(np.clip(donor, 0, 1), round(draw.number("quality"))), draw.number("softness") * SUPER)
+    donor = blur(_coded_small(np.clip(donor, 0, 1), draw), draw.number("softness"))
     sign = rng.choice([-1.0, 1.0])
-    gains = (1.0 + sign * 2.0 * draw.number("tone")) if sign > 0 else 1.0 / (1.0 + 2.0 * draw.number("tone"))
+    gains = (1.0 + 2.0 * draw.number("tone")) ** sign
     tint = 1.0 + draw.number("tone") * 0.5 * rng.uniform(-1.0, 1.0, 3)
     donor = donor * (gains * tint).astype(np.float32)
     donor = noisy(donor, rng, shot=draw.number("grain") * SUPER, read=0.3 * draw.number("grain") * SUPER)
     shift = (float(rng.uniform(-0.18, 0.18)), float(rng.uniform(-0.18, 0.18)))
     mask = outline(draw.word("outline"), rng, height, width, share=share, shift=shift)
     feather = 0.0 if draw.chance("hard_edge") else draw.number("feather")
-    return over(donor.astype(np.float32), blur(mask, feather * SUPER), scene)
+    put = over(donor.astype(np.float32), blur(mask, feather * SUPER), scene)
+    if not draw.chance("seam"):
+        return put
+    # Cutting tools leave a line of the donor's ground along the edge, lighter or darker than both sides.
+    seam = blur(widened(mask, 0.6) - mask, 0.6) * draw.number("seam")
+    return over(np.full_like(put, 0.9 if rng.random() < 0.5 else 0.01), np.clip(seam, 0, 1), put)
+
+
+def _coded_small(light: Field, draw: Draw) -> Field:
+    """Return ``light`` from a small, strongly compressed file, as pictures from the network are."""
+    height, width = light.shape[:2]
+    small = resized(light, max(16, round(height / SUPER / 1.3)), max(16, round(width / SUPER / 1.3)))
+    coded_once = coded(np.clip(small, 0, 1), round(draw.number("quality")))
+    return np.clip(resized(coded_once, height, width), 0, 1)

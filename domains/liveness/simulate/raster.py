@@ -178,8 +178,9 @@ def widened(mask: Field, pixels: float) -> Field:
     """Return a mask grown by ``pixels`` of the final picture."""
     cv2 = require("cv2", extra="liveness")
     radius = max(1, round(pixels * SUPER))
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.dilate(mask, disk)
+    # A square is many times faster than a disk, and corners of wide rims are rounded later.
+    shape = cv2.MORPH_ELLIPSE if radius <= 10 else cv2.MORPH_RECT
+    return cv2.dilate(mask, cv2.getStructuringElement(shape, (2 * radius + 1, 2 * radius + 1)))
 
 
 def shifted(mask: Field, x_px: float, y_px: float) -> Field:

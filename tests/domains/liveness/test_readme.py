@@ -80,6 +80,14 @@ def test_every_block_runs(here: Path, capsys) -> None:
     assert {species for species, _ in names["written"].counts} == {"test"}
 
 
+def test_the_block_of_the_first_page_runs(here: Path, capsys) -> None:
+    (block,) = blocks("python", "Face liveness", ROOT)
+    names: dict[str, Any] = {}
+    exec(compile(block, str(ROOT), "exec"), names)
+    assert names["result"].threshold.mode == "balanced"
+    assert "max APCER" in capsys.readouterr().out
+
+
 def test_commands_run_one_after_the_other(here: Path, run) -> None:
     commands = lines_of(blocks("bash", "On the command line")[0])
     assert {shlex.split(line)[2] for line in commands} == {
@@ -124,7 +132,15 @@ def test_verbs_of_the_group_are_those_of_the_text(run) -> None:
 def test_every_verb_has_the_same_options_for_the_same_thing(run) -> None:
     """A user who knows one verb knows the options of the others."""
     of = {verb: run("liveness", verb, "--help")[1] for verb in ("check", "calibrate", "evaluate")}
-    for option in ("-m, --model", "--detector", "--yunet", "--frames", "--aggregator", "--gate", "--taxonomy"):
+    for option in (
+        "-m, --model",
+        "--detector",
+        "--yunet",
+        "--frames",
+        "--aggregator",
+        "--gate",
+        "--taxonomy",
+    ):
         assert all(option in text for text in of.values()), option
     for verb in ("check", "calibrate", "evaluate", "manifest", "example"):
         assert "--out" in run("liveness", verb, "--help")[1], verb
@@ -167,7 +183,12 @@ def test_tables_name_what_there_is() -> None:
 
 def test_the_first_screen_says_what_is_out_of_reach() -> None:
     for text in (README.read_text(encoding="utf-8").split("\n## ")[0],):
-        for words in ("Injected video", "never the only basis", "no evidence of how live faces", "certifies nothing"):
+        for words in (
+            "Injected video",
+            "never the only basis",
+            "no evidence of how live faces",
+            "certifies nothing",
+        ):
             assert words in " ".join(text.split()), words
 
 
@@ -178,6 +199,22 @@ def test_parity_figures_are_those_of_the_card() -> None:
     assert folded is not None
     for readme in (README, ROOT):
         assert folded[1] in readme.read_text(encoding="utf-8"), readme
+
+
+def test_figures_of_others_are_those_of_the_table() -> None:
+    from verticlip.domains.liveness.evaluation.published_results import PUBLISHED_RESULTS
+
+    row = next(
+        line for line in ROOT.read_text(encoding="utf-8").splitlines() if "| `liveness/flip-mcl`" in line
+    )
+    for protocol in ("flip-1", "flip-2"):
+        (hter,) = (
+            one.value
+            for one in PUBLISHED_RESULTS
+            if (one.method, one.protocol, one.direction, one.metric)
+            == ("FLIP-MCL", protocol, "average", "hter")
+        )
+        assert f"{hter:.2f} % (" in row, protocol
 
 
 def test_every_name_of_the_room_can_be_imported() -> None:

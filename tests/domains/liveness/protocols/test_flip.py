@@ -107,6 +107,21 @@ def test_celeb_joins_every_run(folder: Path) -> None:
     assert [(entry.species, entry.subject) for entry in celeb] == [("bona_fide", "1"), ("unspecified", "1")]
 
 
+def test_names_of_celeb_that_contradict_their_list_are_counted(folder: Path, tmp_path: Path) -> None:
+    touch(tmp_path / "MCIO" / "frame", frames_of("casia") + frames_of("msu"))
+    for dataset in ("casia", "msu"):
+        write_lists(dataset, frames_of(dataset), tmp_path)
+    celeb = ["celeb/real/1_live_000001.jpg", "celeb/fake/1_live_000002.jpg", "celeb/fake/1_spoof_000003.jpg"]
+    touch(tmp_path / "MCIO" / "frame", celeb)
+    write_lists("celeb", celeb, tmp_path)
+    read = read_flip(tmp_path, target="msu", sources=["casia"], protocol=3, partial=True)
+    labels = [entry.label for entry in read.of("train") if entry.dataset == "celeb"]
+    assert labels == ["live", "attack", "attack"]
+    assert any(
+        "celeb_fake_train.txt: 1 file names say the opposite of the list" in note for note in read.note
+    )
+
+
 def test_the_target_is_never_a_source(folder: Path) -> None:
     with pytest.raises(DataError, match="The target msu is among the sources"):
         read_flip(folder, target="msu", sources=["casia", "M"])
