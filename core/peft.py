@@ -14,7 +14,8 @@ from torch.nn.utils import parametrize
 
 from .errors import ConfigError, nearest
 from .model import ContrastiveModel, build_model
-from .recipe import OptimConfig, PeftConfig
+from .optim_config import OptimConfig
+from .recipe import PeftConfig
 from .start import matches
 
 _BLOCK = re.compile(r"(?:^|\.)(?:stages|layers|layer|blocks|resblocks)[._]?(\d+)\.")

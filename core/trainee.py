@@ -21,8 +21,8 @@ from .model import ContrastiveModel
 from .objectives.base import Objective
 from .objectives.classify import CrossEntropy
 from .objectives.gradcache import cached_backward, split_batch
+from .optim_config import OptimConfig
 from .peft import merged, parameter_groups
-from .recipe import OptimConfig
 from .types import Batch
 
 if TYPE_CHECKING:

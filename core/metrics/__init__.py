@@ -1,4 +1,4 @@
-"""Evaluation: classification, regression, retrieval and localization, each with a bootstrap interval."""
+"""Evaluation: classification, regression, retrieval, localization, with bootstrap intervals; exact bounds."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ _HOMES = {
     "Matches": "matched",
     "matched_report": "matched",
     "random_hit_recall": "matched",
+    "lower_bound": "proportions",
+    "upper_bound": "proportions",
     "RegressionReport": "regression",
     "regression_report": "regression",
     "Positives": "ranking",
@@ -66,6 +68,7 @@ __all__ = [
     "image_text_report",
     "localization_report",
     "localize",
+    "lower_bound",
     "macro_f1",
     "matched_report",
     "positive_ranks",
@@ -74,6 +77,7 @@ __all__ = [
     "regression_report",
     "retrieval_report",
     "top_k",
+    "upper_bound",
 ]
 
 __getattr__ = lazy_names(__name__, _HOMES)

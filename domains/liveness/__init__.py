@@ -11,6 +11,12 @@ MODELS: tuple[ModelSpec, ...] = (*PUBLISHED,)
 
 RECIPES: dict[str, str] = {
     "tiny": "the recipe liveness/tiny was trained with: simulated recapture of photos of clothes",
+    "clipc8": "CLIPC8: CLIP ViT-B/16 to a live person and eight kinds of attack, by their descriptions",
+    "clipc8-pairs": "the same by contrast of pictures and descriptions, with repeats as positives",
+    "flip-v": "FLIP-V: the image tower of CLIP ViT-B/16 with a head for live and attack",
+    "flip-it": "FLIP-IT: the whole CLIP ViT-B/16, live or attack by six sentences each",
+    "flip-mcl": "FLIP-MCL: FLIP-IT with a SimCLR loss and agreement of picture and text views",
+    "minifasnet": "MiniFASNetV2 with channel weights and a Fourier branch, live or attack, from scratch",
 }
 """{short name: summary}; the file is ``recipes/<short name>.yaml``."""
 

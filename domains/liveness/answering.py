@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .calibration.temperature import soften
 from .calibration.threshold import Threshold
-from .frames.combine import Aggregator, combine_margins
+from .frames.combine import Aggregator, combine
 from .quality.checks import Check, blocks
 from .result import AppliedThreshold, AttackType, Decision, Evidence, Explanation, LivenessResult
 
@@ -114,7 +114,8 @@ class Judge:
             usable = usable if any(usable) else [True] * len(views)
             margin = self._combined(margins, usable, 1)
         margin = float(margin or 0.0)
-        said: Literal["live", "attack"] = "live" if margin >= applied.margin else "attack"
+        accepted = (self.threshold or Threshold.fixed(0.5)).accepts(margin)
+        said: Literal["live", "attack"] = "live" if accepted else "attack"
         decision: Decision = said if responds else "no_response"
         rows = [row for row, is_used in enumerate(usable) if is_used]
         decisive = (max if said == "live" else min)(rows, key=lambda row: margins[row])
@@ -140,7 +141,7 @@ class Judge:
         return replace(result, explanation=Explanation(text, evidence)), view
 
     def _combined(self, margins: Sequence[float], usable: Sequence[bool], needed: int) -> float | None:
-        return combine_margins(margins, usable, aggregator=self.aggregator, min_frames=needed, k=self.k)
+        return combine(margins, usable, aggregator=self.aggregator, min_frames=needed, k=self.k)
 
     def _shares(
         self, scores: Scores, rows: Sequence[int], p_live: float

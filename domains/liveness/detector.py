@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,8 @@ from ...core.errors import ConfigError, nearest
 from ...core.video import is_film
 from .answering import Judge
 from .calibration.choice import chosen_temperature, chosen_threshold
-from .calibration.fingerprint import Fingerprint, fingerprint_of
+from .calibration.fingerprint import Fingerprint, fingerprint_of, tensor_marks
+from .calibration.threshold import probability_of
 from .explain.occlusion import explain_view
 from .faces.detect import open_detector
 from .frames.combine import AGGREGATORS, Aggregator
@@ -68,7 +69,7 @@ class LivenessDetector:
 
     Args:
         model: what ``verticlip.from_pretrained`` returns.
-        settings: by name, any of:
+        settings: a :class:`DetectorSettings`, or by name any of its fields; what is named wins:
 
             * ``detector``: ``none`` (default) for pictures that are face crops already, ``yunet``, or any
               :class:`~.faces.detect.FaceDetector`; ``detector_path``: the model file of ``yunet``, else the
@@ -94,14 +95,16 @@ class LivenessDetector:
         WeightsError, DependencyError: the face detector's file or package is missing.
     """
 
-    def __init__(self, model: ModelHandle, **settings: Any) -> None:
-        known = DetectorSettings.__dataclass_fields__
-        for name in settings:
-            if name not in known:
-                raise ConfigError(
-                    f"A detector has no setting {name!r}.{nearest(name, known)} It has: {', '.join(known)}."
-                )
-        self.settings = chosen = DetectorSettings(**settings)
+    def __init__(
+        self, model: ModelHandle, settings: DetectorSettings | None = None, **changes: Any
+    ) -> None:
+        chosen = _changed(settings or DetectorSettings(), changes)
+        self.model = model if chosen.taxonomy is None else with_taxonomy(model, chosen.taxonomy)
+        self._marks = tensor_marks(liveness_network(self.model))
+        self._open(chosen)
+
+    def _open(self, chosen: DetectorSettings) -> None:
+        self.settings = chosen
         if chosen.aggregator not in AGGREGATORS:
             raise ConfigError(
                 f"Unknown aggregator {chosen.aggregator!r}; known: {', '.join(AGGREGATORS)}."
@@ -109,8 +112,8 @@ class LivenessDetector:
             )
         if chosen.min_k < 1:
             raise ConfigError(f"min_k is at least 1 frame, got {chosen.min_k}.")
-        self.model = model if chosen.taxonomy is None else with_taxonomy(model, chosen.taxonomy)
         network = liveness_network(self.model)
+        self._fingerprint: tuple[object, Fingerprint] | None = None
         self._intake = Intake(
             network.crops,
             open_detector(chosen.detector, chosen.detector_path),
@@ -129,27 +132,35 @@ class LivenessDetector:
         revision: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
-        **settings: Any,
+        settings: DetectorSettings | None = None,
+        **changes: Any,
     ) -> LivenessDetector:
         """Return a detector of a model by registry name, folder or Hub repository.
 
         Args:
             name, revision, device, dtype: as ``verticlip.from_pretrained`` takes them.
-            settings: of :class:`LivenessDetector`.
+            settings, changes: as :class:`LivenessDetector` takes them.
         """
         # By the package's public name and only when called: a room is built below the program's verbs.
         program = importlib.import_module(__name__.split(".", 1)[0])
-        return cls(program.from_pretrained(name, revision=revision, device=device, dtype=dtype), **settings)
+        model = program.from_pretrained(name, revision=revision, device=device, dtype=dtype)
+        return cls(model, settings, **changes)
 
-    @cached_property
+    @property
     def fingerprint(self) -> Fingerprint:
-        """What scores depend on; its text is a digest."""
-        return fingerprint_of(
-            self.model,
-            detector=self._intake.detector,
-            aggregator=self.settings.aggregator,
-            min_k=self.settings.min_k,
-        )
+        """What scores depend on; its text is a digest. Weights that were written to since are noticed."""
+        marks = tensor_marks(liveness_network(self.model))
+        if self._fingerprint is None or self._fingerprint[0] != marks:
+            found = fingerprint_of(
+                self.model,
+                detector=self._intake.detector,
+                aggregator=self.settings.aggregator,
+                min_k=self.settings.min_k,
+                sampling=self.settings.sampling,
+                changed=marks != self._marks,
+            )
+            self._fingerprint = (marks, found)
+        return self._fingerprint[1]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -158,14 +169,18 @@ class LivenessDetector:
 
     def using(self, **changes: Any) -> LivenessDetector:
         """Return a detector of the same model with other settings, such as ``threshold=``."""
-        given = {name: getattr(self.settings, name) for name in DetectorSettings.__dataclass_fields__}
-        # The model has the taxonomy already, and the face detector is open.
-        kept = {**given, "taxonomy": None, "detector": self._intake.detector or "none", "detector_path": None}
-        if "threshold" in changes or "mode" in changes:
-            kept.update(mode=None)
         if "detector" not in changes and "detector_path" in changes:
             raise ConfigError("detector_path needs detector: name both.")
-        return LivenessDetector(self.model, **{**kept, **changes})
+        # The model has the taxonomy already, and the face detector is open.
+        kept = {"taxonomy": None, "detector": self._intake.detector or "none", "detector_path": None}
+        if "threshold" in changes or "mode" in changes:
+            kept["mode"] = None
+        chosen = _changed(self.settings, {**kept, **changes})
+        made = copy.copy(self)
+        if chosen.taxonomy is not None:
+            return LivenessDetector(self.model, chosen)
+        made._open(chosen)
+        return made
 
     def predict(self, item: Any, *, keep: Collection[Keep] = (), relevance: bool = False) -> LivenessResult:
         """Return the answer for one presentation.
@@ -181,7 +196,7 @@ class LivenessDetector:
             InputError: it cannot be read, is too large, or was cropped for another model.
             ConfigError: ``keep`` names something else, or the model has no embedding.
         """
-        wanted = _wanted(keep)
+        wanted = self._wanted(keep)
         shown = self._intake.present(item, name_of_item(item, 0), keep_frames=bool(wanted) or relevance)
         return self._answers([shown], wanted, relevance=relevance)[0]
 
@@ -201,13 +216,14 @@ class LivenessDetector:
 
         Args:
             items, keep, relevance: as in :meth:`predict`, each item one presentation.
-            batch_size: presentations per call of the network; answers do not depend on it.
+            batch_size: presentations per call of the network; margins depend on it by rounding alone (about
+                1e-6 of P(live)), which is why calibration puts thresholds a little below the score they rest on.
             workers: threads that read; None takes the number of CPUs.
 
         Raises:
-            ConfigError: ``batch_size`` is below 1.
+            ConfigError: ``batch_size`` is below 1, or ``keep`` as in :meth:`predict`.
         """
-        wanted = _wanted(keep)
+        wanted = self._wanted(keep)
 
         def read(item: Any, position: int) -> Presentation:
             return self._intake.present(
@@ -226,9 +242,12 @@ class LivenessDetector:
         return (answer for _, answer in pairs)
 
     def score(self, item: Any) -> float | None:
-        """Return P(live) of one presentation; None for a non-response."""
+        """Return P(live) of one presentation before any temperature, as ``Threshold.value`` is one; None for a
+        non-response. ``predict(item).p_live`` is the one after the temperature."""
         found = self.predict(item)
-        return None if found.decision == "no_response" else found.p_live
+        if found.decision == "no_response" or found.margin is None:
+            return None
+        return probability_of(found.margin)
 
     def calibrate(
         self,
@@ -290,6 +309,15 @@ class LivenessDetector:
             reads_text="text" in network.modalities,
         )
 
+    def _wanted(self, keep: Collection[Keep]) -> frozenset[Keep]:
+        given: Any = (keep,) if isinstance(keep, str) else keep
+        wanted: frozenset[Keep] = frozenset(given)
+        for name in wanted - set(_KEEP):
+            raise ConfigError(f"keep takes pixels and embedding, got {name!r}.{nearest(str(name), _KEEP)}")
+        if "embedding" in wanted and "image" not in liveness_network(self.model).modalities:
+            raise ConfigError(f"{self.model.id} has no embedding of pictures to keep.")
+        return wanted
+
     def _answers(
         self, shown: Sequence[Presentation], keep: frozenset[Keep], *, relevance: bool
     ) -> list[LivenessResult]:
@@ -331,19 +359,19 @@ class LivenessDetector:
             x1, y1, x2, y2 = view.box
             changes["pixels"] = view.pixels[y1:y2, x1:x2].copy()
         if "embedding" in keep and view.crops is not None:
-            if "image" not in liveness_network(self.model).modalities:
-                raise ConfigError(f"{self.model.id} has no embedding of pictures to keep.")
             vectors = self.model.embed(view.crops[0], modality="image").vectors
             changes["embedding"] = tuple(vectors[0].tolist())
         return replace(result, **changes)
 
 
-def _wanted(keep: Collection[Keep]) -> frozenset[Keep]:
-    given: Any = (keep,) if isinstance(keep, str) else keep
-    wanted: frozenset[Keep] = frozenset(given)
-    for name in wanted - set(_KEEP):
-        raise ConfigError(f"keep takes pixels and embedding, got {name!r}.{nearest(str(name), _KEEP)}")
-    return wanted
+def _changed(settings: DetectorSettings, changes: Mapping[str, Any]) -> DetectorSettings:
+    known = DetectorSettings.__dataclass_fields__
+    for name in changes:
+        if name not in known:
+            raise ConfigError(
+                f"A detector has no setting {name!r}.{nearest(name, known)} It has: {', '.join(known)}."
+            )
+    return replace(settings, **changes)
 
 
 def _is_large(item: Any) -> bool:

@@ -49,6 +49,7 @@ _HOMES = {
     "save_crop": "cropped",
     "save_threshold": "calibration.threshold",
     "with_taxonomy": "models.base",
+    "write_drawn_captures": "tasks.example",
     "write_manifest": "protocols.manifest",
     "write_scores": "evaluation.table",
 }

@@ -26,6 +26,12 @@ _SENTENCES: dict[str, str] = {
     "no_response": "The check could not be completed. Please try again.",
 }
 """What the person in front of the camera is told: nothing that helps to try a better attack."""
+_FOR_END_USERS = (
+    "face_count", "face_size", "eye_distance", "face_share", "face_inside", "sharpness", "clipped", "yaw", "pitch",
+    "roll", "occlusion",
+)  # fmt: skip
+"""Gates whose advice tells how to hold a camera and nothing of how attacks are told: what frames have in common
+and darkness, which may hide an attack, are for operators."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +167,9 @@ class LivenessResult:
 
         Args:
             explain: ``operator`` gets everything. ``end_user`` gets the decision, a sentence and, unless the
-                threshold is the ``secure`` one, what to do about the picture: no score, no category, no
-                measured value, nothing that an attacker could climb by.
+                threshold is the ``secure`` one, what to do about a picture that gates of capture refused: no
+                score, no category, no measured value, nothing that an attacker could climb by. Of the path
+                only the last name stays.
             include_pixels: add the crop as a PNG in base64.
             include_embeddings: add the crop's embedding.
 
@@ -194,9 +201,14 @@ class LivenessResult:
         return found
 
     def _for_end_user(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"id": self.id, "decision": self.decision, "text": _SENTENCES[self.decision]}
+        found: dict[str, Any] = {
+            "id": self.id.replace("\\", "/").rpartition("/")[2],
+            "decision": self.decision,
+            "text": _SENTENCES[self.decision],
+        }
         if self.threshold.mode != "secure" and self.decision == "no_response":
-            found["advice"] = list(dict.fromkeys(one.advice for one in self.failed_checks if one.advice))
+            told = (one for one in self.failed_checks if one.blocks and one.name in _FOR_END_USERS)
+            found["advice"] = list(dict.fromkeys(one.advice for one in told if one.advice))
         return found
 
     @classmethod

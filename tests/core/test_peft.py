@@ -7,6 +7,7 @@ import torch
 from verticlip.core.config import ModelConfig
 from verticlip.core.errors import ConfigError
 from verticlip.core.model import ContrastiveModel
+from verticlip.core.optim_config import OptimConfig
 from verticlip.core.peft import (
     apply_policy,
     layers_above,
@@ -15,7 +16,7 @@ from verticlip.core.peft import (
     tower_layers,
     trainable,
 )
-from verticlip.core.recipe import OptimConfig, PeftConfig
+from verticlip.core.recipe import PeftConfig
 
 VIT = {
     "backend": "vit",

@@ -358,7 +358,7 @@ def _token_rows(inputs: dict, *, unique: bool = True):
 
 def test_schedules_warm_up_fall_and_stay():
     from verticlip.core.objectives.base import build_objective
-    from verticlip.core.recipe import OptimConfig
+    from verticlip.core.optim_config import OptimConfig
     from verticlip.core.trainee import make_optimizer
 
     model, objective = torch.nn.Linear(2, 2), build_objective("infonce")
@@ -380,7 +380,7 @@ def test_schedules_warm_up_fall_and_stay():
 
 
 def test_rates_fall_in_steps_at_shares_of_the_run():
-    from verticlip.core.recipe import OptimConfig
+    from verticlip.core.optim_config import OptimConfig
     from verticlip.core.trainee import make_optimizer
 
     config = OptimConfig(lr=0.1, name="sgd", nesterov=False, schedule="steps", milestones=(0.4, 0.6, 0.88))
@@ -397,7 +397,7 @@ def test_rates_fall_in_steps_at_shares_of_the_run():
 
 
 def test_adam_takes_weight_decay_as_part_of_the_gradient():
-    from verticlip.core.recipe import OptimConfig
+    from verticlip.core.optim_config import OptimConfig
     from verticlip.core.trainee import make_optimizer
 
     def trained(name: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ....core.errors import DataError, InputError
+from ....core.metrics.proportions import lower_bound
 from ..catalog.config import MadeBy
 from .settings import Fit, Thresholds
 
@@ -59,18 +60,6 @@ class _Pairs:
 
     def accepted(self, product: float, image: float, text: float) -> NDArray[np.bool_]:
         return (self.product >= product) & ((self.image >= image) | (self.text >= text))
-
-
-def least_precision(right: int, accepted: int, confidence: float) -> float:
-    """Return the lower bound of a precision of which ``right`` of ``accepted`` were seen; 0 for none.
-
-    Reference: Clopper and Pearson 1934; one-sided, so it holds with at least ``confidence``.
-    """
-    if right == 0:
-        return 0.0
-    from scipy.stats import beta
-
-    return float(beta.ppf(1 - confidence, right, accepted - right + 1))
 
 
 def pairs_needed(precision: float, confidence: float) -> int:
@@ -128,7 +117,7 @@ def fit_thresholds(
         accepted=accepted,
         wrong=accepted - right,
         precision=right / accepted,
-        precision_low=least_precision(right, accepted, confidence),
+        precision_low=lower_bound(right, accepted, confidence),
         recall=right / held_back,
         made_by=made_by,
     )
@@ -153,7 +142,7 @@ def _loosest(
     for product, image, text in _path(choosing, confidence):
         took = testing.accepted(product, image, text)
         right, accepted = int((took & testing.label).sum()), int(took.sum())
-        low = least_precision(right, accepted, confidence)
+        low = lower_bound(right, accepted, confidence)
         closest = max(closest, low)
         if low < target:
             break

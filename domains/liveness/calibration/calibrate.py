@@ -11,15 +11,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ....core.errors import ConfigError, DataError, nearest
+from ....core.metrics.proportions import upper_bound
+from ....core.provenance import now, version
 from ..evaluation.table import ScoredPresentation
-from ..metrics.iso import BONA_FIDE, IsoReport, Rate, iso_report, upper_bound
+from ..metrics.iso import BONA_FIDE, IsoReport, Rate, iso_report
 from ..metrics.literature import auc
-from ..metrics.thresholds import MODES, Rule, check_classes, choose, parse_rule
+from ..metrics.thresholds import MODES, Rule, check_classes, choose, parse_rule, settle
 from .fingerprint import Fingerprint
 from .temperature import TEMPERATURE_FILE, Temperature, fit_temperature, negative_log_likelihood
 from .threshold import THRESHOLD_FILE, Achieved, AchievedRate, Threshold, save_threshold
@@ -28,8 +29,6 @@ _FEW = 30
 """Presentations of a class below which one of them moves an equal error rate by more than three points."""
 _DEAR = 0.3
 """Error rate above which a threshold is of no use."""
-_NEAR = 1e-5
-"""How far below the score that was found a threshold is put, relative to it; see :func:`settle`."""
 
 
 @dataclass(frozen=True)
@@ -162,37 +161,6 @@ def calibrate_scores(
     return Calibration(tuple(found), refused, fitted, tuple(notes), tuple(dev.scored))
 
 
-def settle(margin: float, margins: Sequence[float | None]) -> float:
-    """Return a threshold a little below the score that a rule found, with the same decisions on its set.
-
-    The rules return the score of a presentation. Scored again, in another batch or on another processor, that
-    presentation may get a margin that differs in the last digits; it shall be decided in the same way. The
-    step is a hundred-thousandth of the margin, or half the way to the next lower score if that is nearer.
-
-    Args:
-        margin: a finite score among ``margins``.
-        margins: of the set.
-    """
-    step = _NEAR * max(1.0, abs(margin))
-    below = max((one for one in margins if one is not None and one < margin), default=-math.inf)
-    return margin - min(step, (margin - below) / 2)
-
-
-def version() -> str:
-    """Return the version of this package as it is installed; empty for a bare checkout."""
-    from importlib import metadata
-
-    try:
-        return metadata.version("verticlip")
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def now() -> str:
-    """Return the time in UTC to the second, ISO 8601."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
 def _rules(modes: Sequence[str], rules: Sequence[str]) -> dict[str, tuple[str | None, Rule]]:
     """Return {mode or rule: (mode or None, rule)}, each once."""
     named: dict[str, tuple[str | None, Rule]] = {}
@@ -249,16 +217,15 @@ def _rate(rate: Rate) -> AchievedRate:
 
 
 def _why_refused(dev: DevSet, rule: Rule) -> str:
-    bona_fide = [
-        margin for margin, name in zip(dev.margins, dev.species, strict=True)
-        if margin is not None and name == BONA_FIDE
-    ]  # fmt: skip
-    above = Counter(
-        name for margin, name in zip(dev.margins, dev.species, strict=True)
-        if margin is not None and name != BONA_FIDE and margin >= max(bona_fide)
-    )  # fmt: skip
+    """Say why only refusing everyone keeps a rule; ``dev_bpcer`` always has another threshold."""
+    if rule.kind == "dev_eer":
+        # A tie of all responses is the one set on which refusing everyone comes as near to equal errors.
+        return "every response has the same score: no threshold tells bona fides from attacks."
+    answered = [(m, name) for m, name in zip(dev.margins, dev.species, strict=True) if m is not None]
+    best = max(margin for margin, name in answered if name == BONA_FIDE)
+    above = Counter(name for margin, name in answered if name != BONA_FIDE and margin >= best)
     kinds = ", ".join(f"{count} of {name}" for name, count in above.most_common(3))
-    because = f" Attacks that score above every bona fide: {kinds}." if kinds else ""
+    because = f" Attacks that score at least as high as every bona fide: {kinds}." if kinds else ""
     return f"only refusing everyone keeps {rule} on this set.{because}"
 
 
@@ -275,7 +242,8 @@ def _notes_of_set(dev: DevSet, area: float) -> list[str]:
             f"{unanswered} of {len(dev.scored)} presentations got no response; they count in the "
             "denominators of APCER and BPCER as ISO/IEC 30107-3 counts them, and as APNRR and BPNRR."
         )
-    return notes
+    alike = repeated_subjects(dev.scored)
+    return [*notes, alike] if alike else notes
 
 
 def _notes_of_rule(rule: Rule, counts: Mapping[str, int]) -> list[str]:

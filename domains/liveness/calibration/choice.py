@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ....core.errors import ConfigError, nearest
-from ..metrics.thresholds import MODES, parse_rule
+from ..metrics.thresholds import MODES, Kind, parse_rule
 from .temperature import Temperature
 from .threshold import THRESHOLD_FILE, Threshold, check_made_for, load_threshold
 
@@ -28,7 +28,7 @@ def chosen_threshold(
         raise ConfigError(f"Unknown mode {mode!r}; modes: {', '.join(MODES)}.{nearest(mode, MODES)}")
     if given is None:
         return None if mode is None else _of_model(mode, detector)
-    if isinstance(given, str) and (given in MODES or given.partition("=")[0] in _RULES):
+    if isinstance(given, str) and (given in MODES or given.partition("=")[0] in get_args(Kind)):
         return _named(given, mode, detector)
     if isinstance(given, (str, os.PathLike)):
         return load_threshold(Path(given), detector.fingerprint, mode=mode, limits=detector.model.limits)
@@ -39,9 +39,6 @@ def chosen_threshold(
         )
     check_made_for(found, detector.fingerprint)
     return found
-
-
-_RULES = ("dev_eer", "dev_apcer", "dev_bpcer", "fixed", "test_eer")
 
 
 def chosen_temperature(

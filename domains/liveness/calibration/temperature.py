@@ -10,7 +10,6 @@ Reference: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from ....core.errors import ConfigError, DataError, InputError
 from ....core.limits import DEFAULT, Limits
 from .fingerprint import Fingerprint
 from .sealed import read_sealed, write_sealed
+from .threshold import probability_of
 
 TEMPERATURE_FILE = "temperature.json"
 _FORMAT = "verticlip liveness temperature 1"
@@ -153,5 +153,4 @@ def _signed(margins: Sequence[float], is_live: Sequence[bool]) -> np.ndarray:
 
 def soften(margin: float, temperature: float) -> float:
     """Return P(live) of log-odds at a temperature."""
-    scaled = margin / temperature
-    return 1 / (1 + math.exp(-scaled)) if scaled >= 0 else math.exp(scaled) / (1 + math.exp(scaled))
+    return probability_of(margin / temperature)

@@ -15,7 +15,9 @@ from .options import (
     DetectorName,
     FrameCount,
     Gates,
+    LowestCount,
     PresentationsPerCall,
+    SamplingName,
     TaxonomyName,
     YuNetFile,
     open_detector,
@@ -52,14 +54,16 @@ def calibrate(
     test: Annotated[
         Path | None, typer.Option(help="Manifest that will be tested on; nobody in it may be in this one.")
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that the manifest's paths start from.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that the paths of both manifests start from.")] = None,
     split: Annotated[
         Literal["dev"] | None, typer.Option(help="dev: all rows of a manifest without a split column.")
     ] = None,
     detector: DetectorName = None,
     yunet: YuNetFile = None,
     frames: FrameCount = None,
+    sampling: SamplingName = None,
     aggregator: AggregatorName = "mean",
+    min_k: LowestCount = None,
     gate: Gates = None,
     taxonomy: TaxonomyName = None,
     batch_size: PresentationsPerCall = 8,
@@ -82,16 +86,18 @@ def calibrate(
             f"--out {out}: this name is for the temperature. Call the thresholds threshold.json."
         )
     entries = read_manifest(manifest, root=root, split=split)
+    tested = None if test is None else read_manifest(test, root=root)
     opened = open_detector(
         context, model, detector, yunet, revision, device, dtype,
-        quality=read_gates(gate), sampling=read_sampling(frames), aggregator=aggregator, taxonomy=taxonomy,
+        quality=read_gates(gate), sampling=read_sampling(frames, sampling), aggregator=aggregator,
+        min_k=min_k, taxonomy=taxonomy,
     )  # fmt: skip
     modes = ("secure", "balanced", "convenient") if mode is None and rule is None else tuple(mode or ())
     found = opened.calibrate(
         entries,
         modes=modes,
         rules=tuple(rule or ()),
-        test=test,
+        test=tested,
         temperature=temperature,
         batch_size=batch_size,
         progress=progress_line(),

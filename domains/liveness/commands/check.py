@@ -26,7 +26,9 @@ from .options import (
     DetectorName,
     FrameCount,
     Gates,
+    LowestCount,
     PresentationsPerCall,
+    SamplingName,
     TaxonomyName,
     YuNetFile,
     open_detector,
@@ -64,7 +66,9 @@ def check(
     detector: DetectorName = None,
     yunet: YuNetFile = None,
     frames: FrameCount = None,
+    sampling: SamplingName = None,
     aggregator: AggregatorName = "mean",
+    min_k: LowestCount = None,
     gate: Gates = None,
     taxonomy: TaxonomyName = None,
     explain: Annotated[
@@ -103,7 +107,8 @@ def check(
         context, model, detector, yunet, revision, device, dtype,
         threshold=_threshold(threshold), mode=mode,
         temperature=read_number_or_file(temperature, "--temperature"),
-        quality=read_gates(gate), sampling=read_sampling(frames), aggregator=aggregator, taxonomy=taxonomy,
+        quality=read_gates(gate), sampling=read_sampling(frames, sampling), aggregator=aggregator,
+        min_k=min_k, taxonomy=taxonomy,
     )  # fmt: skip
     say_threshold(opened)
     answers: list[LivenessResult | Failure] = []

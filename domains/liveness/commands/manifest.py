@@ -166,6 +166,11 @@ def _show(read: Protocol, notes: Sequence[str]) -> None:
     print_table(("split", "species", "presentations", "subjects"), rows)
     if read.oracle_habit is None:
         say(f"threshold: {read.rule}, chosen on the development set and applied unchanged to test")
+    elif read.of("dev"):
+        say(
+            f"threshold: {read.rule}, chosen on the subjects held out; published figures take "
+            f"{read.oracle_habit}: they are optimistic and belong in another column"
+        )
     else:
         say(
             f"no development set in this protocol: published figures take {read.oracle_habit} ({read.rule}, "

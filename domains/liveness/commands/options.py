@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from ....core.commandline import open_model, read_pairs
-from ....core.errors import ConfigError
+from ....core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from ..detector import LivenessDetector
@@ -29,6 +29,21 @@ YuNetFile = Annotated[
 ]
 FrameCount = Annotated[
     int | None, typer.Option("--frames", min=1, help="Frames taken from a film, evenly; default 5.")
+]
+SamplingName = Annotated[
+    str | None,
+    typer.Option(
+        "--sampling",
+        metavar="equidistant|every=SECONDS|flip_mcio|all",
+        help="Which frames of a film: equidistant (default, see --frames), one in every so many seconds, "
+        "FLIP's two, or all.",
+    ),
+]
+LowestCount = Annotated[
+    int | None,
+    typer.Option(
+        "--min-k", min=1, help="Frames that --aggregator min_k takes the mean of: the lowest; default 2."
+    ),
 ]
 AggregatorName = Annotated[
     str,
@@ -105,11 +120,37 @@ def read_gates(pairs: list[str] | None) -> QualityConfig | None:
     return parse_config(QualityConfig, limits, source="--gate")
 
 
-def read_sampling(frames: int | None) -> Sampling | None:
-    """Return how many frames are taken from a film; None where the option was not given."""
+def read_sampling(frames: int | None, kind: str | None = None) -> Sampling | None:
+    """Return which frames are taken from a film; None where no option was given.
+
+    Args:
+        frames: of ``--frames``, for equidistant ones.
+        kind: of ``--sampling``: ``equidistant``, ``every=SECONDS``, ``flip_mcio`` or ``all``.
+
+    Raises:
+        ConfigError: another word or number, or ``--frames`` beside a kind that has no such number.
+    """
+    from ....core.config import parse_config
     from ..frames.sampling import Sampling
 
-    return None if frames is None else Sampling(count=frames, max_frames=max(frames, 300))
+    if kind is None and frames is None:
+        return None
+    name, equals, seconds = (kind or "equidistant").partition("=")
+    kinds = get_args(Sampling.model_fields["kind"].annotation)
+    if name not in kinds:
+        forms = ["every=SECONDS" if one == "every" else one for one in kinds]
+        raise ConfigError(f"--sampling {name}: known are {', '.join(forms)}.{nearest(name, kinds)}")
+    if bool(equals) != (name == "every"):
+        wanted = "--sampling every=0.5" if name == "every" else f"--sampling {name}"
+        raise ConfigError(f"--sampling {kind}: write {wanted}.")
+    if frames is not None and name != "equidistant":
+        raise ConfigError(f"--frames counts equidistant frames; leave it out with --sampling {name}.")
+    given: dict[str, object] = {"kind": name}
+    if equals:
+        given["seconds"] = seconds
+    if frames is not None:
+        given.update(count=frames, max_frames=max(frames, Sampling().max_frames))
+    return parse_config(Sampling, given, source="--sampling")
 
 
 def read_number_or_file(word: str | None, option: str) -> float | Path | None:

@@ -31,7 +31,8 @@ class Media:
         is_video: whether it is a film, or several pictures, which are frames of one.
         frames_total: of all films together, or the number of pictures.
         frame_rates: frames per second of each film, 0 where unknown; empty for pictures.
-        asked: frames that were asked for, or None where that depends on the film.
+        asked: frames that the sampling asks for of each film, or of several pictures; None where that depends
+            on the film.
         name: for messages and reports.
         warnings: what was wrong with a file of which something could be read.
     """
@@ -66,7 +67,8 @@ def read_media(
         item: a picture (see :func:`.picture.read_picture`), a film (path or bytes), frames as an array uint8
             [N, H, W, 3], or a sequence of pictures, or one of films, that belong to one presentation. Media
             pass through.
-        sampling: which frames of each film are taken; several pictures are all taken, up to ``max_frames``.
+        sampling: which frames of each film are taken; several pictures are all taken, up to ``max_frames``, and
+            it says how many of them a decision needs: FLIP's two go with the kind ``flip_mcio``.
         limits: ceilings on files, pixels, seconds, frames and decoded bytes.
         show_paths: let error messages name the whole path instead of the file name.
         name: of the presentation; None takes that of the file.
@@ -101,7 +103,9 @@ def read_media(
         held += pictures[-1].nbytes
         limits.check("decoded_bytes", held, what=f"{called}: bytes of the frames")
     count = len(pictures)
-    return Media(tuple(pictures), tuple(range(count)), (None,) * count, count > 1, count, (), count, called)
+    # How many pictures somebody gives is not how many a decision needs: the sampling says that, as for films.
+    asked = sampling.asked if count > 1 else 1
+    return Media(tuple(pictures), tuple(range(count)), (None,) * count, count > 1, count, (), asked, called)
 
 
 def _of_films(films: Sequence[FilmFrames], sampling: Sampling, name: str, limits: Limits) -> Media:

@@ -9,6 +9,8 @@ non-response, where the detector or a quality gate refused.
 * ``BPCER`` = bona fides rejected / all bona fides.
 * ``APNRR_s`` and ``BPNRR`` = non-responses / all presentations of that group. A non-response is neither an
   accepted attack nor a rejected bona fide, and it stays in every denominator.
+* Bounds are exact for independent presentations (Clopper and Pearson). Those of one subject or of one
+  instrument are alike, which makes the rate less certain than the bound says.
 * ``ACER`` = (max APCER + BPCER) / 2 is a figure of the literature, not of the standard's current edition.
 
 Reference: ISO/IEC 30107-3, testing and reporting; the text of the standard was not re-read for this.
@@ -24,15 +26,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ....core.errors import InputError
+from ....core.metrics.proportions import CONFIDENCE, upper_bound
+from ..protocols.words import LIVE_NAMES
+from ..taxonomy import BONA_FIDE
 from .numbers import json_number
-
-BONA_FIDE = "bona_fide"
-"""The species of a live presentation."""
-
-_OTHER_NAMES = {"live", "real", "genuine", "bonafide", "bona fide", "bona-fide"}
-
-CONFIDENCE = 0.95
-"""Of every bound and interval."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -80,23 +77,6 @@ class Rate:
             "upper_95": self.upper,
             "interval_95": list(self.interval),
         }
-
-
-def upper_bound(errors: int, n: int, confidence: float = CONFIDENCE) -> float:
-    """Return the exact one-sided upper bound of a rate of which ``errors`` in ``n`` were seen, in [0, 1].
-
-    Raises:
-        InputError: more errors than presentations, or a negative count.
-    """
-    if not 0 <= errors <= n:
-        raise InputError(f"{errors} errors among {n} presentations; expected 0 <= errors <= n.")
-    if errors == n:
-        return 1.0
-    if errors == 0:
-        return -math.expm1(math.log1p(-confidence) / n)
-    from scipy.special import betaincinv
-
-    return float(betaincinv(errors + 1, n - errors, confidence))
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +160,7 @@ def group_presentations(scores: Sequence[float | None], species: Sequence[str]) 
     for row, (score, name) in enumerate(zip(scores, species, strict=True)):
         if not isinstance(name, str) or not name:
             raise InputError(f"Presentation {row}: species is {name!r}; expected 'bona_fide' or a name.")
-        if name in _OTHER_NAMES:
+        if name != BONA_FIDE and name.lower() in LIVE_NAMES:
             raise InputError(
                 f"Presentation {row}: species {name!r} would count as an attack; a live one is {BONA_FIDE!r}."
             )
@@ -232,6 +212,23 @@ class IsoReport:
         return None if worst is None else self.apcer[worst].value
 
     @property
+    def apcer_max_upper(self) -> float | None:
+        """95 % upper bound of the headline; None without attacks.
+
+        The largest bound of any species, which need not be that of the worst seen: no error among three
+        masks leaves masks more room than two among a hundred prints leave prints. It takes no correction
+        for the number of species: whichever is truly the worst, its own bound holds with 95 %, and this one
+        is at least that.
+        """
+        bounding = self.bounding_species
+        return None if bounding is None else self.apcer[bounding].upper
+
+    @property
+    def bounding_species(self) -> str | None:
+        """The species with the largest bound (the first by name among equals); None without attacks."""
+        return max(self.apcer, key=lambda name: self.apcer[name].upper, default=None)
+
+    @property
     def acer_max(self) -> float | None:
         """``(max APCER + BPCER) / 2``; None where either is not known."""
         return _mean(self.apcer_max, self.bpcer.value)
@@ -246,6 +243,7 @@ class IsoReport:
         return {
             "threshold": json_number(self.threshold),
             "apcer_max": self.apcer_max,
+            "apcer_max_upper_95": self.apcer_max_upper,
             "worst_species": self.worst_species,
             "bpcer": self.bpcer.to_dict(),
             "bpnrr": self.bpnrr.to_dict(),

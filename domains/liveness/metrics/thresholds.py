@@ -27,6 +27,9 @@ MODES: dict[str, str] = {
 }
 """{mode: rule}: what a team means when it names a way of working instead of a rule."""
 
+_NEAR = 1e-5
+"""How far below the margin that was found a threshold is put, relative to it; see :func:`settle`."""
+
 _FORMS = {
     "dev_eer": "dev_eer",
     "dev_apcer": "dev_apcer=0.01",
@@ -133,7 +136,8 @@ def choose(
 ) -> Choice:
     """Return the threshold that a rule finds on a set.
 
-    Thresholds tried are the observed scores, ascending, then +inf: between two of them nothing changes.
+    Thresholds tried are the observed scores, ascending, then +inf (not for ``dev_bpcer``): between two of
+    them nothing changes.
     ``dev_apcer`` and ``dev_bpcer`` count as ISO does, with non-responses in the denominators. The rules of
     equal errors use the presentations that got a response, and among thresholds with equal distance of the
     two rates take the largest.
@@ -215,6 +219,24 @@ def score_at(margin: float, scores: Sequence[float | None], margins: Sequence[fl
     )
 
 
+def settle(margin: float, margins: Sequence[float | None]) -> float:
+    """Return a threshold a little below the margin that a rule found, with the same decisions on its set.
+
+    The rules return the margin of a presentation. Scored again, in another batch or on another processor,
+    that presentation may get one that differs in the last digits; it shall be decided in the same way. The
+    step is a hundred-thousandth of the margin, or half the way to the next lower one if that is nearer.
+
+    Args:
+        margin: one of ``margins``; an infinite one is returned as it is.
+        margins: of the set.
+    """
+    if math.isinf(margin):
+        return margin
+    step = _NEAR * max(1.0, abs(margin))
+    below = max((one for one in margins if one is not None and one < margin), default=-math.inf)
+    return margin - min(step, (margin - below) / 2)
+
+
 def _find(rule: Rule, presentations: Presentations) -> float:
     if rule.kind == "dev_apcer":
         return lowest_threshold(presentations, float(rule.target or 0.0))
@@ -224,11 +246,16 @@ def _find(rule: Rule, presentations: Presentations) -> float:
 
 
 def highest_threshold(presentations: Presentations, allowed: float) -> float:
-    """Return the largest observed score, or +inf, at which BPCER is at most ``allowed``."""
+    """Return the largest observed score at which BPCER is at most ``allowed``; +inf without any response.
+
+    Where most bona fides got no response, rejecting all others may keep BPCER as well: of two in two hundred
+    that is 1 %. Refusing everyone is no way to work, so +inf is not tried.
+    """
     candidates = presentations.candidates()
-    within = np.flatnonzero(presentations.bpcer(candidates) <= allowed)
+    observed = candidates[:-1] if len(candidates) > 1 else candidates
+    within = np.flatnonzero(presentations.bpcer(observed) <= allowed)
     # At the lowest score nothing is rejected, so there always is one.
-    return float(candidates[within[-1]])
+    return float(observed[within[-1]])
 
 
 def equal_error(presentations: Presentations) -> tuple[float, float]:

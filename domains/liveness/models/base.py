@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -132,16 +130,6 @@ class Scores:
         """Sum of the probabilities of the live categories, float64 [B]: the sigmoid of the margin."""
         return self.margin.sigmoid()
 
-    def tempered(self, temperature: float) -> Scores:
-        """Return the scores of logits divided by ``temperature``.
-
-        Raises:
-            ConfigError: not a positive number.
-        """
-        if not (np.isfinite(temperature) and temperature > 0):
-            raise ConfigError(f"A temperature is a positive number, got {temperature}.")
-        return Scores(self.logits / temperature, self.taxonomy)
-
     def attack_types(self, row: int) -> list[tuple[str, str, float]]:
         """Return (category, species, probability given an attack) of one row, most probable first.
 
@@ -201,13 +189,6 @@ class LivenessModel(ContrastiveModel):
         """What of a picture each input shows."""
         return self.options.crops
 
-    @property
-    def settings_digest(self) -> str:
-        """16 hex digits of what changes scores beside the weights: taxonomy, crops, averaging."""
-        crops = [crop.model_dump(mode="json") for crop in self.crops]
-        content = json.dumps([self.taxonomy.digest, crops, self.options.average], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
-
     def use_processor(self, processor: Processor) -> None:
         """Take from the processor what scores need beside pictures; a model without text needs nothing."""
 
@@ -259,7 +240,7 @@ def score_crops(handle: ModelHandle, crops: Sequence[Sequence[np.ndarray]], *, b
     Args:
         handle: a model of this room.
         crops: per entry of the network's ``crops`` the B pictures cropped by it, uint8 [h, w, 3] RGB.
-        batch_size: presentations per call of the network; the result does not depend on it.
+        batch_size: presentations per call of the network; logits depend on it by rounding alone (about 1e-6).
 
     Raises:
         ConfigError: no liveness model, or ``batch_size`` below 1.
@@ -299,7 +280,7 @@ def with_taxonomy(
     taxonomy: Taxonomy | str | Path,
     crops: Sequence[CropConfig] | None = None,
     *,
-    average: Average = "raw",
+    average: Average | None = None,
 ) -> ModelHandle:
     """Return a handle that scores by the texts of another taxonomy: prompt zero-shot.
 
@@ -311,7 +292,8 @@ def with_taxonomy(
             ``flip_mcl``.
         taxonomy: or its name or file.
         crops: None keeps those of a liveness model, else takes one default crop.
-        average: how the texts of a category become one vector.
+        average: how the texts of a category become one vector; None keeps the way of a liveness model, else
+            takes their mean as they are.
 
     Raises:
         ConfigError: the model does not compare pictures with texts, or the taxonomy cannot be read.
@@ -319,8 +301,10 @@ def with_taxonomy(
     from .categories import CategoryModel
 
     taxonomy = load_taxonomy(taxonomy, limits=handle.limits)
-    if crops is None and isinstance(handle.network, LivenessModel):
-        crops = handle.network.crops
+    if isinstance(handle.network, LivenessModel):
+        crops = handle.network.crops if crops is None else crops
+        average = average or handle.network.options.average
+    average = average or "raw"
     changed = copy.copy(handle)
     changed.network = CategoryModel.over(handle.network, liveness_options(taxonomy, crops, average=average))
     word = f"taxonomy-{taxonomy.digest}" + ("" if average == "raw" else f"-{average}")

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from ....core.errors import ConfigError, InputError
 from ....core.objectives.base import Needs, Objective
 from ....core.types import Batch, Outputs
+from .category import checked_labels
 
 
 class FourierSupervision(Objective):
@@ -45,9 +46,8 @@ class FourierSupervision(Objective):
                 f"The model predicts spectra {list(predicted.shape)}, fourier_target is "
                 f"{list(target.shape)}. Make targets of the size that the model's fourier_size says."
             )
-        if batch.labels is None:  # Needs has checked; for the type checker
-            raise InputError("The objective reads batch.labels, which is None.")
+        labels = checked_labels(batch, logits.shape[1])
         return {
-            "category": (1 - self.fourier_weight) * F.cross_entropy(logits.float(), batch.labels),
+            "category": (1 - self.fourier_weight) * F.cross_entropy(logits.float(), labels),
             "fourier": self.fourier_weight * F.mse_loss(predicted.float(), target.float()),
         }

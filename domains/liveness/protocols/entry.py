@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from ....core.errors import DataError
+from ..taxonomy import BONA_FIDE
+from .aliases import canonical_dataset
 
 Label = Literal["live", "attack"]
 Split = Literal["train", "dev", "test"]
 
 LABELS: tuple[Label, ...] = ("live", "attack")
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-
-BONA_FIDE = "bona_fide"
-"""The species of every live presentation; see ISO/IEC 30107-3."""
 
 UNSPECIFIED = "unspecified"
 """The species of attacks whose instrument nobody wrote down: they can only be judged as one pool."""
@@ -82,5 +81,9 @@ class Entry:
 
     @property
     def subject_id(self) -> str | None:
-        """The subject, unique over data sets: ``dataset/subject``; None where nobody knows."""
-        return None if self.subject is None else f"{self.dataset}/{self.subject}"
+        """The subject, unique over data sets: ``dataset/subject``; None where nobody knows.
+
+        The data set by its canonical name, see :func:`~.aliases.canonical_dataset`: subject 01 of ``oulu``
+        and subject 01 of ``oulu-npu`` are one person.
+        """
+        return None if self.subject is None else f"{canonical_dataset(self.dataset)}/{self.subject}"

@@ -8,7 +8,6 @@ column is a group, such as light or phone. Rows of one ``video_id`` are the fram
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 import logging
 import os
@@ -22,8 +21,9 @@ from ....core.data.tables import json_rows, table_rows
 from ....core.errors import DataError, InputError, nearest
 from ....core.files import atomic_path
 from ....core.limits import DEFAULT, Limits
-from .entry import BONA_FIDE, SPLITS, UNNAMED, UNSPECIFIED, Entry, Label, Split
+from .entry import UNNAMED, Entry, Label, Split
 from .subjects import subject_notes
+from .words import cell_text, label_of, refuse_slips, species_of, split_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +31,6 @@ COLUMNS = ("path", "video_id", "label", "species", "subject", "split", "dataset"
 """Columns with a meaning of their own; every other column is a group."""
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-
-_LIVE = ("live", "real", "genuine", "bona_fide", "bonafide", "bona fide", "1")
-_ATTACK = ("attack", "spoof", "fake", "imposter", "impostor", "0")
-_LABEL_OF: dict[str, Label] = {**dict.fromkeys(_LIVE, "live"), **dict.fromkeys(_ATTACK, "attack")}
-_SPLIT_OF: dict[str, Split] = {
-    "train": "train", "training": "train",
-    "dev": "dev", "devel": "dev", "development": "dev", "val": "dev", "valid": "dev", "validation": "dev",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-_LABEL_WORDS = (
-    "Write live (also real, bona_fide, 1) or attack (also spoof, fake, 0); the kind of attack goes into "
-    "the column species."
-)
 
 
 @dataclass(frozen=True)
@@ -206,39 +193,23 @@ def _check_columns(present: Sequence[str], needed: Sequence[str], where: str) ->
             elif column == "split":
                 hint += " Say of each row whether it is train, dev or test."
             raise DataError(f"{where}: no column {column!r}; columns: {', '.join(present)}.{hint}")
-    for name in present:
-        # Any other name is a group; one letter from a column that is absent is a slip that would cost it.
-        close = [] if name in COLUMNS else difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.8)
-        if close:
-            raise DataError(
-                f"{where}: column {name!r} would be a group, and there is no column {close[0]!r}. "
-                "Rename it to one or the other."
-            )
+    refuse_slips(where, present, COLUMNS)
 
 
 def _checked(
     where: str, row: Mapping[str, Any], folder: Path, split: Split | None, *, absolute: bool
 ) -> _Row:
     """Return a row with every word known and its path within the folder."""
-    cells = {name: _text(where, name, value) for name, value in row.items()}
-    word = cells.get("label", "").lower()
-    if word not in _LABEL_OF:
-        raise DataError(
-            f"{where}: label {cells.get('label', '')!r:.40}.{_near(word, _LABEL_OF)} {_LABEL_WORDS}"
-        )
-    label = _LABEL_OF[word]
+    cells = {name: cell_text(where, name, value) for name, value in row.items()}
+    label = label_of(where, cells.get("label", ""))
     part = cells.get("split", "")
     if split is None or part:
-        if part.lower() not in _SPLIT_OF:
-            raise DataError(
-                f"{where}: split {part!r:.40}.{_near(part.lower(), _SPLIT_OF)} "
-                f"Splits are {', '.join(SPLITS)}."
-            )
-        if split is not None and _SPLIT_OF[part.lower()] != split:
+        found = split_of(where, part)
+        if split is not None and found != split:
             raise DataError(
                 f"{where}: split {part!r}, but split={split} was asked for all rows. Leave one of them out."
             )
-        split = _SPLIT_OF[part.lower()]
+        split = found
     path, name = _file(where, cells.get("path", ""), folder, absolute=absolute)
     return _Row(
         where,
@@ -246,37 +217,12 @@ def _checked(
         name,
         cells.get("video_id") or name,
         label,
-        _species(where, cells.get("species", ""), label),
+        species_of(where, cells.get("species", ""), label),
         cells.get("subject") or None,
         split,
         cells.get("dataset") or UNNAMED,
         {name: value for name, value in cells.items() if name not in COLUMNS and value},
     )
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    return nearest(word, known) if word else ""
-
-
-def _text(where: str, name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise DataError(f"{where}: {name} must be text or a number, got {type(value).__name__}.")
-    return str(value).strip()
-
-
-def _species(where: str, word: str, label: Label) -> str:
-    """Return the species of a row; live is always bona fide, an attack never."""
-    live = word.lower() in {*_LIVE, BONA_FIDE}
-    if label == "live" and (not word or live):
-        return BONA_FIDE
-    if label == "live" or live:
-        raise DataError(
-            f"{where}: label {label} with species {word!r}. Live presentations are {BONA_FIDE} or have an "
-            "empty species; attacks have that of their instrument, such as print."
-        )
-    return word or UNSPECIFIED
 
 
 def _file(where: str, text: str, folder: Path, *, absolute: bool) -> tuple[Path, str]:

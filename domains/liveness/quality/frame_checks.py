@@ -14,8 +14,8 @@ from .config import QualityConfig
 def frames_needed(media: Media, config: QualityConfig) -> int:
     """Return how many usable frames a presentation needs: ``min_frames`` of :func:`..frames.combine.combine`.
 
-    A film needs ``min_frames_video``, or as many as were asked for where that is fewer (FLIP scores two); a
-    film that is shorter than that has too few.
+    A film, or several pictures in its place, needs ``min_frames_video``, or as many as the sampling asks for
+    where that is fewer (FLIP scores two); what is shorter than that has too few.
     """
     if not media.is_video:
         return config.min_frames_still
@@ -32,7 +32,8 @@ def checks_of_frames(media: Media, usable: Sequence[bool], config: QualityConfig
 
     Returns:
         ``usable_frames``, and for films ``frame_variety`` (different frames, by a hash of their pixels),
-        ``frame_sizes`` and ``frame_rates`` (how many different ones there are).
+        ``frame_sizes`` and ``frame_rates`` (how many different ones there are). Rates are those of the films'
+        headers where those say one: a rate that changes within one film is not looked for.
 
     Raises:
         InputError: ``usable`` has not one value per frame.
@@ -44,7 +45,7 @@ def checks_of_frames(media: Media, usable: Sequence[bool], config: QualityConfig
         f"Only {count} of {len(usable)} frames can be used, {needed} are needed: see what the frames failed."
     )
     if len(usable) < needed:
-        advice = f"The film gives {len(usable)} of at least {needed} frames: capture a longer one."
+        advice = f"{len(usable)} of at least {needed} frames are there: capture a longer film, or more pictures."
     found = [_check(config, "usable_frames", count, (needed, None), "frames", advice)]
     if not media.is_video:
         return found
@@ -62,7 +63,8 @@ def checks_of_frames(media: Media, usable: Sequence[bool], config: QualityConfig
         advice = "The frames differ in size: they may not come from one capture."
         found.append(_check(config, "frame_sizes", sizes, (None, 1), "sizes", advice))
     if config.frame_rates and len(media.frame_rates) > 1:
-        rates = len({round(rate, 2) for rate in media.frame_rates})
+        # A header that says no rate (0) is no other rate.
+        rates = len({round(rate, 2) for rate in media.frame_rates if rate > 0})
         advice = "The films differ in frame rate: they may not come from one capture."
         found.append(_check(config, "frame_rates", rates, (None, 1), "rates", advice))
     return found

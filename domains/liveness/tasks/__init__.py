@@ -13,7 +13,6 @@ _HOMES = {
     "Simulated": ".simulate.presentation",
     "check_disjoint": ".protocols.subjects",
     "evaluate": ".evaluation.report",
-    "make_data_set": "example",
     "over_folds": ".evaluation.folds",
     "read_report": ".evaluation.folds",
     "run_example": "example",

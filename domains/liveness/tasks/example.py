@@ -98,7 +98,7 @@ def run_example(
     # The drawings are whole pictures: no face is looked for.
     detector = LivenessDetector(model)
     tell(NO_EVIDENCE)
-    manifest = make_data_set(out, things, tell)
+    manifest = write_drawn_captures(out, things, tell)
     entries = read_manifest(manifest)
     check_disjoint(entries)
     tell(f"1. {manifest.name}: {len(entries):,} presentations, no subject in two splits")
@@ -138,15 +138,23 @@ def run_example(
     return made
 
 
-def make_data_set(out: Path, things: int, tell: Callable[[str], None] = lambda text: None) -> Path:
+def write_drawn_captures(
+    out: str | Path, things: int = 40, tell: Callable[[str], None] = lambda text: None
+) -> Path:
     """Write drawings, simulated presentations of them and one manifest; return the manifest.
 
     The development set has attacks with parameters of the simulation's train part, the test set those of its
     test part: what is judged was not seen when the threshold was chosen.
+
+    Args:
+        out: folder for everything; captures that are there are taken as they are.
+        things: drawings of each split, each the "subject" of one bona fide and two attack presentations.
+        tell: called with a line about each split that is made.
     """
     from ..simulate.dataset import MANIFEST, Plan, write_dataset
     from .drawings import write_drawings
 
+    out = Path(out)
     entries: list[Entry] = []
     for split, seed in _SEEDS.items():
         photos, captures = out / "drawings" / split, out / "captures" / split
@@ -173,7 +181,9 @@ def _one_of_each(entries: Sequence[Entry]) -> list[Entry]:
 
 def _check(detector: LivenessDetector, entries: Sequence[Entry], out: Path) -> dict[str, LivenessResult]:
     """Ask for each presentation by its file, as a program would; keep and return {name below out: answer}."""
-    answers = {entry.path.relative_to(out).as_posix(): detector.predict(entry.path) for entry in entries}
+    answers = {
+        entry.path.relative_to(out.absolute()).as_posix(): detector.predict(entry.path) for entry in entries
+    }
     rows = [{**answer.to_dict(), "id": name} for name, answer in answers.items()]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text_atomic(out / "answers.jsonl", text)

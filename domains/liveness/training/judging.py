@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ....core.data import Record
 from ....core.errors import DataError
 from ....core.inputs import on_device
 from ....core.processing import Processor
 from ....core.stores import Store
+from ..frames.combine import combine
 from ..metrics.iso import BONA_FIDE, Presentations, group_presentations
 from ..metrics.literature import auc
 from ..metrics.thresholds import choose
@@ -60,7 +60,7 @@ def judge(
     """
     logits = _frame_logits(model, store, records, processor)
     taxonomy = model.taxonomy
-    margins = [float(_presentation_margin(live_margin(one.double(), taxonomy))) for one in logits]
+    margins = [_presentation_margin(live_margin(one.double(), taxonomy)) for one in logits]
     species = [entries[record.id].species for record in records]
     grouped = group_presentations(margins, species)
     if not grouped.attacks or not grouped.bona_fide.n:
@@ -122,9 +122,12 @@ def _frame_logits(
     return found
 
 
-def _presentation_margin(margins: Tensor) -> Tensor:
+def _presentation_margin(margins: Tensor) -> float:
     """Return the log-odds of the mean probability of frames whose log-odds are ``margins`` float64 [F]."""
-    return F.logsigmoid(margins).logsumexp(dim=0) - F.logsigmoid(-margins).logsumexp(dim=0)
+    found = combine(margins.tolist(), [True] * len(margins))
+    if found is None:  # a presentation has a frame at least; for the type checker
+        raise DataError("A presentation has no frame.")
+    return found
 
 
 def _balanced_accuracy(predicted: Sequence[int], targets: Sequence[int]) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import verticlip
-from verticlip.domains.liveness import tasks
+from verticlip.domains.liveness import io, tasks
 
 README = Path(verticlip.__file__).parent / "domains" / "liveness" / "README.md"
 ROOT = README.parents[2] / "README.md"
@@ -32,9 +32,9 @@ def _one_thread():
 def drawn(tmp_path_factory) -> Path:
     """Return the data set that the first block makes; made once."""
     folder = tmp_path_factory.mktemp("readme") / "drawn"
-    things = re.search(r'make_data_set\(Path\("drawn"\), (\d+)\)', README.read_text(encoding="utf-8"))
+    things = re.search(r'write_drawn_captures\("drawn", (\d+)\)', README.read_text(encoding="utf-8"))
     assert things is not None
-    tasks.make_data_set(folder, int(things[1]))
+    io.write_drawn_captures(folder, int(things[1]))
     return folder
 
 
@@ -161,6 +161,17 @@ def test_presentations_that_show_a_rate() -> None:
         assert int(counts[0].replace(",", "")) == math.ceil(math.log(0.05) / math.log1p(-target))
 
 
+def test_recipes_of_the_text_are_those_of_the_room() -> None:
+    from verticlip.core.registry import recipes
+
+    text = README.read_text(encoding="utf-8").split("## Train")[1].split("\n## ")[0]
+    for name in recipes():
+        if name.startswith("liveness/"):
+            assert name in text or f"`{name.removeprefix('liveness/')}`" in text, name
+    for name in re.findall(r"train run (liveness/[a-z0-9-]+)", text):
+        assert name in recipes()
+
+
 def test_tables_name_what_there_is() -> None:
     from verticlip.domains.liveness.metrics.thresholds import MODES
     from verticlip.domains.liveness.protocols.registry import READERS
@@ -218,8 +229,6 @@ def test_figures_of_others_are_those_of_the_table() -> None:
 
 
 def test_every_name_of_the_room_can_be_imported() -> None:
-    from verticlip.domains.liveness import io
-
     assert not set(io.__all__) & set(tasks.__all__)
     for module in (io, tasks):
         for name in module.__all__:

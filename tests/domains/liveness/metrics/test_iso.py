@@ -95,7 +95,7 @@ def test_the_bound_without_an_error():
     assert round(100 * Rate(0, 100).upper, 2) == 2.95
     assert round(100 * Rate(0, 300).upper, 2) == 0.99
     assert (Rate(0, 0).value, Rate(0, 0).upper, Rate(0, 0).interval) == (None, 1.0, (0.0, 1.0))
-    with pytest.raises(InputError, match="3 errors among 2 presentations"):
+    with pytest.raises(InputError, match="3 of 2 were counted"):
         upper_bound(3, 2)
 
 

@@ -10,7 +10,6 @@ import pytest
 from liveness.simulate import make_pictures
 from PIL import Image
 from typer.testing import CliRunner
-
 from verticlip.core.errors import ConfigError, DataError, InputError
 from verticlip.domains.liveness.commands import app
 from verticlip.domains.liveness.protocols.manifest import read_manifest

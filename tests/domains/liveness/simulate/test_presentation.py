@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from liveness.simulate import make_pictures
-
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.domains.liveness.simulate import FAMILIES, simulate, simulated
 
@@ -84,11 +83,12 @@ def test_low_light_is_dark():
 
 
 def test_pixel_grids_and_dots_are_heard_among_fine_frequencies():
-    plain = [loudest_fine_frequency(made.pixels) for made in untouched("bona_fide")]
+    rough = np.clip(130 + np.random.default_rng(0).normal(0, 4, (160, 120, 3)), 0, 255).astype(np.uint8)
+    plain = [loudest_fine_frequency(made.pixels) for made in untouched("bona_fide", picture=rough)]
     for family, word in (("screen", "grid"), ("print", "spot")):
         made = [
             loudest_fine_frequency(one.pixels)
-            for one in untouched(family, "train", count=8)
+            for one in untouched(family, "train", picture=rough, count=8)
             if one.attack.get(word) not in (False, "noise", "dither")
         ]
         assert np.median(made) > 1.5 * np.median(plain)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pydantic import ValidationError
-
 from verticlip.core.errors import ConfigError
 from verticlip.domains.liveness.simulate.families import FAMILIES
 from verticlip.domains.liveness.simulate.ranges import (

@@ -83,6 +83,13 @@ def test_started_again_it_continues(model, made):
     assert not any("simulated" in line for line in said[1:])
 
 
+def test_a_folder_named_relative_to_here(model, made, monkeypatch):
+    report, _ = made
+    monkeypatch.chdir(report.folder.parent)
+    again = run_example(model, report.folder.name, things=10)
+    assert again.to_dict() == report.to_dict()
+
+
 def test_too_few_things(model, tmp_path: Path):
     with pytest.raises(ConfigError, match="things is 9; with fewer than 10"):
         run_example(model, tmp_path, things=9)

@@ -9,8 +9,8 @@ from verticlip import from_pretrained
 from verticlip.core.config import ModelConfig
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.model import build_model
+from verticlip.core.optim_config import OptimConfig
 from verticlip.core.peft import parameter_groups
-from verticlip.core.recipe import OptimConfig
 from verticlip.core.types import Batch
 from verticlip.facade import Model
 
