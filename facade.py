@@ -389,8 +389,17 @@ class Model:
         if not known:
             raise InputError(
                 f"{self.id} embeds nothing: it is a part for other models ({self.config.architecture})."
+                f"{_tools_of(self.config.domain)}"
             )
         if modality not in known:
             raise InputError(
                 f"{self.id} takes {' and '.join(known)}, not {modality!r}.{nearest(modality, known)}"
             )
+
+
+def _tools_of(domain: str | None) -> str:
+    """Return where the tools lie that ask a model which embeds nothing; empty without a domain."""
+    if domain not in registry.ROOMS:
+        return ""
+    groups = " and ".join(f"`verticlip {group} --help`" for group in registry.room(domain).commands)
+    return f" Its tools: verticlip.domains.{domain}{f' and {groups}' if groups else ''}."

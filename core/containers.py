@@ -13,13 +13,14 @@ ODD_ERRORS = (IndexError, ValueError, OverflowError)
 a size that cannot be."""
 
 
-def require_av(name: str, words: str, *, extra: str = "video") -> Any:
+def require_av(name: str, words: str, *, extra: str = "video", instead: str = "") -> Any:
     """Return the ``av`` module.
 
     Args:
         name: of the file, for messages.
         words: what its container is called.
         extra: of verticlip, that brings PyAV to the caller's room.
+        instead: what else the user may do, a clause without its full stop.
 
     Raises:
         DependencyError: not installed; the message names the file and its container.
@@ -27,16 +28,15 @@ def require_av(name: str, words: str, *, extra: str = "video") -> Any:
     try:
         return require("av", extra=extra)
     except DependencyError as error:
-        instead = "; or convert the file to WAV, FLAC or MP3." if extra == "video" else "."
         raise DependencyError(
             f"{name}: {words} files are decoded by PyAV, which is not installed. "
-            f'Run: pip install "verticlip[{extra}]"{instead}'
+            f'Run: pip install "verticlip[{extra}]"{f"; {instead}" if instead else ""}.'
         ) from error
 
 
 @contextlib.contextmanager
 def open_container(
-    stream: BinaryIO, demuxer: tuple[str, str], name: str, *, extra: str = "video"
+    stream: BinaryIO, demuxer: tuple[str, str], name: str, *, extra: str = "video", instead: str = ""
 ) -> Iterator[Any]:
     """Yield an open ``av`` container.
 
@@ -47,12 +47,12 @@ def open_container(
         stream: the bytes, at any position.
         demuxer: (FFmpeg's name, words for messages) of :func:`.media_source.compressed_kind`.
         name: of the file, for messages.
-        extra: of verticlip, that brings PyAV to the caller's room.
+        extra, instead: as :func:`require_av` takes them.
 
     Raises:
         InputError: damaged beyond opening. DependencyError: PyAV is not installed.
     """
-    av = require_av(name, demuxer[1], extra=extra)
+    av = require_av(name, demuxer[1], extra=extra, instead=instead)
     stream.seek(0)
     try:
         container = av.open(stream, mode="r", format=demuxer[0], metadata_errors="replace")

@@ -16,6 +16,7 @@ from .limits import DEFAULT, Limits
 from .media_source import ByteSource, Source, compressed_kind, describe, open_source
 from .truncation import missing_share
 
+_SOUND_ONLY = "Give a film."
 _SOUNDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
 
 
@@ -44,6 +45,7 @@ def open_film(
     limits: Limits = DEFAULT,
     show_paths: bool = False,
     extra: str = "video",
+    sound_only: str = _SOUND_ONLY,
     allow_truncated: bool = False,
 ) -> Iterator[Film]:
     """Yield an open film.
@@ -53,6 +55,7 @@ def open_film(
         limits: ceilings on file size, pixels of a frame and seconds.
         show_paths: let error messages name the whole path instead of the file name.
         extra: of verticlip, that brings PyAV to the caller's room.
+        sound_only: what to do about a file without a picture; a sentence that ends the message.
         allow_truncated: open a film that was cut off; ``Film.missing`` says so.
 
     Raises:
@@ -71,17 +74,25 @@ def open_film(
                 "header announces is missing. Copy or download it again."
             )
         with open_container(stream, demuxer, opening.name, extra=extra) as container:
-            yield Film(container, demuxer[1], opening, limits, missing=missing, extra=extra)
+            yield Film(
+                container, demuxer[1], opening, limits, missing=missing, extra=extra, sound_only=sound_only
+            )
 
 
-def probe_video(source: ByteSource, *, limits: Limits = DEFAULT, show_paths: bool = False) -> VideoInfo:
-    """Return what the header of a film says; nothing is decoded.
+def probe_video(
+    source: ByteSource,
+    *,
+    limits: Limits = DEFAULT,
+    show_paths: bool = False,
+    sound_only: str = _SOUND_ONLY,
+) -> VideoInfo:
+    """Return what the header of a film says; nothing is decoded. The arguments are those of :func:`open_film`.
 
     Raises:
         InputError: missing, no film, damaged, or sound only. LimitError: over a ceiling.
         DependencyError: PyAV is not installed.
     """
-    with open_film(source, limits=limits, show_paths=show_paths) as film:
+    with open_film(source, limits=limits, show_paths=show_paths, sound_only=sound_only) as film:
         return film.info
 
 
@@ -104,6 +115,7 @@ class Film:
         *,
         missing: float | None = None,
         extra: str = "video",
+        sound_only: str = _SOUND_ONLY,
     ) -> None:
         name = source.name
         # A cover picture is stored as a film of one frame.
@@ -113,8 +125,7 @@ class Film:
             if not _is_cover(stream) and stream.codec_context is not None
         ]
         if not pictures:
-            instead = "Use load_audio." if extra == "video" else "Give a film or a picture."
-            raise InputError(f"{name}: the {words} file has no picture, only sound. {instead}")
+            raise InputError(f"{name}: the {words} file has no picture, only sound. {sound_only}")
         self._extra = extra
         self._container, self.source, self.name, self.missing = container, source, name, missing
         self._track = track = pictures[0]

@@ -23,7 +23,7 @@ from .explain.occlusion import explain_view
 from .faces.detect import open_detector
 from .frames.combine import AGGREGATORS, Aggregator
 from .frames.sampling import Sampling
-from .models.base import liveness_network, score_crops, with_taxonomy
+from .models.base import LivenessModel, liveness_network, score_crops, with_taxonomy
 from .presentation import Intake, Presentation, name_of_item
 from .quality.config import QualityConfig
 from .result import LivenessResult
@@ -88,6 +88,7 @@ class LivenessDetector:
 
     Attributes:
         model: the handle. settings: as given.
+        by_prompts: whether ``taxonomy`` made a detector of a model that is none by itself.
 
     Raises:
         ConfigError: the model is no liveness model; an unknown setting; a threshold of another detector, or a
@@ -95,11 +96,10 @@ class LivenessDetector:
         WeightsError, DependencyError: the face detector's file or package is missing.
     """
 
-    def __init__(
-        self, model: ModelHandle, settings: DetectorSettings | None = None, **changes: Any
-    ) -> None:
+    def __init__(self, model: ModelHandle, settings: DetectorSettings | None = None, **changes: Any) -> None:
         chosen = _changed(settings or DetectorSettings(), changes)
         self.model = model if chosen.taxonomy is None else with_taxonomy(model, chosen.taxonomy)
+        self.by_prompts = chosen.taxonomy is not None and not isinstance(model.network, LivenessModel)
         self._marks = tensor_marks(liveness_network(self.model))
         self._open(chosen)
 

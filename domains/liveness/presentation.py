@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.errors import InputError
 from ...core.limits import DEFAULT, Limits
 from .cropped import check_cropped_as
 from .faces.crop import CropConfig, crop_box, crop_face
 from .frames.media import Media, read_media
-from .quality.checks import Check, blocks, checks_after, checks_before
+from .quality.checks import Check, blocks, check_reach, checks_after, checks_before
 from .quality.config import QualityConfig
 from .quality.frame_checks import checks_of_frames, frames_needed
 
@@ -129,9 +131,14 @@ class Intake:
     def _view(self, media: Media, position: int, timings: dict[str, float], *, keep_frames: bool) -> View:
         picture = media.frames[position]
         with _timed(timings, "detect"):
-            faces = None if self.detector is None else self.detector.detect(picture)
+            faces = None if self.detector is None else _faces_in(picture, self.detector)
         with _timed(timings, "quality"):
             checks, face = checks_before(picture, faces, self._widest_border, self.quality)
+            if face is not None:
+                checks = [
+                    *checks,
+                    *check_reach(face, self.crops, (picture.shape[0], picture.shape[1]), self.quality),
+                ]
             # Without a face there is nothing to cut, whichever gates are switched off.
             is_judged = not blocks(checks) and (faces is None or face is not None)
             if is_judged:
@@ -152,11 +159,10 @@ class Intake:
 
     @property
     def _widest_border(self) -> float | None:
-        """Scale whose crop has to lie in the picture; None where the model sees the whole picture."""
-        if any(crop.scale is None for crop in self.crops):
-            return None
+        """Scale whose crop has to lie in the picture; None where the model sees whole pictures only."""
         # A crop that is moved inside never leaves the picture; the face itself still has to be in it.
-        return max(1.0 if crop.shift else float(crop.scale or 1.0) for crop in self.crops)
+        scales = [1.0 if crop.shift else crop.scale for crop in self.crops if crop.scale is not None]
+        return max(scales, default=None)
 
     def _seen(self, picture: np.ndarray, face: Face | None) -> tuple[int, int, int, int]:
         """Return the box around all crops, inside the picture."""
@@ -178,6 +184,30 @@ def name_of_item(item: Any, position: int) -> str:
         return called
     paths = _paths_in(item) if isinstance(item, Sequence) else []
     return str(paths[0]) if paths else f"item {position}"
+
+
+def _faces_in(picture: np.ndarray, detector: FaceDetector) -> list[Face]:
+    """Return what a detector, of this package or of anybody, found in a picture.
+
+    Raises:
+        InputError: a box without area or landmarks that are no five points: gates could not judge them.
+    """
+    # OpenCV's detectors say None where there is no face. Passed on, it would say "a face crop already".
+    found = detector.detect(picture)
+    faces = [] if found is None else list(found)
+    for face in faces:
+        points = face.landmarks
+        if not (all(map(math.isfinite, face.box)) and face.width > 0 and face.height > 0):
+            raise InputError(
+                f"The face detector {detector.name!r} gave the box {face.box}; expected (x1, y1, x2, y2) in "
+                "pixels with x1 < x2 and y1 < y2."
+            )
+        if points is not None and (points.shape != (5, 2) or not all(map(math.isfinite, points.flat))):
+            raise InputError(
+                f"The face detector {detector.name!r} gave landmarks of shape {points.shape}; expected "
+                "[5, 2] finite numbers, or None."
+            )
+    return faces
 
 
 def _files_of(item: Any) -> Any:

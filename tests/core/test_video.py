@@ -96,7 +96,7 @@ def test_the_extra_of_the_caller_is_named(tmp_path, monkeypatch) -> None:
     path = write(tmp_path / "a.mp4")
     monkeypatch.setitem(sys.modules, "av", None)
     with (
-        pytest.raises(DependencyError, match=r"a.mp4: .*\[video\]\"; or convert the file to WAV"),
+        pytest.raises(DependencyError, match=r"a.mp4: .*verticlip\[video\]\"\.$"),
         open_film(path),
     ):
         pass

@@ -112,7 +112,8 @@ def open_recording(source: Source, *, limits: Limits) -> Iterator[Decoder]:
         from ....core.containers import open_container
         from .compressed import CompressedDecoder
 
-        with open_container(stream, demuxer, source.name) as container:
+        instead = "or convert the file to WAV, FLAC or MP3"
+        with open_container(stream, demuxer, source.name, instead=instead) as container:
             decoder = CompressedDecoder(container, demuxer[1], source.name, missing)
             _check(decoder.info, source.name, limits)
             yield decoder

@@ -86,7 +86,7 @@ def extract_frames(
         raise ConfigError(f"decoder is 'pyav' or 'torchcodec', got {decoder!r}.")
     if size is not None and size < 1:
         raise ConfigError(f"size is at least 1 pixel, got {size!r}.")
-    with open_film(source, limits=limits, show_paths=show_paths) as film:
+    with open_film(source, limits=limits, show_paths=show_paths, sound_only="Use load_audio.") as film:
         wanted = _times(film, fps) if times is None else tuple(float(time) for time in times)
         limits.check("frames", len(wanted), what=f"{film.name}: frames")
         height, width = (film.info.height, film.info.width) if size is None else (size, size)

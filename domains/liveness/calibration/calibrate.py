@@ -17,6 +17,7 @@ from typing import Any
 from ....core.errors import ConfigError, DataError, nearest
 from ....core.metrics.proportions import upper_bound
 from ....core.provenance import now, version
+from ..evaluation.remarks import repeated_subjects
 from ..evaluation.table import ScoredPresentation
 from ..metrics.iso import BONA_FIDE, IsoReport, Rate, iso_report
 from ..metrics.literature import auc

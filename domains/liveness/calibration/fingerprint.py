@@ -132,7 +132,9 @@ def _architecture(network: LivenessModel) -> str:
 
     Names, licences and start values are no part of it; categories, crops and averaging have parts of their own.
     """
-    config = network.config.model_dump(mode="json", include={"architecture", "embed_dim", "towers", "options"})
+    config = network.config.model_dump(
+        mode="json", include={"architecture", "embed_dim", "towers", "options"}
+    )
     for name in LivenessOptions.model_fields:
         config["options"].pop(name, None)
     text = json.dumps(config, sort_keys=True, ensure_ascii=False)

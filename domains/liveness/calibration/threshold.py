@@ -60,9 +60,19 @@ class Achieved(Config):
         """The species with the largest APCER, the headline of ISO/IEC 30107-3; the first among equals."""
         return max(self.apcer, key=lambda name: self.apcer[name].rate)
 
+    @property
+    def apcer_max_upper_95(self) -> float:
+        """95 % bound of the largest APCER: the largest of any species, see ``IsoReport.apcer_max_upper``."""
+        return max(rate.upper_95 for rate in self.apcer.values())
+
     def __str__(self) -> str:
         worst = self.worst_species
-        return f"max APCER {self.apcer[worst]} ({worst}), BPCER {self.bpcer}"
+        own, bound = self.apcer[worst], max(self.apcer, key=lambda name: self.apcer[name].upper_95)
+        of = "" if bound == worst else f" by {bound}, n {self.apcer[bound].n}"
+        return (
+            f"max APCER {own.rate:.2%} ({worst}, n {own.n}), at most {self.apcer_max_upper_95:.2%} (95 % "
+            f"bound{of}), BPCER {self.bpcer}"
+        )
 
 
 class Threshold(Config):

@@ -54,7 +54,9 @@ def calibrate(
     test: Annotated[
         Path | None, typer.Option(help="Manifest that will be tested on; nobody in it may be in this one.")
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that the paths of both manifests start from.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that the paths of both manifests start from.")
+    ] = None,
     split: Annotated[
         Literal["dev"] | None, typer.Option(help="dev: all rows of a manifest without a split column.")
     ] = None,
@@ -118,9 +120,9 @@ def _show(found: Calibration) -> None:
     rows = []
     for one in found.thresholds:
         if one.achieved is not None:
-            worst = one.achieved.worst_species
-            attack, bona_fide = one.achieved.apcer[worst], one.achieved.bpcer
-            rates = (f"{_rate(attack)} {worst}", _rate(bona_fide))
+            worst, bona_fide = one.achieved.worst_species, one.achieved.bpcer
+            attack, bound = one.achieved.apcer[worst], one.achieved.apcer_max_upper_95
+            rates = (f"{_rate(attack, bound)} {worst}", _rate(bona_fide, bona_fide.upper_95))
             rows.append((one.mode or "-", one.rule, f"{one.value:.4f}", f"{one.margin:+.3f}", *rates))
     print_table(("mode", "rule", "P(live)", "log-odds", "max APCER (95 % bound)", "BPCER (95 % bound)"), rows)
     fitted = found.temperature
@@ -129,8 +131,10 @@ def _show(found: Calibration) -> None:
             f"temperature {fitted.value:.3f}: negative log-likelihood {fitted.nll_before:.4f} -> "
             f"{fitted.nll_after:.4f} nats"
         )
+    if rows:
+        say("The bound of max APCER is the largest of any species: of few presentations it is large.")
     say("Rates are those of the set the thresholds were chosen on; expect them to be worse on any other.")
 
 
-def _rate(rate: AchievedRate) -> str:
-    return f"{rate.rate:.2%} (<= {rate.upper_95:.2%}, n {rate.n})"
+def _rate(rate: AchievedRate, bound: float) -> str:
+    return f"{rate.rate:.2%} (<= {bound:.2%}, n {rate.n})"

@@ -12,7 +12,6 @@ from ....core.commandline import (
     Device,
     Dtype,
     Json,
-    ModelName,
     Revision,
     check_file,
     check_folder,
@@ -43,6 +42,9 @@ if TYPE_CHECKING:
     from ..quality.checks import Check
     from ..result import LivenessResult
 
+DEFAULT_MODEL = "liveness/minifasnet-v2"
+"""The model of real faces whose weights lie in the package."""
+
 _WORDS = {"live": "LIVE", "attack": "ATTACK", "no_response": "NO RESPONSE"}
 
 
@@ -51,7 +53,15 @@ def check(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILES...", help="Pictures, films, or folders of them.")
     ],
-    model: ModelName,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help=f"Model name, folder, or Hub repository org/name; default: {DEFAULT_MODEL}, which nobody "
+            "calibrated for your captures.",
+        ),
+    ] = None,
     threshold: Annotated[
         str | None,
         typer.Option(
@@ -94,6 +104,7 @@ def check(
 
     Exit status: 0 every file got an answer, whatever it is (live, attack or no response); 3 some files
     could not be read and the others got theirs; 1 none could, or the set-up is wrong; 2 wrong usage.
+    Operating modes need a threshold of your own captures: `verticlip liveness calibrate` makes the file.
     Nothing is uploaded and no picture is kept, unless --maps asks for pictures.
     """
     if explain == "end_user" and maps is not None:
@@ -104,12 +115,14 @@ def check(
         check_folder(maps)
     items = found_files(files)
     opened = open_detector(
-        context, model, detector, yunet, revision, device, dtype,
+        context, model or DEFAULT_MODEL, detector, yunet, revision, device, dtype,
         threshold=_threshold(threshold), mode=mode,
         temperature=read_number_or_file(temperature, "--temperature"),
         quality=read_gates(gate), sampling=read_sampling(frames, sampling), aggregator=aggregator,
         min_k=min_k, taxonomy=taxonomy,
     )  # fmt: skip
+    if model is None:
+        say(f"model: {DEFAULT_MODEL} (no --model was given)")
     say_threshold(opened)
     answers: list[LivenessResult | Failure] = []
     for number, answer in enumerate(_answers(opened, items, batch_size, maps), start=1):
@@ -160,7 +173,7 @@ def say_threshold(detector: LivenessDetector) -> None:
         say(
             "warning: no threshold was calibrated. Decisions are made at P(live) 0.5, and nobody knows the "
             "error rates that carries. Calibrate: "
-            "verticlip liveness calibrate MANIFEST --model MODEL --out threshold.json"
+            f"verticlip liveness calibrate MANIFEST --model {detector.model.id} --out threshold.json"
         )
         return
     say(f"threshold: {used.mode or 'custom'}, {used.provenance}")
@@ -201,11 +214,13 @@ def _record(answer: Any, explain: Literal["operator", "end_user"]) -> dict[str, 
 
 def _lines(result: LivenessResult, explain: Literal["operator", "end_user"]) -> list[str]:
     """Return what people read about one file: decision and scores, why, and which checks failed."""
-    name = shown(result.id)
     if explain == "end_user":
         said = result.to_dict(explain="end_user")
-        return [f"{name}: {said['text']}", *(f"  {shown(advice)}" for advice in said.get("advice", ()))]
-    first = f"{name}: {_WORDS[result.decision]}"
+        return [
+            f"{shown(said['id'])}: {said['text']}",
+            *(f"  {shown(advice)}" for advice in said.get("advice", ())),
+        ]
+    first = f"{shown(result.id)}: {_WORDS[result.decision]}"
     if result.p_live is not None:
         used = result.threshold
         side = ">=" if result.model_decision == "live" else "<"

@@ -24,7 +24,9 @@ from .options import (
     DetectorName,
     FrameCount,
     Gates,
+    LowestCount,
     PresentationsPerCall,
+    SamplingName,
     TaxonomyName,
     YuNetFile,
     open_detector,
@@ -38,9 +40,10 @@ if TYPE_CHECKING:
     from ..evaluation.published_results import Comparison
     from ..evaluation.report import LivenessReport
     from ..evaluation.sources import Scored
+    from ..evaluation.table import ScoredPresentation
 
-SCORES_TABLE = "scores.csv"
-"""The score table in the output folder."""
+_SHOWN = 10
+"""Presentations that could not be read, before the others are only counted."""
 
 
 def evaluate(
@@ -86,6 +89,10 @@ def evaluate(
     beside: Annotated[
         str | None, typer.Option(metavar="OCI-M", help="Also list the published results of this direction.")
     ] = None,
+    few_shot: Annotated[
+        bool,
+        typer.Option("--few-shot", help="Training rows of group few_shot may be of people who are tested."),
+    ] = False,
     worst: Annotated[int, typer.Option(min=0, help="Name so many wrong decisions of each kind by path.")] = 0,
     root: Annotated[Path | None, typer.Option(help="Folder that the manifest's paths start from.")] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap over subjects.")] = 1000,
@@ -96,7 +103,9 @@ def evaluate(
     detector: DetectorName = None,
     yunet: YuNetFile = None,
     frames: FrameCount = None,
+    sampling: SamplingName = None,
     aggregator: AggregatorName = "mean",
+    min_k: LowestCount = None,
     gate: Gates = None,
     taxonomy: TaxonomyName = None,
     batch_size: PresentationsPerCall = 8,
@@ -115,31 +124,27 @@ def evaluate(
     from ..evaluation.published_results import beside as published
     from ..evaluation.report import EvaluationSettings
     from ..evaluation.report import evaluate as judge
-    from ..evaluation.sources import from_manifest, from_tables
+    from ..evaluation.sources import from_tables, read_sets, score_sets
 
     if out is not None:
         check_folder(out)
     _check_source(manifest, model, scores)
     ruling = _ruling(rule, mode, threshold)
-    # A model that is told the categories here and now was never trained for liveness.
-    stated = () if taxonomy is not None and not trained_on else _trained_on(trained_on)
+    stated = _trained_on(trained_on)
     if scores is not None:
         found = from_tables(scores, dev)
     else:
+        sets = read_sets(manifest or "", dev=dev, root=root, needs_dev=_needs_dev(ruling), few_shot=few_shot)
         system = open_detector(
             context, model or "", detector, yunet, revision, device, dtype,
-            quality=read_gates(gate), sampling=read_sampling(frames), aggregator=aggregator,
-            taxonomy=taxonomy,
+            quality=read_gates(gate), sampling=read_sampling(frames, sampling), aggregator=aggregator,
+            min_k=min_k, taxonomy=taxonomy,
         )  # fmt: skip
-        found = from_manifest(
-            _refuse_other(system, ruling, threshold),
-            manifest or "",
-            dev=dev,
-            root=root,
-            needs_dev=_needs_dev(ruling),
-            batch_size=batch_size,
-            progress=progress_line(),
-        )
+        if system.by_prompts and stated is None:
+            # No liveness model but a general one that is told the categories here and now.
+            stated = ()
+        _refuse_other(system, ruling, threshold)
+        found = score_sets(system, sets, batch_size=batch_size, progress=progress_line())
     report = judge(
         found.rows,
         ruling,
@@ -150,13 +155,16 @@ def evaluate(
             seed=seed,
             worst=worst,
             trained_on=stated,
+            shots=found.shots,
             system=model or (scores.stem if scores else ""),
         ),
         failures=found.failures,
     )
     _show(report, published(report, beside) if beside else [], as_json=as_json)
+    _name_failures(found)
     if out is not None:
-        _write(report, found, out)
+        for path in report.write(out, table=_table(report, found)):
+            say(f"wrote {path}")
     finish(len(found.failures), len(found.failures) + len(found.rows))
 
 
@@ -199,13 +207,12 @@ def _trained_on(named: list[str] | None) -> tuple[str, ...] | None:
     return () if sets == ("none",) else sets
 
 
-def _refuse_other(system: LivenessDetector, ruling: Ruling, file: Path | None) -> LivenessDetector:
-    """Return the detector, unless the threshold was made for another: nothing shall be scored in vain."""
+def _refuse_other(system: LivenessDetector, ruling: Ruling, file: Path | None) -> None:
+    """Refuse a threshold that was made for another detector: nothing shall be scored in vain."""
     from ..calibration.threshold import Threshold, check_made_for
 
     if isinstance(ruling, Threshold):
         check_made_for(ruling, system.fingerprint, source=str(file))
-    return system
 
 
 def _show(report: LivenessReport, compared: list[Comparison], *, as_json: bool) -> None:
@@ -215,28 +222,29 @@ def _show(report: LivenessReport, compared: list[Comparison], *, as_json: bool) 
     typer.echo(str(report), nl=False)
     if compared:
         header = ("percent", "HTER (oracle)", "AUC", "TPR@FPR=1% (oracle)", "HTER (other threshold)")
-        print_table(header, [_line(line.to_dict()) for line in compared])
+        print_table(header, [_line(line) for line in compared])
+        for line in compared:
+            if line.note:
+                say(f"warning: {line.method}: {line.note}")
 
 
-def _line(values: dict[str, str | float | None]) -> tuple[str, ...]:
+def _line(line: Comparison) -> tuple[str, ...]:
     """Return a row of the table of published results; percent with two digits."""
-    return tuple(
-        "-" if value is None else value if isinstance(value, str) else f"{value:.2f}"
-        for value in values.values()
-    )
+    values = (line.hter_oracle, line.auc, line.tpr_at_fpr_1pct, line.hter_dev)
+    return (line.method, *("-" if value is None else f"{value:.2f}" for value in values))
 
 
-def _write(report: LivenessReport, found: Scored, out: Path) -> None:
-    from ..evaluation.table import write_scores
+def _name_failures(found: Scored) -> None:
+    """Say which presentations could not be read, by the ids of the manifest: the report keeps no paths."""
+    for one in found.failures[:_SHOWN]:
+        say(f"not read: {one.id}: {one.error}")
+    if len(found.failures) > _SHOWN:
+        say(f"not read: {len(found.failures) - _SHOWN:,} more")
 
-    written = [*report.write(out), out / SCORES_TABLE]
-    rows = found.rows
-    if found.dev is not None:
-        # One table of both sets, from which the threshold and the rates can be found again.
-        dev = [row for row in found.dev if row.split == "dev"] or found.dev
-        rows = [replace(row, split="test") for row in report.rows] + [
-            replace(row, split="dev") for row in dev
-        ]
-    write_scores(written[-1], rows)
-    for path in written:
-        say(f"wrote {path}")
+
+def _table(report: LivenessReport, found: Scored) -> list[ScoredPresentation]:
+    """Return the score table: of two sets one, from which the threshold and the rates can be found again."""
+    if found.dev is None:
+        return found.rows
+    dev = [row for row in found.dev if row.split == "dev"] or found.dev
+    return [replace(row, split="test") for row in report.rows] + [replace(row, split="dev") for row in dev]

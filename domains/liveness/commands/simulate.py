@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ....core.commandline import Json, check_folder, progress_line
+from ....core.commandline import Json, check_folder, progress_line, split_labels
 from ....core.console import print_json, print_table, say
 
 
@@ -30,6 +30,12 @@ def simulate(
         typer.Option(
             help="Comma-separated: print, screen, bezel, replay, low_light, id_card, cut_out, bent, "
             "composite; default: all."
+        ),
+    ] = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated families without whose pictures all others are made just as they would be."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all draws; the same seed makes the same files.")] = 0,
@@ -64,7 +70,8 @@ def simulate(
     check_folder(out)
     given = {
         "part": part,
-        "families": tuple(word.strip() for word in families.split(",")) if families else (),
+        "families": split_labels(families) or (),
+        "leave_out": split_labels(leave_out) or (),
         "seed": seed,
         "bona_fide": bona_fide,
         "attacks": attacks,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,10 +11,11 @@ from ....core.errors import ConfigError, DataError
 from ..calibration.threshold import Threshold
 from ..metrics.iso import IsoReport
 from ..metrics.literature import auc, live_labels
-from ..metrics.thresholds import Choice, Rule, choose, parse_rule
+from ..metrics.thresholds import Choice, Rule, choose, parse_rule, settle
+from ..protocols.aliases import canonical_dataset
 from ..protocols.entry import UNNAMED, Entry, Split
 from ..protocols.subjects import check_disjoint
-from .origins import AppliedThreshold, from_choice, from_stored, one_system
+from .origins import ReportThreshold, from_choice, from_stored, one_system
 from .table import Columns, ScoredPresentation, columns_of
 
 Ruling: TypeAlias = "Threshold | Rule | str | float"
@@ -32,7 +33,7 @@ class Chosen:
         notes: what was left out, and on which scale presentations are compared.
     """
 
-    threshold: AppliedThreshold
+    threshold: ReportThreshold
     rows: Sequence[ScoredPresentation]
     values: Sequence[float | None]
     development: IsoReport | None
@@ -64,10 +65,13 @@ def choose_threshold(
     columns, found = columns_of(test), None
     if isinstance(ruling, Threshold):
         applied = from_stored(ruling, margins=columns.margins is not None)
-        same = {row.dataset for row in test if row.dataset} & set(ruling.dataset.split("+"))
+        of_threshold = set(map(canonical_dataset, ruling.dataset.split("+")))
+        same = sorted(
+            {one for row in test if (one := row.dataset) and canonical_dataset(one) in of_threshold}
+        )
         if same:
             notes.append(
-                f"The threshold was found on presentations of {', '.join(sorted(same))} too; nothing here "
+                f"The threshold was found on presentations of {', '.join(same)} too; nothing here "
                 "shows that no subject is in both sets."
             )
     else:
@@ -109,12 +113,23 @@ class _Found:
         columns = columns_of(dev)
         # A threshold on margins could not be applied to a test set that has none.
         margins_of = columns.margins if margins else None
-        choice = choose(rule, columns.scores, columns.species, margins=margins_of)
+        choice = _settled(choose(rule, columns.scores, columns.species, margins=margins_of), margins_of)
         names = sorted({row.dataset for row in dev if row.dataset})
         source = f"development set of {', '.join(names)}" if names else "development set"
         values = margins_of or columns.scores
         known = any(value is not None for value in values)
         return cls(choice, source, auc(values, live_labels(columns.species)) if known else None)
+
+
+def _settled(choice: Choice, margins: Sequence[float | None] | None) -> Choice:
+    """Return a choice whose margin also takes the presentation that it was found by when scored again.
+
+    Scores without margins stay as they are: a table of another system is compared as it was printed.
+    """
+    if choice.margin is None or margins is None:
+        return choice
+    margin = settle(choice.margin, margins)
+    return replace(choice, margin=margin, report=replace(choice.report, threshold=margin))
 
 
 def split_rows(
@@ -181,7 +196,7 @@ def _rule(ruling: Rule | str | float) -> Rule:
     return Rule("fixed", float(ruling)) if isinstance(ruling, (int, float)) else parse_rule(ruling)
 
 
-def _told_apart(columns: Columns, applied: AppliedThreshold) -> list[str]:
+def _told_apart(columns: Columns, applied: ReportThreshold) -> list[str]:
     """Return a note where the scale decides: scores that are equal while their margins differ."""
     if applied.compared != "margin" or columns.margins is None:
         return []

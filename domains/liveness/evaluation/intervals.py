@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +28,7 @@ class Intervals:
             ``auc`` among responses, and ``apcer.<species>``. A metric that is not known is left out.
         unit: ``subjects``, or ``presentations`` where not every presentation has a subject.
         units: how many there are. resamples, seed: of the bootstrap.
+        without_species: resamples in which a species was not drawn; they say nothing about max APCER.
     """
 
     estimates: Mapping[str, Estimate]
@@ -36,6 +36,16 @@ class Intervals:
     units: int
     resamples: int
     seed: int
+    without_species: int = 0
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """Return the interval of a metric; None where there is none or it has no width.
+
+        Where every resample gives the same, as without a single error, resampling says nothing about what
+        more presentations would give. The exact bounds do.
+        """
+        found = self.estimates.get(name)
+        return (found.low, found.high) if found is not None and found.low < found.high else None
 
     @property
     def says(self) -> str:
@@ -47,6 +57,16 @@ class Intervals:
             f"95 % intervals of {self.resamples:,} resamples of {self.units:,} {self.unit} "
             f"({whole} are drawn; seed {self.seed}), the threshold held fixed."
         )
+        if self.without_species:
+            share = self.without_species / self.resamples
+            text += (
+                f" A species is missing from {share:.1%} of the resamples; those are left out of max APCER "
+                "and its ACER."
+            )
+        if any(self.interval(name) is None for name in self.estimates):
+            text += (
+                " Where all resamples agree, as without an error, they tell no interval: read the exact one."
+            )
         if self.units < FEW_SUBJECTS:
             text += (
                 f" {self.units:,} {self.unit} are few: these intervals are rough; read the exact bounds too."
@@ -60,9 +80,14 @@ class Intervals:
             "units": self.units,
             "resamples": self.resamples,
             "seed": self.seed,
+            "without_species": self.without_species,
             "says": self.says,
-            "metrics": {name: estimate.to_dict() for name, estimate in self.estimates.items()},
+            "metrics": {name: self._interval_of(name) for name in self.estimates},
         }
+
+    def _interval_of(self, name: str) -> dict[str, float | int | None]:
+        low, high = self.interval(name) or (None, None)
+        return {**self.estimates[name].to_dict(), "low": low, "high": high}
 
 
 def bootstrap_intervals(
@@ -87,10 +112,14 @@ def bootstrap_intervals(
     counts = _counts(rows, values, threshold, names, subjects if known else None)
     # Rates are made of sums, so whole subjects are drawn by their sums.
     plan = Bootstrap(len(counts), seed=seed, resamples=resamples)
+    attacks = np.asarray([name != BONA_FIDE for name in names])
+    undrawn = 0
 
     def statistic(weights: Floats) -> Floats:
+        nonlocal undrawn
         total, accepted, answered = np.split(weights @ counts, 3, axis=1)
-        return _rates(total, accepted, answered, names)
+        undrawn += int((total[:, attacks] == 0).any(axis=1).sum())
+        return _rates(total, accepted, answered, attacks)
 
     labels = [*_METRICS, *(f"apcer.{name}" for name in names if name != BONA_FIDE)]
     found = dict(zip(labels, plan.estimates(statistic), strict=True))
@@ -98,7 +127,7 @@ def bootstrap_intervals(
     area = _area(rows, values, seed=seed, resamples=resamples, subjects=known)
     if area is not None:
         kept["auc"] = area
-    return Intervals(kept, "subjects" if known else "presentations", plan.units, resamples, seed)
+    return Intervals(kept, "subjects" if known else "presentations", plan.units, resamples, seed, undrawn)
 
 
 def _counts(
@@ -144,9 +173,11 @@ def _area(
 _METRICS = ("bpcer", "bpnrr", "apcer_max", "apcer_pooled", "apnrr_pooled", "acer_max", "acer_pooled", "hter")
 
 
-def _rates(total: Floats, accepted: Floats, answered: Floats, names: Sequence[str]) -> Floats:
-    """Return [R, metrics] from counts [R, groups]; NaN where a group was not drawn."""
-    attacks = np.asarray([name != BONA_FIDE for name in names])
+def _rates(total: Floats, accepted: Floats, answered: Floats, attacks: NDArray[np.bool_]) -> Floats:
+    """Return [R, metrics] from counts [R, groups]; NaN where a group was not drawn.
+
+    The maximum is that of all species or none: of those that happened to be drawn it would be too low.
+    """
     genuine = ~attacks
     all_live, all_attacks = total[:, genuine].sum(axis=1), total[:, attacks].sum(axis=1)
     live, fakes = answered[:, genuine].sum(axis=1), answered[:, attacks].sum(axis=1)
@@ -154,10 +185,7 @@ def _rates(total: Floats, accepted: Floats, answered: Floats, names: Sequence[st
     passed = accepted[:, attacks].sum(axis=1)
     apcer = _ratio(accepted[:, attacks], total[:, attacks])
     bpcer, pooled = _ratio(rejected, all_live), _ratio(passed, all_attacks)
-    with warnings.catch_warnings():
-        # A resample without any attack has no maximum; NaN is the answer.
-        warnings.filterwarnings("ignore", message="All-NaN", category=RuntimeWarning)
-        worst = np.nanmax(apcer, axis=1) if apcer.shape[1] else np.full(len(total), np.nan)
+    worst = np.max(apcer, axis=1) if apcer.shape[1] else np.full(len(total), np.nan)
     columns = [
         bpcer,
         _ratio(all_live - live, all_live),

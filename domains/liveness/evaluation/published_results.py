@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ....core.errors import ConfigError, nearest
+from ..protocols.aliases import canonical_dataset
+from ..protocols.flip import LETTERS
 
 if TYPE_CHECKING:
     from .report import LivenessReport
@@ -131,6 +133,7 @@ class Comparison:
         hter_oracle, tpr_at_fpr_1pct: at thresholds of the test set itself.
         auc: of all thresholds.
         hter_dev: at a threshold of a development set, or given; papers here have none.
+        note: why the line may not be compared with the others; empty where nothing speaks against it.
     """
 
     method: str
@@ -138,6 +141,7 @@ class Comparison:
     auc: float | None = None
     tpr_at_fpr_1pct: float | None = None
     hter_dev: float | None = None
+    note: str = ""
 
     def to_dict(self) -> dict[str, str | float | None]:
         """Return plain values for JSON."""
@@ -148,7 +152,7 @@ def beside(report: LivenessReport, direction: str) -> list[Comparison]:
     """Return the published results of a direction such as ``OCI->M`` or ``OCI-M``, the report as last line.
 
     The two ways of thresholding have columns of their own. The report's oracle HTER is by the papers' scan of
-    probabilities.
+    probabilities; its line says so where it was judged on another data set than the direction's target.
 
     Raises:
         ConfigError: no result has this direction.
@@ -174,8 +178,27 @@ def beside(report: LivenessReport, direction: str) -> list[Comparison]:
         auc=_percent(report.auc),
         tpr_at_fpr_1pct=_percent(None if oracle is None else oracle.tpr_at_fpr_1pct),
         hter_dev=None if report.threshold.oracle_threshold or pooled is None else _percent(pooled.hter),
+        note=_other_target(report, direction),
     )
-    return [*(Comparison(method, **values) for method, values in found.items()), own]
+    theirs = [
+        Comparison(method, values.get("hter_oracle"), values.get("auc"), values.get("tpr_at_fpr_1pct"))
+        for method, values in found.items()
+    ]
+    return [*theirs, own]
+
+
+def _other_target(report: LivenessReport, direction: str) -> str:
+    """Return what to know where a report was not judged on the target of a direction, by canonical names."""
+    if direction == "average":
+        return "the average is over several targets; a report is of one set of presentations"
+    # C and S of the WCS benchmark are other sets than the C of MCIO.
+    benchmark = "WCS" if direction in _WCS else "MCIO"
+    target = canonical_dataset(LETTERS[benchmark][direction[-1]])
+    judged = {row.dataset for row in report.rows}
+    if {canonical_dataset(name) for name in judged} == {target}:
+        return ""
+    named = ", ".join(sorted(name for name in judged if name)) or "a set without a name"
+    return f"judged on {named}; the target of {direction} is {target}, so the figures are of different data"
 
 
 def _percent(value: float | None) -> float | None:

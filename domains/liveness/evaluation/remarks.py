@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..metrics.iso import BONA_FIDE, upper_bound
+from ....core.metrics.proportions import upper_bound
+from ..metrics.iso import BONA_FIDE
 from ..metrics.thresholds import parse_rule
-from .table import UNSPECIFIED
+from ..protocols.entry import UNSPECIFIED
+from .origins import misspelt
+from .table import ScoredPresentation
 
 if TYPE_CHECKING:
     from .choosing import Chosen
     from .report import LivenessReport
+
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 
 _REVERSED = (
     "attacks score higher than bona fides. The labels look reversed, or the score is P(attack). Settle this "
@@ -39,14 +46,29 @@ def warnings_of(report: LivenessReport, chosen: Chosen) -> Iterator[str]:
             f"The threshold {everything} every presentation: on its development set nothing less keeps the "
             f"rule {threshold.rule}."
         )
+    yield from _out_of_range(report)
     yield from _too_few(report)
     if not report.iso.bpcer.n:
         yield "There are no bona fide presentations: BPCER, HTER and AUC are not known."
     if not report.iso.apcer:
         yield "There are no attack presentations: APCER, HTER and AUC are not known."
     if report.failures:
-        count = len(report.failures)
-        yield f"{count:,} presentations could not be read and are not counted, first {report.failures[0].id}."
+        count, first = len(report.failures), without_path(report.failures[0].id)
+        yield f"{count:,} presentations could not be read and are not counted, first {first}."
+    yield from misspelt(report.zero_shot.trained_on or (), list(report.datasets.parts))
+
+
+def _out_of_range(report: LivenessReport) -> Iterator[str]:
+    """Yield that a finite threshold decides nothing: it may be of another scale than the scores."""
+    applied, answered = report.threshold.applied, [value for value in report.values if value is not None]
+    if report.auc is None or math.isinf(applied):
+        return
+    if min(answered) >= applied or max(answered) < applied:
+        said = "accepts" if min(answered) >= applied else "refuses"
+        yield (
+            f"The threshold {said} every presentation that got a response. Scores run from {min(answered):.4g} to "
+            f"{max(answered):.4g}, the threshold is {applied:.4g}: are they on one scale?"
+        )
 
 
 def _too_few(report: LivenessReport) -> Iterator[str]:
@@ -69,6 +91,29 @@ def failed_checks(report: LivenessReport) -> dict[str, int]:
     return dict(Counter(name for row in silent for name in row.failed_checks).most_common())
 
 
+def without_path(id: str) -> str:
+    """Return the id of a presentation, or a digest where it is the name of a file.
+
+    A manifest without ``video_id`` names presentations by their paths, and a file is often called like a
+    person. Who holds the manifest finds the row by ``sha256(path)``.
+    """
+    if "/" not in id and "\\" not in id and not _SUFFIX.search(id):
+        return id
+    return f"sha256:{hashlib.sha256(id.encode()).hexdigest()[:16]}"
+
+
+def repeated_subjects(rows: Sequence[ScoredPresentation]) -> str:
+    """Return what the exact bounds assume, where presentations are not one per subject; else nothing."""
+    people = {row.subject_id for row in rows}
+    if len(people) == len(rows) and None not in people:
+        return ""
+    whose = "of an unknown number of" if None in people else f"of {len(people):,}"
+    return (
+        f"The exact bounds take {len(rows):,} presentations as independent; they are {whose} subjects, and those of "
+        "one subject or one attack instrument are alike. The rates are less certain than the bounds say."
+    )
+
+
 def notes_of(report: LivenessReport) -> Iterator[str]:
     """Yield what has to be known."""
     missing = report.iso.bpnrr.errors + report.iso.apnrr_pooled.errors
@@ -86,6 +131,8 @@ def notes_of(report: LivenessReport) -> Iterator[str]:
             f"{pooled.n:,} attacks have no species and are judged as one pool, which can hide the worst "
             "kind. Add a column species."
         )
+    if alike := repeated_subjects(report.rows):
+        yield alike
     if report.subjects is None:
         yield (
             "Not every presentation has a subject: intervals are over presentations, which makes them too "

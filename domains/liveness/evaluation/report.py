@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from ....core.answers import Failure
 from ....core.files import write_json_atomic
+from ....core.provenance import now, version
 from ..metrics import literature
 from ..metrics.det import DetCurve, det_curve, save_det
 from ..metrics.iso import BONA_FIDE, IsoReport, OperatingPoint, bpcer_at_apcer, iso_report
 from ..metrics.numbers import json_number
 from .breakdown import Breakdown, break_down, by_dataset, group_columns
-from .choosing import Ruling, choose_threshold
+from .choosing import Chosen, Ruling, choose_threshold
 from .intervals import Intervals, bootstrap_intervals
-from .origins import AppliedThreshold, ZeroShot, zero_shot
-from .remarks import failed_checks, notes_of, warnings_of
-from .table import Columns, ScoredPresentation, columns_of
+from .origins import ReportThreshold, ZeroShot, zero_shot
+from .remarks import failed_checks, notes_of, warnings_of, without_path
+from .table import Columns, ScoredPresentation, columns_of, write_scores
 
 if TYPE_CHECKING:
     from .worst import Example
 
-REPORT_FILE, DET_FILE, SCORES_FILE = "report.json", "det.png", "scores.png"
+REPORT_FILE, DET_FILE, SCORES_FILE, TABLE_FILE = "report.json", "det.png", "scores.png", "scores.csv"
 FORMAT = "verticlip liveness report 1"
 
 
@@ -36,6 +38,7 @@ class EvaluationSettings:
         resamples, seed: of the bootstrap over subjects; 0 resamples leave the intervals out.
         worst: so many accepted attacks and rejected bona fides are listed by path; 0 lists none.
         trained_on: data sets the system was trained on; empty: never for liveness; None: not stated.
+        shots: presentations of the tested set it was trained on as well, by a few-shot protocol.
         system: its name, for the heading.
     """
 
@@ -44,6 +47,7 @@ class EvaluationSettings:
     seed: int = 0
     worst: int = 0
     trained_on: tuple[str, ...] | None = None
+    shots: int = 0
     system: str = ""
 
 
@@ -107,7 +111,7 @@ class LivenessReport:
         rows: the presentations that were judged. values: their scores or margins, as compared.
     """
 
-    threshold: AppliedThreshold
+    threshold: ReportThreshold
     iso: IsoReport
     pooled: Pooled | None
     auc: float | None
@@ -128,7 +132,10 @@ class LivenessReport:
     values: tuple[float | None, ...] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for strict JSON: no pixels, no embeddings; paths only among ``worst``."""
+        """Return plain values for strict JSON: no pixels, no embeddings; paths only among ``worst``.
+
+        Where a manifest has no ``video_id``, ids are paths; for such a failure a digest of it stands.
+        """
         return {
             "format": FORMAT,
             "system": self.system,
@@ -151,7 +158,7 @@ class LivenessReport:
             "development": None if self.development is None else self.development.to_dict(),
             "det": None if self.det is None else self.det.to_dict(),
             "worst": [example.to_dict() for example in self.worst],
-            "failures": [failure.to_dict() for failure in self.failures],
+            "failures": [{**failure.to_dict(), "id": without_path(failure.id)} for failure in self.failures],
         }
 
     def _counts(self) -> dict[str, Any]:
@@ -171,33 +178,49 @@ class LivenessReport:
 
         return summary(self)
 
-    def write(self, folder: str | Path) -> tuple[Path, ...]:
+    def write(
+        self, folder: str | Path, *, table: Sequence[ScoredPresentation] | None = None
+    ) -> tuple[Path, ...]:
         """Write ``report.json``, ``det.png`` and ``scores.png`` into a folder, and return their paths.
 
-        No DET curve is written where a class is missing, and no picture where nothing got a response; such a
+        All are made apart and then moved, so that a run which is stopped leaves the files of one report. No
+        DET curve is written where a class is missing, and no picture where nothing got a response; such a
         picture of an earlier report in the folder is removed.
+
+        Args:
+            folder: is made where it is missing.
+            table: presentations for ``scores.csv`` beside them, without paths.
         """
-        from ..calibration.calibrate import now, version
         from .pictures import save_scores
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        report, det, scores = folder / REPORT_FILE, folder / DET_FILE, folder / SCORES_FILE
-        written = [report]
-        name = self.system or "Presentation attack detection"
-        if self.det is None:
-            det.unlink(missing_ok=True)
-        else:
-            note = f"Circles: threshold {self.threshold.rule} ({self.threshold.source})."
-            save_det(self.det, det, title=f"{name}: detection error tradeoff", at=self.iso, note=note)
-            written.append(det)
-        if any(value is not None for value in self.values):
-            save_scores(self, scores)
-            written.append(scores)
-        else:
-            scores.unlink(missing_ok=True)
-        write_json_atomic(report, {**self.to_dict(), "date": now(), "verticlip": version()})
-        return tuple(written)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as apart:
+            made = Path(apart)
+            name = self.system or "Presentation attack detection"
+            if self.det is not None:
+                note = f"Circles: threshold {self.threshold.rule} ({self.threshold.source})."
+                title = f"{name}: detection error tradeoff"
+                save_det(self.det, made / DET_FILE, title=title, at=self.iso, note=note)
+            if any(value is not None for value in self.values):
+                save_scores(self, made / SCORES_FILE)
+            if table is not None:
+                write_scores(made / TABLE_FILE, table)
+            write_json_atomic(made / REPORT_FILE, {**self.to_dict(), "date": now(), "verticlip": version()})
+            return _moved(made, folder)
+
+
+def _moved(made: Path, folder: Path) -> tuple[Path, ...]:
+    """Move the files of a report into a folder, the report first in what is returned."""
+    names = (REPORT_FILE, DET_FILE, SCORES_FILE, TABLE_FILE)
+    # No report stands beside pictures of another, not even for the moment in which the files are moved.
+    (folder / REPORT_FILE).unlink(missing_ok=True)
+    for name in names[::-1]:
+        if (made / name).exists():
+            (made / name).replace(folder / name)
+        elif name != TABLE_FILE:
+            (folder / name).unlink(missing_ok=True)
+    return tuple(folder / name for name in names if (folder / name).exists())
 
 
 def evaluate(
@@ -230,14 +253,26 @@ def evaluate(
         report.iso.apcer_max, report.iso.worst_species, report.iso.bpcer.upper
     """
     chosen = choose_threshold(scored, threshold, dev)
+    names, left_out = group_columns(chosen.rows, settings.group_by)
+    found = _judged(chosen, names, settings, failures)
+    return replace(
+        found,
+        warnings=tuple(warnings_of(found, chosen)),
+        notes=(*chosen.notes, *left_out, *notes_of(found)),
+    )
+
+
+def _judged(
+    chosen: Chosen, names: Sequence[str], settings: EvaluationSettings, failures: Sequence[Failure]
+) -> LivenessReport:
+    """Return the figures of a report, without what is to be remarked on them."""
     rows, values, applied = chosen.rows, chosen.values, chosen.threshold
     columns = columns_of(rows)
     iso = iso_report(values, columns.species, applied.applied)
-    names, left_out = group_columns(rows, settings.group_by)
     auc, pooled, oracle, det = _of_both_classes(columns, values, iso, applied)
-    parts = {name: break_down(rows, values, applied.applied, name) for name in names}
     subjects = {row.subject_id for row in rows}
-    found = LivenessReport(
+    datasets = sorted({row.dataset for row in rows})
+    return LivenessReport(
         threshold=applied,
         iso=iso,
         pooled=pooled,
@@ -246,29 +281,24 @@ def evaluate(
             rows, values, applied.applied, resamples=settings.resamples, seed=settings.seed
         ),
         datasets=by_dataset(rows, values, applied.applied),
-        groups=parts,
+        groups={name: break_down(rows, values, applied.applied, name) for name in names},
         oracle=oracle,
         development=chosen.development,
         det=det,
-        zero_shot=zero_shot(settings.trained_on, sorted({row.dataset for row in rows})),
+        zero_shot=zero_shot(settings.trained_on, datasets, settings.shots),
         subjects=None if None in subjects else len(subjects),
         worst=_worst(rows, values, applied, settings.worst),
         failures=tuple(failures),
         warnings=(),
-        notes=(*chosen.notes, *left_out),
+        notes=(),
         system=settings.system,
         rows=tuple(rows),
         values=tuple(values),
     )
-    return replace(
-        found,
-        warnings=tuple(warnings_of(found, chosen)),
-        notes=(*found.notes, *notes_of(found)),
-    )
 
 
 def _of_both_classes(
-    columns: Columns, values: Sequence[float | None], iso: IsoReport, applied: AppliedThreshold
+    columns: Columns, values: Sequence[float | None], iso: IsoReport, applied: ReportThreshold
 ) -> tuple[float | None, Pooled | None, Oracle | None, DetCurve | None]:
     """Return AUC, pooled figures, oracle figures and DET curve; None where a class got no response."""
     if not iso.bpcer.n or not iso.apcer:
@@ -298,7 +328,7 @@ def _of_both_classes(
 def _worst(
     rows: Sequence[ScoredPresentation],
     values: Sequence[float | None],
-    applied: AppliedThreshold,
+    applied: ReportThreshold,
     count: int,
 ) -> tuple[Example, ...]:
     from .worst import worst_examples

@@ -60,7 +60,7 @@ def score_entries(
         if isinstance(answer, Failure):
             if failures is None:
                 raise DataError(f"{entry.video_id}: {answer.error}")
-            failures.append(Failure(entry.video_id, answer.error))
+            failures.append(Failure(entry.video_id, _without_names(answer.error, entry)))
         else:
             scored.append(_scored(entry, answer, fingerprint))
         if progress is not None:
@@ -71,6 +71,13 @@ def score_entries(
             f"{failures[0].error}"
         )
     return scored
+
+
+def _without_names(error: str, entry: Entry) -> str:
+    """Return why a presentation cannot be read without the name of its file, which its id stands for."""
+    for file in entry.files:
+        error = error.replace(f"{file.name}: ", "")
+    return error
 
 
 def _scored(entry: Entry, answer: LivenessResult, fingerprint: str) -> ScoredPresentation:

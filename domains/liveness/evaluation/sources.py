@@ -12,7 +12,7 @@ from ....core.errors import DataError
 from ....core.limits import DEFAULT, Limits
 from ..protocols.entry import Entry, Split
 from ..protocols.manifest import read_manifest
-from ..protocols.subjects import check_disjoint
+from ..protocols.subjects import FEW_SHOT, check_disjoint, is_shot
 from .scoring import Detector, score_entries
 from .table import ScoredPresentation, read_scores
 
@@ -25,11 +25,13 @@ class Scored:
         rows: presentations to judge, and where ``dev`` is None also those that find the threshold.
         dev: those of a development set that was given apart.
         failures: presentations that could not be read.
+        shots: training presentations of a few-shot protocol in the manifest, which may be of people tested.
     """
 
     rows: list[ScoredPresentation]
     dev: list[ScoredPresentation] | None
     failures: tuple[Failure, ...] = ()
+    shots: int = 0
 
 
 def from_tables(scores: str | Path, dev: str | Path | None = None) -> Scored:
@@ -38,41 +40,53 @@ def from_tables(scores: str | Path, dev: str | Path | None = None) -> Scored:
     Raises:
         DataError: a table cannot be read.
     """
-    return Scored(read_scores(scores), None if dev is None else read_scores(dev))
+    rows = read_scores(scores)
+    shots = {(row.dataset, row.id) for row in rows if row.split == "train" and FEW_SHOT in row.groups}
+    return Scored(rows, None if dev is None else read_scores(dev), shots=len(shots))
 
 
-def from_manifest(
-    detector: Detector,
+@dataclass(frozen=True)
+class Sets:
+    """Presentations of a manifest that share nobody between its splits.
+
+    Attributes:
+        tested: to judge. held: to find the threshold; empty where it needs none.
+        shots: of :class:`Scored`.
+        folder: that the paths of the manifest start from; rows name files as the manifest does.
+    """
+
+    tested: list[Entry]
+    held: list[Entry]
+    shots: int = 0
+    folder: Path | None = None
+
+
+def read_sets(
     manifest: str | Path,
     *,
     dev: str | Path | None = None,
     root: str | Path | None = None,
     needs_dev: bool = True,
-    batch_size: int = 8,
-    progress: Callable[[int, int], None] | None = None,
-) -> Scored:
-    """Return what a detector says about the presentations of a manifest.
-
-    Nothing is scored before the splits are known to share nobody. Presentations of the split ``train`` are
-    not scored, nor those of ``dev`` where the threshold needs none.
+    few_shot: bool = False,
+) -> Sets:
+    """Return the presentations of a manifest that are to be scored.
 
     Args:
-        detector: that answers.
         manifest: with the columns of :mod:`..protocols.manifest`; without a split all rows are judged.
         dev: another manifest that finds the threshold: its split ``dev``, or all where it has only one.
         root: folder that the paths start from.
         needs_dev: whether a development set is used at all.
-        batch_size, progress: of :func:`~.scoring.score_entries`.
+        few_shot: let training presentations of the group ``few_shot`` be of people who are tested.
 
     Raises:
-        DataError: a manifest cannot be used; subjects, videos or files in two splits; no development set
-            where one is needed; or nothing could be read.
+        DataError: a manifest cannot be used; subjects, videos or files in two splits; or no development set
+            where one is needed.
     """
     entries = _read(manifest, "test", root)
     apart = None if dev is None else _development(_read(dev, "dev", root), Path(dev).name)
     if apart is not None:
         entries = [entry for entry in entries if entry.split != "dev"]
-    check_disjoint([*entries, *(apart or [])])
+    check_disjoint([*entries, *(apart or [])], few_shot=few_shot)
     tested = [entry for entry in entries if entry.split == "test"]
     held = apart if apart is not None else [entry for entry in entries if entry.split == "dev"]
     if not tested:
@@ -85,10 +99,41 @@ def from_manifest(
             "on such. Mark some of other subjects as dev, give a development set apart (--dev MANIFEST), or "
             "decide by a stored threshold (--threshold FILE)."
         )
+    shots = {entry.id for entry in entries if is_shot(entry)}
+    folder = Path(Path(manifest).parent if root is None else root).absolute()
+    return Sets(tested, held if needs_dev else [], len(shots), folder)
+
+
+def score_sets(
+    detector: Detector,
+    sets: Sets,
+    *,
+    batch_size: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scored:
+    """Return what a detector says about the presentations of :func:`read_sets`.
+
+    Presentations of the split ``train`` are not scored, nor those of ``dev`` where the threshold needs none.
+
+    Args:
+        detector: that answers.
+        sets: to judge, and to find the threshold.
+        batch_size, progress: of :func:`~.scoring.score_entries`.
+
+    Raises:
+        DataError: nothing could be read.
+    """
     failures: list[Failure] = []
-    asked = [*tested, *(held if needs_dev else ())]
+    asked = [*sets.tested, *sets.held]
     rows = score_entries(detector, asked, batch_size=batch_size, failures=failures, progress=progress)
-    return Scored(rows, None, tuple(failures))
+    return Scored([_as_named(row, sets.folder) for row in rows], None, tuple(failures), sets.shots)
+
+
+def _as_named(row: ScoredPresentation, folder: Path | None) -> ScoredPresentation:
+    """Return a row with its path from the manifest's folder on: a report is passed on, a folder is private."""
+    if folder is None or not Path(row.path).is_relative_to(folder):
+        return row
+    return replace(row, path=Path(row.path).relative_to(folder).as_posix())
 
 
 def _read(manifest: str | Path, split: Split, root: str | Path | None) -> list[Entry]:

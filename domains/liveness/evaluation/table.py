@@ -1,14 +1,13 @@
 """Tables of scored presentations: what one run of a detector found, kept so that anyone can count again.
 
 A table is CSV or JSON lines. ``score`` is needed (empty or null: no response), and ``species`` or ``label``;
-the other :data:`COLUMNS` may be absent. Any further column is a group, as in a manifest. So the scores of any
-other system can be judged too.
+the other :data:`COLUMNS` may be absent. Any further column is a group, and labels and splits are the words of
+a manifest (:mod:`..protocols.words`). So the scores of any other system can be judged too.
 """
 
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,9 @@ from ....core.data.tables import read_table
 from ....core.errors import DataError, nearest
 from ....core.files import atomic_path
 from ....core.limits import DEFAULT, Limits
-from ..metrics.iso import BONA_FIDE
+from ..protocols.aliases import canonical_dataset
+from ..protocols.entry import BONA_FIDE
+from ..protocols.words import cell_text, label_of, refuse_slips, refuse_spellings, species_of, split_of
 
 COLUMNS = (
     "id", "score", "margin", "species", "subject", "dataset", "split", "failed_checks", "path", "fingerprint",
@@ -29,19 +30,6 @@ COLUMNS = (
 """Columns with a meaning of their own, in the order they are written."""
 
 _TEXTS = ("id", "species", "subject", "dataset", "split", "path", "fingerprint")
-
-UNSPECIFIED = "unspecified"
-"""The species of attacks that nobody wrote down, as in manifests."""
-
-_LABELS = {
-    "live": True,
-    "real": True,
-    "bona_fide": True,
-    "1": True,
-    "attack": False,
-    "spoof": False,
-    "0": False,
-}
 
 
 @dataclass(frozen=True)
@@ -94,8 +82,8 @@ class ScoredPresentation:
 
     @property
     def subject_id(self) -> str | None:
-        """The subject, unique over data sets; None where nobody knows."""
-        return f"{self.dataset}/{self.subject}" if self.subject else None
+        """The subject, unique over data sets by their canonical names; None where nobody knows."""
+        return f"{canonical_dataset(self.dataset)}/{self.subject}" if self.subject else None
 
     def to_dict(self, *, path: bool = False) -> dict[str, Any]:
         """Return plain values for a table; the path only when asked for."""
@@ -164,6 +152,7 @@ def read_scores(path: str | Path, *, limits: Limits = DEFAULT) -> list[ScoredPre
                 f"{where}: the presentation {row.id!r} stands already in {first}. Keep each once."
             )
         rows.append(row)
+    refuse_spellings(path.name, (row.species for row in rows))
     return rows
 
 
@@ -173,52 +162,35 @@ def _check_columns(present: Sequence[str], where: str) -> None:
             f"{where}: neither a column 'species' nor 'label'; columns: {', '.join(present)}."
             f"{nearest('species', present)}"
         )
-    absent = [name for name in (*COLUMNS, "label") if name not in present]
-    for name in present:
-        # Any other name is a group; one letter from a column that is absent is a slip that would cost it.
-        close = (
-            difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.8) if name not in COLUMNS else []
-        )
-        if close and name != "label":
-            raise DataError(
-                f"{where}: column {name!r} would be a group, and there is no column {close[0]!r}. Rename it "
-                "to one or the other."
-            )
+    refuse_slips(where, present, (*COLUMNS, "label"))
 
 
 def _row(where: str, cells: Mapping[str, Any], unnamed: str) -> ScoredPresentation:
-    text = {name: _text(where, name, cells.get(name)) for name in _TEXTS}
+    text = {name: cell_text(where, name, cells.get(name)) for name in _TEXTS}
     failed = cells.get("failed_checks") or ()
     checks = failed.split(";") if isinstance(failed, str) else failed
     groups = {
         name: value
         for name in cells
-        if name not in (*COLUMNS, "label") and (value := _text(where, name, cells[name]))
+        if name not in (*COLUMNS, "label") and (value := cell_text(where, name, cells[name]))
     }
+    label = cell_text(where, "label", cells.get("label"))
     try:
         return ScoredPresentation(
             id=text["id"] or unnamed,
             score=_number(where, "score", cells["score"]),
             margin=_number(where, "margin", cells.get("margin")),
-            species=_species(where, text["species"], _text(where, "label", cells.get("label"))),
+            species=species_of(where, text["species"], label_of(where, label) if label else None),
             subject=text["subject"],
             dataset=text["dataset"],
-            split=text["split"].lower(),
+            split=split_of(where, text["split"]) if text["split"] else "",
             groups=MappingProxyType(groups),
-            failed_checks=tuple(_text(where, "failed_checks", one) for one in checks),
+            failed_checks=tuple(cell_text(where, "failed_checks", one) for one in checks),
             path=text["path"],
             fingerprint=text["fingerprint"],
         )
     except DataError as error:
         raise DataError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
-
-
-def _text(where: str, name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise DataError(f"{where}: {name} must be text or a number, got {type(value).__name__}.")
-    return str(value).strip()
 
 
 def _number(where: str, name: str, value: Any) -> float | None:
@@ -233,20 +205,6 @@ def _number(where: str, name: str, value: Any) -> float | None:
             f"{where}: {name} is {value!r:.40}; expected a number, or nothing for a non-response."
         )
     return number
-
-
-def _species(where: str, species: str, label: str) -> str:
-    """Return the species of a row; a label beside it may not contradict it."""
-    if species.lower() in ("live", "real", "bona fide", "bonafide", BONA_FIDE):
-        species = BONA_FIDE
-    if not label:
-        return species
-    live = _LABELS.get(label.lower())
-    if live is None:
-        raise DataError(f"{where}: label {label!r:.40}; expected live or attack.")
-    if species and (species == BONA_FIDE) != live:
-        raise DataError(f"{where}: label {label} with species {species!r}; they contradict each other.")
-    return species or (BONA_FIDE if live else UNSPECIFIED)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def _lines(report: LivenessReport) -> Iterator[str]:
     yield from _wrapped(f"setting     {report.zero_shot.says}")
     yield ""
     yield from _table(("", "n", "errors", "rate", "95 % bound", "non-response"), list(_iso_rows(report)))
+    yield from _bounding(report.iso)
     yield ""
     yield from _table(("", "value", "95 % interval"), list(_figures(report)))
     yield from _wrapped(report.intervals.says)
@@ -93,18 +94,30 @@ def _iso_rows(report: LivenessReport) -> Iterator[Row]:
         yield _iso_row(f"APCER {name}", rate, iso.apnrr[name])
     if iso.worst_species is not None and len(iso.apcer) > 1:
         worst = iso.worst_species
-        yield _iso_row(f"max APCER ({worst})", iso.apcer[worst], iso.apnrr[worst])
+        yield _iso_row(f"max APCER ({worst})", iso.apcer[worst], iso.apnrr[worst], iso.apcer_max_upper)
     if iso.bpcer.n:
         yield _iso_row("BPCER bona_fide", iso.bpcer, iso.bpnrr)
 
 
-def _iso_row(name: str, rate: Rate, missing: Rate) -> Row:
-    bound = f"<= {percent(rate.upper)}"
+def _iso_row(name: str, rate: Rate, missing: Rate, upper: float | None = None) -> Row:
+    bound = f"<= {percent(rate.upper if upper is None else upper)}"
     return name, f"{rate.n:,}", f"{rate.errors:,}", percent(rate.value), bound, percent(missing.value)
+
+
+def _bounding(iso: IsoReport) -> list[str]:
+    """Return a sentence on where the bound of max APCER comes from, where it is not the worst species'."""
+    name = iso.bounding_species
+    if name is None or name == iso.worst_species:
+        return []
+    return _wrapped(
+        f"max APCER is bounded by {name} (n={iso.apcer[name].n:,}), the species with the largest bound: so "
+        "few presentations leave more room than the errors that were seen elsewhere."
+    )
 
 
 def _figures(report: LivenessReport) -> Iterator[Row]:
     iso, pooled = report.iso, report.pooled
+    exact = {"bpcer": iso.bpcer.interval} if iso.bpcer.n else {}
     figures = {
         "max APCER": ("apcer_max", iso.apcer_max),
         "BPCER": ("bpcer", iso.bpcer.value),
@@ -116,10 +129,10 @@ def _figures(report: LivenessReport) -> Iterator[Row]:
     for name, (key, value) in figures.items():
         if value is None:
             continue
-        estimate = report.intervals.estimates.get(key)
-        known = estimate is not None and estimate.low == estimate.low
-        interval = f"{percent(estimate.low)} to {percent(estimate.high)}" if known and estimate else ""
-        yield name, percent(value), interval
+        drawn = report.intervals.interval(key)
+        known = drawn or exact.get(key)
+        ends = "" if known is None else f"{percent(known[0])} to {percent(known[1])}"
+        yield name, percent(value), ends if drawn or not ends else f"{ends} (exact)"
 
 
 def _oracle(report: LivenessReport) -> Iterator[Row]:

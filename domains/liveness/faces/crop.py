@@ -146,10 +146,29 @@ def expand_box(
     if height < 1 or width < 1:
         raise InputError(f"A picture of {width} x {height} pixels has no place for a face.")
     w, h = box[2] - box[0], box[3] - box[1]
-    scale = min((height - 1) / h, (width - 1) / w, scale)
+    scale = _with_room(box, scale, height, width)
     x1, x2 = _span(box[0], w, scale, width)
     y1, y2 = _span(box[1], h, scale, height)
     return x1, y1, x2, y2
+
+
+def reached_scale(face: Face, config: CropConfig, height: int, width: int) -> float | None:
+    """Return the scale that :func:`expand_box` gives a crop: its own, or as much as the picture has room for.
+
+    None for a crop that is not shifted, and so is never shrunk.
+
+    Raises:
+        InputError: the box has no area or is not finite.
+    """
+    if not config.shift or config.scale is None:
+        return None
+    box = _squared(face.box) if config.square else face.box
+    _check_box(box)
+    return max(0.0, _with_room(box, config.scale, height, width))
+
+
+def _with_room(box: tuple[float, float, float, float], scale: float, height: int, width: int) -> float:
+    return min((height - 1) / (box[3] - box[1]), (width - 1) / (box[2] - box[0]), scale)
 
 
 def _span(start: float, length: float, scale: float, size: int) -> tuple[int, int]:

@@ -81,7 +81,8 @@ class FaceDetector(Protocol):
 
     Attributes:
         name: short, for reports.
-        digest: hexadecimal; changes whenever the same picture may give other faces.
+        digest: hexadecimal; of the detector's file and settings. What runs the file is no part of it: another
+            version of OpenCV may move a box by a fraction of a pixel.
     """
 
     name: str

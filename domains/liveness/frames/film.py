@@ -91,6 +91,7 @@ class _Reading:
             limits=self.limits,
             show_paths=self.show_paths,
             extra="liveness",
+            sound_only="Give a film or a picture.",
             allow_truncated=True,
         )
 

@@ -12,7 +12,6 @@ ICCV 2023; koushiksrivats/FLIP, list files and utils/utils.py.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from ....core.data.files import inside
 from ....core.data.tables import text_lines
 from ....core.errors import ConfigError, DataError, InputError, nearest
 from ....core.limits import DEFAULT
+from .aliases import canonical_dataset
 from .entry import Entry, Split
 from .flip_names import EXTRA, MCIO, UNVERIFIED, WCS, FrameName, disagreeing, read_name, video_of
 from .protocol import Protocol, found_in
@@ -63,18 +63,6 @@ _ORACLE = (
 )
 
 
-def flip_runs(protocol: int) -> tuple[tuple[tuple[str, ...], str], ...]:
-    """Return (sources, target) of every run: 4 of protocol 1, 3 of protocol 2, 12 pairs of protocol 3.
-
-    Raises:
-        ConfigError: no such protocol.
-    """
-    sets = _sets(protocol)
-    if protocol == 3:
-        return tuple(((source,), target) for source, target in itertools.permutations(sets, 2))
-    return tuple((tuple(one for one in sets if one != target), target) for target in sets)
-
-
 def read_flip(
     folder: str | Path,
     *,
@@ -89,7 +77,8 @@ def read_flip(
 
     Args:
         folder: that holds ``MCIO/`` or ``WCS/``, each with ``txt/`` and ``frame/``.
-        target: data set that is tested, by name (msu, casia, replay, oulu; wmca, cefa, surf) or letter.
+        target: data set that is tested, by letter or any of its names (msu, casia, replay, oulu; wmca, cefa,
+            surf; or as in :mod:`.aliases`).
         sources: that are trained on; default in protocols 1 and 2: all others. Protocol 3 needs one.
         protocol: 1 (MCIO, leave one out), 2 (WCS, leave one out) or 3 (MCIO, one to one).
         shots: 0, or 5 for the few-shot runs: shots of the target join the training part as a further set.
@@ -120,7 +109,8 @@ def read_flip(
     if shots:
         notes.append(
             f"The {shots} shots per class are of the target: their people, and in WCS other frames of their "
-            "videos, are tested too, by the protocol's design."
+            "videos, are tested too, by the protocol's design. Training and evaluating with them has to be "
+            "allowed by the option few_shot."
         )
     if not celeb:
         notes.append("Without CelebA-Spoof; published runs train on it too.")
@@ -243,8 +233,9 @@ def _sets(protocol: int) -> tuple[str, ...]:
 def _dataset(word: str, protocol: int) -> str:
     sets = _sets(protocol)
     letters: Mapping[str, str] = LETTERS["WCS" if protocol == 2 else "MCIO"]
-    name = letters.get(word.upper(), word.lower())
-    if name not in sets:
+    by_name = {canonical_dataset(name): name for name in sets}
+    name = letters.get(word.upper()) or by_name.get(canonical_dataset(word))
+    if name is None:
         raise ConfigError(
             f"Data set {word!r} is not in protocol {protocol} of FLIP.{nearest(word, sets)} It has "
             f"{', '.join(f'{name} ({letter})' for letter, name in letters.items())}."

@@ -23,7 +23,7 @@ from ....core.files import atomic_path
 from ....core.limits import DEFAULT, Limits
 from .entry import UNNAMED, Entry, Label, Split
 from .subjects import subject_notes
-from .words import cell_text, label_of, refuse_slips, species_of, split_of
+from .words import cell_text, label_of, refuse_slips, refuse_spellings, species_of, split_of
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ def read_manifest(
     ]
     if not rows:
         raise DataError(f"{path.name}: no rows.")
+    refuse_spellings(path.name, (row.species for row in rows))
     _refuse_twice(rows)
     if check_files:
         _refuse_missing(rows, folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ....core.data.files import files_below
 from ....core.errors import ConfigError, DataError
 from .entry import SPLITS, Entry, Split
+from .subjects import is_shot
 
 VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".mkv", ".webm")
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
@@ -126,7 +127,8 @@ def hold_out_dev(protocol: Protocol, share: float) -> Protocol:
 
     For protocols without one of their own: a threshold, and the choice of a checkpoint, must not come from
     the test set. Subjects are taken whole, the same ones at every call; in each data set by itself, so that
-    every source is in both parts. Presentations without a subject are taken by video.
+    every source is in both parts. Presentations without a subject are taken by video. The shots of a few-shot
+    protocol stay in training, with all presentations of their people: they are of the tested set.
 
     Args:
         protocol: without development entries.
@@ -141,8 +143,10 @@ def hold_out_dev(protocol: Protocol, share: float) -> Protocol:
     if protocol.of("dev"):
         raise DataError(f"{protocol.name} has a development set of its own; leave dev_share out.")
     persons: dict[str, set[str]] = {}
+    shown = {_person(entry) for entry in protocol.entries if is_shot(entry)}
     for entry in protocol.of("train"):
-        persons.setdefault(entry.dataset, set()).add(_person(entry))
+        if _person(entry) not in shown:
+            persons.setdefault(entry.dataset, set()).add(_person(entry))
     held: set[str] = set()
     for dataset, names in persons.items():
         if len(names) < 2:

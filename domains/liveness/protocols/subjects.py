@@ -20,35 +20,45 @@ _SHOWN = 5
 def check_disjoint(entries: Iterable[Entry], *, by_content: bool = False, few_shot: bool = False) -> None:
     """Refuse presentations whose subjects, videos or files stand in two splits, or twice where they count.
 
-    Subjects of two data sets never count as the same person. Entries without a subject are not compared;
-    :func:`subject_notes` says so. In ``train`` a presentation may stand several times, as few-shot
-    protocols repeat their shots; in ``dev`` and ``test`` it would be counted twice.
+    Subjects of two data sets never count as the same person; data sets are told apart by their canonical
+    names, see :mod:`.aliases`. Entries without a subject are not compared; :func:`subject_notes` says so. In
+    ``train`` a presentation may stand several times, as few-shot protocols repeat their shots; in ``dev`` and
+    ``test`` it would be counted twice.
 
     Args:
         entries: of all splits together.
         by_content: also refuse byte-identical files of two splits; reads files of equal size.
-        few_shot: leave the shots of a few-shot protocol (group ``few_shot``) out of the comparison of
-            subjects: by design they are of people who are tested. Say so with every result.
+        few_shot: let the shots of a few-shot protocol (group ``few_shot``, split ``train``) show people who
+            are tested, as they do by design; never people of ``dev``. Say so with every result.
 
     Raises:
         DataError: names the subjects, videos or files and their splits.
     """
     kept = list(entries)
+    shots = [entry for entry in kept if is_shot(entry)]
+    spared = {id(entry) for entry in shots} if few_shot else set()
     persons = [
         (entry.subject_id, entry.split)
         for entry in kept
-        if entry.subject_id is not None and not (few_shot and FEW_SHOT in entry.groups)
+        if entry.subject_id is not None and id(entry) not in spared
     ]
-    shots = any(FEW_SHOT in entry.groups for entry in kept) and not few_shot
+    if spared:
+        judged = {person for person, split in persons if split == "dev"}
+        persons += [(entry.subject_id, entry.split) for entry in shots if entry.subject_id in judged]
     advice = "Move each person into one split."
-    if shots:
-        advice += " If they are the shots of a few-shot protocol, allow them with few_shot=True."
+    if shots and not few_shot:
+        advice += " Shots of a few-shot protocol are allowed by the option few_shot (few_shot=True)."
     _refuse_shared("subjects", persons, advice)
     _refuse_shared("videos", [(entry.id, entry.split) for entry in kept], "Keep each in one split.")
     _refuse_repeats(kept)
     files = _owners(kept)
     if by_content:
         _refuse_equal(files)
+
+
+def is_shot(entry: Entry) -> bool:
+    """Return whether a presentation is one of those that a few-shot protocol trains with."""
+    return entry.split == "train" and FEW_SHOT in entry.groups
 
 
 def subject_notes(entries: Iterable[Entry]) -> tuple[str, ...]:

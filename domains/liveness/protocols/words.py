@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ....core.errors import DataError, nearest
+from ....core.errors import DataError
 from .entry import BONA_FIDE, SPLITS, UNSPECIFIED, Label, Split
 
 LIVE_NAMES = ("live", "real", "genuine", BONA_FIDE, "bonafide", "bona fide", "bona-fide")
@@ -115,5 +115,33 @@ def refuse_slips(where: str, present: Sequence[str], columns: Sequence[str]) -> 
             )
 
 
+def refuse_spellings(where: str, species: Iterable[str]) -> None:
+    """Refuse species that differ in case, spaces, hyphens or underscores alone.
+
+    Each would get an APCER of its own, over a part of its presentations.
+
+    Raises:
+        DataError: names both spellings.
+    """
+    spellings: dict[str, str] = {}
+    for name in species:
+        letters = name.casefold().translate(_NO_LETTERS)
+        first = spellings.setdefault(letters, name)
+        if first != name:
+            raise DataError(
+                f"{where}: the species {first!r:.60} and {name!r:.60} would be counted apart. Write one."
+            )
+
+
+_NO_LETTERS = str.maketrans("", "", " -_")
+
+
 def _near(word: str, known: Iterable[str]) -> str:
-    return nearest(word.lower(), known) if word else ""
+    """Return the known word that was probably meant.
+
+    Only of words that are nearly equal: a hint at the other class, such as real for replay or 1 for -1, would
+    reverse labels.
+    """
+    word = word.lower()
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.75) if word.strip("+-.0123456789") else []
+    return f" Did you mean {close[0]!r}?" if close and not word.startswith(("un", "non", "not")) else ""

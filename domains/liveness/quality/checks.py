@@ -11,16 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..faces.crop import CropConfig, reached_scale
 from ..faces.detect import Face
 from ..faces.picture import check_picture
 from ..faces.pose import head_pose
 from .config import QualityConfig
 from .measures import Light, crop_inside, face_region, grey, light_of, sharpness_of
 
-__all__ = ["Check", "QualityConfig", "blocks", "checks_after", "checks_before"]
+__all__ = ["Check", "QualityConfig", "blocks", "check_reach", "checks_after", "checks_before"]
 
 _DARK = 40.0
 """Mean luma under which a face counts as dark where the gate of brightness is switched off."""
+_DIM = 2.0
+"""Up to so many times that luma, light and not the focus may be why a face has few edges."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,30 @@ def checks_before(
     return found, face
 
 
+def check_reach(
+    face: Face, crops: Sequence[CropConfig], size: tuple[int, int], config: QualityConfig
+) -> list[Check]:
+    """Return how much of their scale the crops reach that are moved inside the picture; the least counts.
+
+    Args:
+        face: that is judged. crops: of the model. size: (height, width) of the picture.
+        config: limits.
+
+    Returns:
+        The check ``crop_scale``, or nothing where no crop is moved or the gate is off.
+    """
+    reached = [
+        (found / crop.scale, found, crop.scale)
+        for crop in crops
+        if crop.scale is not None and (found := reached_scale(face, crop, *size)) is not None
+    ]
+    if not reached or config.crop_scale is None:
+        return []
+    share, found, scale = min(reached)
+    advice = f"The model looks at {scale:g} times the face, and the picture has room for {found:.2g}: keep more distance."
+    return [_checked(config, "crop_scale", share, (config.crop_scale, None), "", advice)]
+
+
 def checks_after(
     picture: np.ndarray, face: Face | None, config: QualityConfig, *, occlusion: float | None = None
 ) -> list[Check]:
@@ -124,8 +151,8 @@ def checks_after(
         occlusion: share of the face that is covered, in [0, 1], where a model of the caller measures it.
 
     Returns:
-        The checks. In a dark face sharpness cannot be told from darkness, so failing it does not block: the
-        model's answer stands, and both are reported.
+        The checks. In a dark or dim face sharpness cannot be told from darkness, so failing it does not block:
+        the model's answer stands, and both are reported.
 
     Raises:
         InputError: ``picture`` is none, or the face lies outside of it.
@@ -135,13 +162,13 @@ def checks_after(
     light = light_of(region)
     found: list[Check] = []
     if config.sharpness is not None:
-        is_dark = light.luma < (config.luma[0] if config.luma else _DARK)
+        is_dim = light.luma < _DIM * (config.luma[0] if config.luma else _DARK)
         advice = "The face is blurred: hold still, clean the lens, wait for the focus."
-        if is_dark:
-            advice = "Sharpness cannot be judged in the dark: add light."
+        if is_dim:
+            advice = "Sharpness cannot be judged in dim light: add light."
         value = sharpness_of(region)
         check = _checked(config, "sharpness", value, (config.sharpness, None), "luma^2", advice)
-        found.append(_reported(check) if is_dark else check)
+        found.append(_reported(check) if is_dim else check)
     found += _light(light, config, "face")
     found += _pose(face, config)
     if config.occlusion is not None:

@@ -45,7 +45,9 @@ def checks_of_frames(media: Media, usable: Sequence[bool], config: QualityConfig
         f"Only {count} of {len(usable)} frames can be used, {needed} are needed: see what the frames failed."
     )
     if len(usable) < needed:
-        advice = f"{len(usable)} of at least {needed} frames are there: capture a longer film, or more pictures."
+        advice = (
+            f"{len(usable)} of at least {needed} frames are there: capture a longer film, or more pictures."
+        )
     found = [_check(config, "usable_frames", count, (needed, None), "frames", advice)]
     if not media.is_video:
         return found

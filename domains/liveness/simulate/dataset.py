@@ -43,6 +43,8 @@ class Plan(Config):
     part: Part = "train"
     families: tuple[str, ...] = ()
     """Empty: all."""
+    leave_out: tuple[str, ...] = ()
+    """Families that have their turn without a picture being made: all other pictures stay as they are."""
     seed: int = Field(default=0, ge=0)
     bona_fide: int = Field(default=1, ge=0)
     """Bona fide presentations of each photo."""
@@ -106,6 +108,7 @@ def write_dataset(
     """
     plan = plan or Plan()
     families = check_families(plan.families)
+    check_families(plan.leave_out)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: is there already. Name a new folder for the simulated presentations.")
@@ -209,6 +212,8 @@ def _presentations(
     taxonomy = load_taxonomy("default")
     picture = read_photo(path, limits=limits)
     for step, family in enumerate(turn):
+        if family in plan.leave_out:
+            continue
         key = hashlib.sha256(f"{plan.seed}/{path.parent.name}/{path.name}/{step}".encode()).hexdigest()
         made = simulated(picture, family, part=plan.part, seed=int(key[:12], 16))
         name = f"{family}/{key[:16]}.jpg"

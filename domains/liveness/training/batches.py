@@ -85,9 +85,10 @@ class BalancedBatches:
         self.parts = {_words(part): count for part, count in counts.items()}
         self.short = tuple(
             f"{_words(part)}{f', {queue.kind}' if queue.kind else ''}"
-            for part, (_, queues) in self._queues.items()
+            for part, (count, queues) in self._queues.items()
             for queue in queues
-            if len(queue.rows) < queue.take
+            # Several kinds take turns: one of three has at most 2 of 5 places.
+            if len(queue.rows) < -(-count // len(queues))
         )
 
     def _counts(self, domains: Sequence[str], live_share: float) -> dict[tuple[str, bool], int]:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ....core.errors import ConfigError
 from ..protocols.entry import Entry
-from ..protocols.subjects import subject_notes
+from ..protocols.subjects import is_shot, subject_notes
 from ..taxonomy import Taxonomy
-from .batches import BalancedBatches
 from .options import LivenessTrainingConfig
 
 if TYPE_CHECKING:
-    from ....core.data import Record
     from ....core.recipe import Recipe
 
 
@@ -39,18 +37,18 @@ def run_facts(
     options: LivenessTrainingConfig,
     *,
     taxonomy: Taxonomy,
-    entries: Mapping[str, Entry],
-    usable: Sequence[Record],
-    plan: BalancedBatches,
+    presentations: Sequence[Entry],
+    rows_per_batch: Mapping[str, int],
+    judged_on: Sequence[str],
 ) -> dict[str, Any]:
     """Return the facts of a run; see :class:`verticlip.core.task_data.RunData`.
 
     Args:
         recipe: of the run. options: of the task. taxonomy: of the model.
-        entries: {id of a record: presentation}. usable: training and development records.
-        plan: of the batches.
+        presentations: of training and development, with the splits of the run.
+        rows_per_batch: {part: rows}. judged_on: data sets or sources that the model is chosen by.
     """
-    seen = [entries[record.id] for record in usable]
+    seen = presentations
     subjects = {
         split: len({entry.subject_id for entry in seen if entry.split == split and entry.subject_id})
         for split in ("train", "dev")
@@ -73,6 +71,18 @@ def run_facts(
         "selected_on": "dev",
         "subjects": subjects,
         "presentations": species,
-        "rows_per_batch": plan.parts,
-        "notes": list(subject_notes(seen)),
+        "judged_on": list(judged_on),
+        "rows_per_batch": dict(rows_per_batch),
+        "notes": [*subject_notes(seen), *_few_shot_note(seen)],
     }
+
+
+def _few_shot_note(seen: Sequence[Entry]) -> list[str]:
+    shots = [entry for entry in seen if is_shot(entry)]
+    if not shots:
+        return []
+    names = ", ".join(sorted({entry.dataset for entry in shots}))
+    return [
+        f"{len({entry.id for entry in shots}):,} training presentations are shots of {names}: results there "
+        "are few-shot results, on people who may have been trained on, and no zero-shot ones."
+    ]

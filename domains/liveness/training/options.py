@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ....core.config import Config, ModelConfig
 from ....core.config_base import Scalar
@@ -46,7 +46,8 @@ class LivenessTrainingConfig(Config):
     steps_per_epoch: int = Field(default=100, ge=1)
     """Batches after which the model may be judged."""
     domains: Literal["dataset", "source"] = "dataset"
-    """What batches are balanced over: data sets, or the recipe's sources."""
+    """What batches are balanced over, and what the model is judged on one by one: data sets, or the recipe's
+    sources."""
     turns: Literal["none", "species", "category"] = "none"
     """What takes turns among the live presentations, and among the attacks, of a domain."""
     live_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -56,21 +57,12 @@ class LivenessTrainingConfig(Config):
     prompt_views: PromptViews = "reference"
     """How ``flip_mcl`` draws two subsets of texts: as FLIP's code does, or disjoint, as its paper says."""
     target: tuple[str, ...] = ()
-    """Data sets that the model will be tested on; none of their training or development rows may be used."""
-    select_on: str = "dev"
-    """Where the model is chosen: the development part of the sources, and nothing else."""
+    """Data sets that the model will be tested on, by any of their names: none of their training or
+    development rows may be used. A name of no public set and of no row is refused."""
+    few_shot: bool = False
+    """Train with the shots of a few-shot protocol, of people who are tested, and of ``target`` too."""
     last_blocks: int | None = Field(default=None, ge=1)
     """Train the last blocks of each tower and what follows them; None trains all that is not frozen."""
-
-    @field_validator("select_on")
-    @classmethod
-    def _never_the_test(cls, value: str) -> str:
-        if value != "dev":
-            raise ValueError(
-                f"{value!r}: a model chosen on the set it is tested on has seen that set, and its error "
-                "rates there mean nothing. Only dev, the development part of the sources, is accepted"
-            )
-        return value
 
 
 def trained_model(

@@ -2,8 +2,8 @@
 
 Sources have the reader ``presentations``. The model is of an architecture of this room; a start of an image
 and a text tower becomes one. Objectives are those of the room. Batches are balanced over data sets and over
-live and attack; no person stands on two sides of a split; the model is chosen on the development part of the
-sources, never on a test set.
+live and attack; no person stands on two sides of a split; the model is chosen on the development part of each
+data set, never on a test set.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,8 +33,7 @@ from ..minifasnet.model import MiniFASNetOptions
 from ..models.base import LivenessModel
 from ..objectives.category import LiveOrAttack
 from ..objectives.flip import PROMPT_VIEWS
-from ..protocols.entry import Entry, Split
-from ..protocols.subjects import check_disjoint
+from ..protocols.entry import Entry
 from ..taxonomy import Taxonomy
 from .batches import BalancedBatches, BalancedLoader, Place
 from .changes import changes_of
@@ -43,6 +42,7 @@ from .facts import data_terms, run_facts
 from .judging import judge
 from .labels import UNKNOWN, category_of
 from .options import LivenessTrainingConfig, shared_options, train_last_blocks, trained_model
+from .parts import domain_of, held_out, presentations_of
 from .store import PresentationStore
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from ....core.types import Batch
 
 _log = logging.getLogger(__name__)
-_SPLITS: dict[str, Split] = {"train": "train", "val": "dev", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,8 @@ class LivenessData:
 
     Attributes:
         options: of the task. entries: {id of a record: presentation}. categories: {id: class index or -1}.
-        store: frames. collate: records to a batch. validation: {source: records}.
+        store: frames. collate: records to a batch.
+        validation: {data set or source: development records}.
     """
 
     manifest: Manifest
@@ -98,7 +98,7 @@ class LivenessData:
         settings: EvaluationConfig,
         details: bool = False,
     ) -> dict[str, Any]:
-        """Return the mean over sources of 1 - the lowest ACER; see :mod:`.judging`."""
+        """Return the mean over data sets of 1 - the lowest ACER; see :mod:`.judging`."""
         network = _liveness(model)
         with judged(model):
             # The model that is saved in the end may be a new one, without the tokens of the taxonomy.
@@ -146,8 +146,7 @@ def prepare(loaded: LoadedRecipe, folder: Path, start: Start | None) -> Liveness
     data_terms(recipe)
     config = trained_model(recipe, start, options, folder)
     taxonomy = shared_options(config).taxonomy
-    rows = gather_rows(loaded, folder, start)
-    entries = _entries(rows, options)
+    rows, entries = presentations_of(gather_rows(loaded, folder, start), options)
     config, processor = _with_processor(recipe, start, config, taxonomy, rows.prompts)
     store = _store(recipe, options, config, processor, entries)
     usable = _usable(rows, store)
@@ -169,6 +168,7 @@ def prepare(loaded: LoadedRecipe, folder: Path, start: Start | None) -> Liveness
         wanted=_wanted(recipe, objective.needs, options, config),
     )
     loader, plan = _loader(recipe, options, training, entries, categories, collate)
+    validation = held_out(usable, entries, options)
     return LivenessData(
         manifest=rows.manifest,
         prompts=None,
@@ -182,13 +182,20 @@ def prepare(loaded: LoadedRecipe, folder: Path, start: Start | None) -> Liveness
             json.dumps(config.options, sort_keys=True),
             json.dumps(sorted(categories.items())),
         ),
-        facts=run_facts(recipe, options, taxonomy=taxonomy, entries=entries, usable=usable, plan=plan),
+        facts=run_facts(
+            recipe,
+            options,
+            taxonomy=taxonomy,
+            presentations=[entries[record.id] for record in usable],
+            rows_per_batch=plan.parts,
+            judged_on=tuple(validation),
+        ),
         options=options,
         entries=entries,
         categories=categories,
         store=store,
         collate=collate,
-        validation=_by_source(recipe, usable),
+        validation=validation,
     )
 
 
@@ -205,33 +212,6 @@ def _objective(recipe: Recipe) -> Objective:
 
 def _liveness(model: ContrastiveModel) -> LivenessModel:
     return cast("LivenessModel", model)
-
-
-def _entries(rows: GatheredRows, options: LivenessTrainingConfig) -> dict[str, Entry]:
-    """Return {id: presentation} with the splits of the run, once nobody stands in two of them.
-
-    Raises:
-        DataError: a row of another reader; subjects, videos or files in two splits; rows of the target.
-    """
-    entries: dict[str, Entry] = {}
-    for row in rows.rows:
-        entry = row.extras.get("entry")
-        if not isinstance(entry, Entry):
-            raise DataError(
-                f"{row.record.id}: no presentation. Sources of task liveness have the reader presentations."
-            )
-        entries[row.record.id] = replace(entry, split=_SPLITS[str(row.record.split)])
-    check_disjoint(entries.values())
-    seen = [entry for entry in entries.values() if entry.split != "test"]
-    for target in options.target:
-        count = sum(entry.dataset == target for entry in seen)
-        if count:
-            raise DataError(
-                f"{count} training or development presentations are of {target!r}, which options.target "
-                "keeps for the test: a result on it would not be one on an unseen set. Leave them out, or "
-                "take it off the targets."
-            )
-    return entries
 
 
 def _with_processor(
@@ -350,7 +330,7 @@ def _loader(
     }
     places = {
         record.id: Place(
-            entries[record.id].dataset if options.domains == "dataset" else str(record.source),
+            domain_of(record, entries, options),
             entries[record.id].label == "live",
             kinds[options.turns](record),
         )
@@ -362,21 +342,3 @@ def _loader(
         _log.warning("Fewer rows than places in one batch, so some repeat in it: %s.", "; ".join(plan.short))
     loader = BalancedLoader(training, collate, settings, plan=plan, steps=options.steps_per_epoch)
     return loader, plan
-
-
-def _by_source(recipe: Recipe, usable: Sequence[Record]) -> dict[str, tuple[Record, ...]]:
-    """Return the development records of every source.
-
-    Raises:
-        DataError: one has none.
-    """
-    found: dict[str, tuple[Record, ...]] = {}
-    for source in recipe.data.sources:
-        own = tuple(one for one in usable if one.split == "val" and one.source == source.name)
-        if not own:
-            raise DataError(
-                f"Source {source.name!r} has no development presentation that can be read. Give it rows of "
-                "split dev, or raise data.validation.fraction."
-            )
-        found[source.name] = own
-    return found

@@ -71,6 +71,14 @@ def test_kinds_of_attack_are_known_however_sure_of_live():
     assert "By day." in found.explanation.text
 
 
+def test_words_are_those_of_the_live_category_that_speaks_most():
+    logits = torch.tensor([[-4.0, 0.0, -4.0, 5.0]])
+    found, _ = judge().answer(presentation(()), Scores(logits, TWO_LIVES))
+    assert found.explanation.evidence.category == "live_night"
+    assert "By night." in found.explanation.text
+    assert "By day." not in found.explanation.text
+
+
 def test_frames_that_fail_are_left_out_of_the_decision():
     logits = torch.tensor([[0.0, 3.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0]])
     found, view = judge().answer(presentation((), (BLUR,), ()), Scores(logits, TWO_LIVES))

@@ -10,17 +10,19 @@ import pytest
 import torch
 from liveness import make_captures as captures
 from liveness.models import make_models
+from liveness.simulate import make_pictures
 from PIL import Image
 from verticlip.core.answers import Failure
 from verticlip.core.errors import ConfigError, DataError, InputError, WeightsError
 from verticlip.domains.liveness.calibration.threshold import Threshold, save_threshold
 from verticlip.domains.liveness.cropped import save_crop
-from verticlip.domains.liveness.detector import LivenessDetector
+from verticlip.domains.liveness.detector import DetectorSettings, LivenessDetector
 from verticlip.domains.liveness.faces.crop import CropConfig
 from verticlip.domains.liveness.frames.sampling import Sampling
 from verticlip.domains.liveness.protocols.manifest import read_manifest
 from verticlip.domains.liveness.quality.config import QualityConfig
 from verticlip.domains.liveness.result import LivenessResult
+from verticlip.domains.liveness.simulate.presentation import simulate
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +192,15 @@ def test_films_that_give_too_little(detector):
     same = detector.predict([captures.texture()] * 3)
     assert [check.name for check in same.failed_checks] == ["frame_variety"]
     assert same.decision != "no_response"
+    strict = detector.using(quality=QualityConfig(blocking=("frame_variety",)), threshold=0.5)
+    refused = strict.predict([captures.texture()] * 3)
+    assert refused.decision == "no_response"
+    said = refused.to_dict(explain="end_user")
+    assert said["advice"] == [], "how a still is told from a camera is not for the person before it"
+    pair = detector.predict([captures.texture(1), captures.texture(2)])
+    assert pair.decision == "no_response"
+    two = detector.using(sampling=Sampling(kind="flip_mcio"))
+    assert two.predict([captures.texture(1), captures.texture(2)]).decision != "no_response"
 
 
 def test_without_a_calibration_every_answer_says_so(detector):
@@ -311,9 +322,91 @@ def test_the_fingerprint_follows_what_scores_depend_on(model, detector):
     assert len(digests) == 5
     # What decides who is judged, and what softens, does not change scores.
     gates = QualityConfig(sharpness=None)
-    assert str(detector.using(quality=gates, sampling=Sampling(count=9)).fingerprint) == str(
-        detector.fingerprint
-    )
+    assert str(detector.using(quality=gates).fingerprint) == str(detector.fingerprint)
+
+
+def test_the_fingerprint_follows_the_sampling(detector):
+    kinds = [
+        Sampling(count=3), Sampling(count=20), Sampling(kind="every", seconds=0.5), Sampling(kind="every"),
+        Sampling(kind="every", seconds=1.0), Sampling(kind="flip_mcio"), Sampling(kind="all"),
+        Sampling(kind="all", max_frames=9),
+    ]  # fmt: skip
+    found = [detector.using(sampling=one).fingerprint for one in kinds]
+    assert found[2] == found[3]
+    assert found[6] == found[7], "a ceiling refuses films and changes no score"
+    assert len({str(one) for one in found}) == 6
+    made = Threshold.at_margin(0.1, rule="dev_eer", fingerprint=found[0])
+    with pytest.raises(
+        ConfigError, match=r"frames taken from films \(equidistant 20 here, equidistant 3 there"
+    ):
+        detector.using(sampling=Sampling(count=20), threshold=made)
+
+
+def test_the_fingerprint_follows_the_configuration(tmp_path):
+    import verticlip
+
+    folder = tmp_path / "model"
+    make_models.handle().save(folder)
+    before = LivenessDetector.from_pretrained(folder)
+    raw = json.loads((folder / "config.json").read_text())
+    raw["towers"]["image"]["quick_gelu"] = True
+    raw["options"]["taxonomy"]["categories"][0]["explanation"] = "Said in other words."
+    raw["description"] = "another description"
+    (folder / "config.json").write_text(json.dumps(raw))
+    after = LivenessDetector(verticlip.from_pretrained(folder))
+    picture = captures.texture()
+    assert after.predict(picture).margin != before.predict(picture).margin
+    differences = after.fingerprint.differences(before.fingerprint)
+    assert [phrase.split(" (")[0] for phrase in differences] == ["architecture"]
+
+
+def test_weights_that_are_written_to_later_are_noticed(tmp_path):
+    folder = tmp_path / "model"
+    make_models.handle().save(folder)
+    made = LivenessDetector.from_pretrained(folder)
+    before = made.fingerprint
+    assert before.weights == made.model.revision
+    with torch.no_grad():
+        next(made.model.network.parameters()).add_(0.01)
+    for changed in (made, made.using(aggregator="mean")):
+        assert changed.fingerprint.weights.startswith("state:")
+        assert [one.split(" (")[0] for one in changed.fingerprint.differences(before)] == ["weights"]
+
+
+def test_settings_as_a_record(model):
+    stored = DetectorSettings(aggregator="median", threshold=0.25)
+    made = LivenessDetector(model, stored, min_k=3)
+    assert (made.settings.aggregator, made.settings.min_k, made.threshold.value) == ("median", 3, 0.25)
+    assert made.using(aggregator="mean").settings == replace(made.settings, aggregator="mean")
+
+
+def test_the_score_is_the_one_thresholds_are_on(detector):
+    picture = captures.texture()
+    plain = detector.predict(picture)
+    softened = detector.using(temperature=3.0)
+    assert softened.score(picture) == pytest.approx(plain.p_live, abs=1e-9)
+    assert softened.predict(picture).p_live != pytest.approx(plain.p_live, abs=1e-3)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_darkness_is_judged_and_never_turned_away(detector, part):
+    pytest.importorskip("cv2")
+    taken = [
+        simulate(make_pictures.drawn(seed, height=224, width=168), "low_light", part=part, seed=seed)
+        for seed in range(8)
+    ]
+    # A camera that lifts what it took makes pictures that are not dark.
+    dark = [picture for picture in taken if picture.mean() < 75]
+    assert len(dark) >= 6
+    failed = []
+    for picture in dark:
+        found = detector.predict(picture)
+        assert found.decision == found.model_decision, [check.name for check in found.failed_checks]
+        failed += [check.name for check in found.failed_checks]
+    assert "sharpness" in failed, "the gate says what it measured"
+    assert "luma" in failed
+    film = detector.predict(dark[:3])
+    assert (film.frames_used, film.decision) == (3, film.model_decision)
 
 
 def test_a_crop_made_for_another_model_is_refused(model, tmp_path):
@@ -385,6 +478,10 @@ def test_the_shipped_small_network():
     assert found.model == "liveness/minifasnet-v2"
     assert found.revision.startswith("sha256:")
     assert found.explanation.evidence.category_text == ""
+    with pytest.raises(ConfigError, match="no embedding of pictures to keep"):
+        shipped.predict(captures.texture(side=40), keep=("embedding",))
+    with pytest.raises(ConfigError, match="no embedding of pictures to keep"):
+        shipped.predict_each([], keep=("embedding",))
     x1, y1, x2, y2 = found.explanation.evidence.relevance.box
     assert (x2 - x1, y2 - y1) == (325, 325), "2.7 times the face, both ends inclusive"
 

@@ -212,6 +212,30 @@ def test_parity_figures_are_those_of_the_card() -> None:
         assert folded[1] in readme.read_text(encoding="utf-8"), readme
 
 
+def test_figures_are_those_of_the_stored_run() -> None:
+    stored = json.loads((README.parent / "weights/tiny/metrics.json").read_text(encoding="utf-8"))
+    tested = stored["further"]["model"]["test"]
+    simple = stored["further"]["pixel statistics"]["test"]
+    room = README.read_text(encoding="utf-8").split("## `liveness/tiny`")[1].split("\n## ")[0]
+    row = next(
+        line for line in ROOT.read_text(encoding="utf-8").splitlines() if "| `liveness/tiny` |" in line
+    )
+
+    def said(rate: dict[str, Any]) -> str:
+        low, high = rate["interval_95"]
+        return f"{100 * rate['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+    for species, rate in tested["apcer"].items():
+        assert f"| APCER {species} | {rate['n']:,} | {said(rate)} |" in room, species
+    worst = max(tested["apcer"], key=lambda name: tested["apcer"][name]["rate"])
+    assert f"| BPCER | {tested['bpcer']['n']:,} | {said(tested['bpcer'])} |" in room
+    assert f"max APCER {said(tested['apcer'][worst])}, {worst}; BPCER {said(tested['bpcer'])}" in row
+    for text in (row, " ".join(room.split())):
+        assert f"AUC {tested['auc']:.3f}" in text
+        assert f"AUC {simple['auc']:.3f}" in text
+        assert "no evidence" in text
+
+
 def test_figures_of_others_are_those_of_the_table() -> None:
     from verticlip.domains.liveness.evaluation.published_results import PUBLISHED_RESULTS
 

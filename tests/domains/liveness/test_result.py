@@ -82,8 +82,21 @@ def test_an_end_user_learns_nothing_to_climb_by(decision):
 
 def test_an_honest_end_user_is_told_how_to_try_again():
     said = made("no_response", mode="balanced").to_dict(explain="end_user")
-    assert said["advice"] == ["The face is blurred: hold still.", "The face is dark: add light."]
+    assert said["advice"] == ["The face is blurred: hold still."], "of gates that refused, and of capture"
     assert "advice" not in made("attack", mode="balanced").to_dict(explain="end_user")
+
+
+def test_an_end_user_is_told_nothing_of_how_attacks_are_told():
+    same = Check("frame_variety", 1.0, (2.0, None), False, "frames", True, "A still picture may stand there.")
+    few = Check("usable_frames", 1.0, (3.0, None), False, "frames", True, "Only 1 of 3 frames can be used.")
+    dark = replace(DARK, blocks=True, advice="The face is dark: darkness can hide an attack.")
+    found = replace(made("no_response", mode="balanced"), quality=(same, few, dark))
+    assert found.to_dict(explain="end_user")["advice"] == []
+
+
+@pytest.mark.parametrize("id", ["in/ada-lovelace/a.png", "C:\\in\\a.png", "branch/a.png", "a.png"])
+def test_an_end_user_is_shown_no_path(id):
+    assert replace(made(), id=id).to_dict(explain="end_user")["id"] == "a.png"
 
 
 def test_usage():

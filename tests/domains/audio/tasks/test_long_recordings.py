@@ -107,7 +107,14 @@ def test_a_part_without_towers_says_that_it_embeds_nothing():
     holder.network, holder.source = Part(), None
     holder.network.config = ModelConfig(name="test/vocoder", embed_dim=0, architecture="vocoder")
     with pytest.raises(
-        InputError, match=r"test/vocoder embeds nothing: it is a part for other models \(vocoder\)"
+        InputError, match=r"test/vocoder embeds nothing: it is a part for other models \(vocoder\)\.$"
+    ):
+        holder.embed(["x"])
+    holder.network.config = ModelConfig(
+        name="test/vocoder", embed_dim=0, architecture="vocoder", domain="audio"
+    )
+    with pytest.raises(
+        InputError, match=r"\(vocoder\)\. Its tools: verticlip\.domains\.audio and `verticlip "
     ):
         holder.embed(["x"])
 

@@ -86,6 +86,20 @@ def test_people_of_the_test_set_stop_it(run, manifest, tmp_path):
     assert not (tmp_path / "t.json").exists()
 
 
+def test_both_manifests_start_from_the_root(run, manifest, tmp_path):
+    apart = tmp_path / "lists"
+    apart.mkdir()
+    captures.write_set(tmp_path, split="test", first=50)
+    for name in ("dev.csv", "test.csv"):
+        (tmp_path / name).rename(apart / name)
+    arguments = (
+        "liveness", "calibrate", apart / "dev.csv", "--model", "m", "--out", tmp_path / "t.json", "--mode",
+        "balanced", "--test", apart / "test.csv",
+    )  # fmt: skip
+    assert run(*arguments)[0] == 1
+    assert run(*arguments, "--root", tmp_path)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

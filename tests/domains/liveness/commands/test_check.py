@@ -9,6 +9,7 @@ from liveness import make_captures as captures
 from liveness.models import make_models
 from PIL import Image
 from verticlip.domains.liveness.calibration.threshold import Threshold, save_threshold
+from verticlip.domains.liveness.commands.options import read_sampling
 from verticlip.domains.liveness.detector import LivenessDetector
 from verticlip.domains.liveness.result import LivenessResult
 
@@ -103,9 +104,9 @@ def test_an_end_user_reads_the_decision_only(run, folder, threshold):
     )  # fmt: skip
     assert status == 0
     assert out.splitlines() == [
-        f"{folder}/a.png: The check was not passed.",
-        f"{folder}/dark.png: The check was not passed.",
-        f"{folder}/small.png: The check could not be completed. Please try again.",
+        "a.png: The check was not passed.",
+        "dark.png: The check was not passed.",
+        "small.png: The check could not be completed. Please try again.",
     ]
 
 
@@ -140,6 +141,14 @@ def test_gates_and_numbers(run, folder):
         (["--out", "report.txt"], "name a file that ends in .json"),
         (["--maps", "maps", "--explain", "end_user"], "--maps is for operators"),
         (["--temperature", "cold"], "neither a number nor a file"),
+        (
+            ["--sampling", "flip"],
+            "known are equidistant, every=SECONDS, flip_mcio, all. Did you mean 'flip_mcio'?",
+        ),
+        (["--sampling", "every"], "write --sampling every=0.5"),
+        (["--sampling", "all=3"], "write --sampling all"),
+        (["--sampling", "every=soon"], "--sampling: seconds: "),
+        (["--sampling", "every=0.5", "--frames", "3"], "--frames counts equidistant frames"),
         (["--aggregator", "max"], "Unknown aggregator 'max'"),
         (["--yunet", "none.onnx"], "none.onnx"),
     ],
@@ -148,6 +157,34 @@ def test_usage(run, folder, arguments, message):
     status, out, err = run("liveness", "check", folder / "a.png", "--model", "m", *arguments)
     assert (status, out) == (1, "")
     assert message in err
+
+
+def test_frames_and_how_they_count(run, folder, tmp_path):
+    report = tmp_path / "r.json"
+    status, _, _ = run(
+        "liveness", "check", folder / "a.png", "--model", "m", "--sampling", "every=0.25", "--aggregator", "min_k",
+        "--min-k", "3", "--out", report,
+    )  # fmt: skip
+    assert status == 0
+    made = json.loads(report.read_text())["fingerprint"]
+    assert (made["sampling"], made["aggregator"]) == ("every 0.25 s", "min_k 3")
+    assert read_sampling(400).max_frames == 400
+    assert read_sampling(None) is None
+
+
+def test_the_model_of_the_package_stands_in(run, folder, monkeypatch):
+    import verticlip.api
+
+    asked = []
+    made = make_models.handle()
+    monkeypatch.setattr(verticlip.api, "from_pretrained", lambda name, **options: asked.append(name) or made)
+    status, _, err = run("liveness", "check", folder / "a.png")
+    assert (status, asked) == (0, ["liveness/minifasnet-v2"])
+    assert "model: liveness/minifasnet-v2 (no --model was given)" in err
+    assert "warning: no threshold was calibrated" in err
+    status, _, err = run("liveness", "check", folder / "a.png", "--mode", "balanced")
+    assert status == 1
+    assert "verticlip liveness calibrate MANIFEST --model" in err
 
 
 def test_an_empty_folder(run, folder, tmp_path):

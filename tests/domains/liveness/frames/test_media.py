@@ -40,10 +40,13 @@ def test_a_still_picture(photo) -> None:
 
 def test_several_pictures_are_frames_of_one_film(photo) -> None:
     media = read_media([photo, PIXELS[:5], PIXELS])
-    assert (media.is_video, media.frames_total, media.asked, media.name) == (True, 3, 3, "face.png")
+    assert (media.is_video, media.frames_total, media.asked, media.name) == (True, 3, 5, "face.png")
     assert media.indices == (0, 1, 2)
     assert [frame.shape for frame in media.frames] == [(12, 17, 3), (5, 17, 3), (12, 17, 3)]
     assert not read_media([photo]).is_video
+    # How many are given is not how many are needed.
+    assert read_media([photo, photo], Sampling(kind="flip_mcio")).asked == 2
+    assert read_media([photo, photo], Sampling(kind="all")).asked is None
     stack = np.stack([PIXELS, 255 - PIXELS])
     assert np.array_equal(read_media(stack).frames[1], 255 - PIXELS)
     assert len(read_media(torch.from_numpy(stack).permute(0, 3, 1, 2)).frames) == 2

@@ -50,15 +50,6 @@ def test_the_margin_is_the_log_odds_of_p_live(values):
         assert float(scores.margin[0]) == pytest.approx(math.log(p_live / (1 - p_live)), rel=1e-5, abs=1e-5)
 
 
-@given(rows, st.floats(0.05, 20))
-def test_a_temperature_keeps_the_order(values, temperature):
-    scores = Scores(torch.tensor([values]), DEFAULT)
-    cooled = scores.tempered(temperature)
-    assert torch.allclose(cooled.logits * temperature, scores.logits, rtol=1e-5, atol=1e-5)
-    best = cooled.logits[0].argmax()
-    assert float(scores.logits[0, best]) == pytest.approx(max(values), rel=1e-6, abs=1e-30)
-
-
 def test_margins_tell_apart_what_probabilities_do_not():
     logits = torch.tensor([[0.0, 50.0], [0.0, 60.0], [0.0, -800.0], [0.0, -900.0]])
     scores = Scores(logits, BINARY)
@@ -86,12 +77,6 @@ def test_several_crops_count_by_the_mean_of_their_probabilities():
     assert torch.allclose(together.softmax(1), (first.softmax(1) + second.softmax(1)) / 2)
     assert mean_of_probabilities([first]) is first
     assert torch.isfinite(live_margin(mean_of_probabilities([second, second]), BINARY)).all()
-
-
-@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
-def test_a_temperature_is_a_positive_number(value):
-    with pytest.raises(ConfigError, match="A temperature is a positive number"):
-        Scores(torch.zeros(1, 2), BINARY).tempered(value)
 
 
 def test_logits_of_another_taxonomy():
@@ -155,20 +140,6 @@ def test_options_of_another_architecture():
         make_models.network("categories", ssl_dim=3)
 
 
-def test_the_settings_that_scores_depend_on():
-    digests = {
-        make_models.network(**settings).settings_digest
-        for settings in (
-            {},
-            {"taxonomy": "binary"},
-            {"crops": [CropConfig(scale=3.0)]},
-            {"average": "normalise_each"},
-        )
-    }
-    assert len(digests) == 4
-    assert make_models.network().settings_digest in digests
-
-
 class TestPromptZeroShot:
     """A model of pictures and texts that answers by a taxonomy it was not made for."""
 
@@ -208,6 +179,14 @@ class TestPromptZeroShot:
         pictures = make_models.pictures(2)
         assert score_crops(changed, [pictures]).taxonomy.name == "default"
         assert torch.equal(score_crops(back, [pictures]).logits, score_crops(model, [pictures]).logits)
+
+    def test_the_way_texts_become_one_vector_is_kept(self):
+        model = make_models.handle(average="normalise_each")
+        same = with_taxonomy(model, DEFAULT)
+        pictures = make_models.pictures(2)
+        assert torch.equal(score_crops(same, [pictures]).logits, score_crops(model, [pictures]).logits)
+        assert with_taxonomy(model, DEFAULT, average="raw").network.options.average == "raw"
+        assert with_taxonomy(make_models.handle("contrastive"), DEFAULT).network.options.average == "raw"
 
     def test_the_number_format_of_the_model_is_kept(self):
         whole = with_taxonomy(make_models.handle("contrastive"), "default")

@@ -45,6 +45,16 @@ def test_targets_of_another_size():
         build_objective("fourier", domain="liveness")(outputs, wrong)
 
 
+@pytest.mark.parametrize(
+    ("label", "message"), [(-1, "row 0 has no category"), (3, "row 0: label 3 is none of the 3 categories")]
+)
+def test_labels_that_are_no_category(label, message):
+    outputs, batch = case()
+    wrong = Batch({}, torch.tensor([label, 0, 1, 2]), extras=batch.extras)
+    with pytest.raises(InputError, match=message):
+        build_objective("fourier", domain="liveness")(outputs, wrong)
+
+
 def test_what_is_missing_is_named():
     outputs, batch = case()
     with pytest.raises(InputError, match=r"batch.extras\['fourier_target'\]"):

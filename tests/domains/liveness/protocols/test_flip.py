@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from make_trees import casia_names, msu_names, touch
 from verticlip.core.errors import ConfigError, DataError
-from verticlip.domains.liveness.protocols.flip import flip_entries, flip_runs, read_flip
+from verticlip.domains.liveness.protocols.flip import flip_entries, read_flip
 from verticlip.domains.liveness.protocols.flip_lists import write_lists
 from verticlip.domains.liveness.protocols.flip_names import read_name, video_of
-from verticlip.domains.liveness.protocols.subjects import check_disjoint
+from verticlip.domains.liveness.protocols.protocol import hold_out_dev
+from verticlip.domains.liveness.protocols.subjects import check_disjoint, is_shot
 
 
 def frames_of(dataset: str) -> list[str]:
@@ -40,21 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         touch(data / "MCIO" / "frame", names)
         write_lists(dataset, names, data)
     return data
-
-
-def test_runs() -> None:
-    assert flip_runs(1)[0] == (("casia", "replay", "oulu"), "msu")
-    assert [target for _, target in flip_runs(1)] == ["msu", "casia", "replay", "oulu"]
-    assert flip_runs(2) == (
-        (("cefa", "surf"), "wmca"),
-        (("wmca", "surf"), "cefa"),
-        (("wmca", "cefa"), "surf"),
-    )
-    pairs = flip_runs(3)
-    assert len(set(pairs)) == 12
-    assert all(target not in sources and len(sources) == 1 for sources, target in pairs)
-    with pytest.raises(ConfigError, match="protocol 4: FLIP has protocols 1"):
-        flip_runs(4)
 
 
 def test_one_to_one(folder: Path) -> None:
@@ -95,6 +81,18 @@ def test_shots_are_the_first_five_four_times(folder: Path) -> None:
     check_disjoint(read.entries, few_shot=True)
     with pytest.raises(DataError, match="few_shot=True"):
         check_disjoint(read.entries)
+    # Development people are held out of the sources: those of shots are people of the target.
+    held = hold_out_dev(read, 0.2)
+    assert {entry.dataset for entry in held.of("dev")} == {"casia"}
+    assert sum(is_shot(entry) for entry in held.entries) == len(shots)
+    check_disjoint(held.entries, few_shot=True)
+
+
+def test_sets_are_known_by_all_their_names(folder: Path) -> None:
+    one = read_flip(folder, target="M", sources=["C"], protocol=3, celeb=False)
+    assert one == read_flip(folder, target="msu-mfsd", sources=["CASIA_FASD"], protocol=3, celeb=False)
+    with pytest.raises(ConfigError, match="'nuaa' is not in protocol 1 of FLIP"):
+        read_flip(folder, target="nuaa")
 
 
 def test_celeb_joins_every_run(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from verticlip.core.errors import ConfigError, DataError
 from verticlip.domains.liveness.protocols.entry import Entry
 from verticlip.domains.liveness.protocols.protocol import Protocol, hold_out_dev
-from verticlip.domains.liveness.protocols.subjects import check_disjoint
+from verticlip.domains.liveness.protocols.subjects import FEW_SHOT, check_disjoint
 
 
 def made(subjects: int = 10) -> Protocol:
@@ -40,6 +41,28 @@ def test_whole_subjects_of_every_data_set_are_held_out() -> None:
     assert held.note[0] == "a note"
     assert "4 training subjects (20% of each data set)" in held.note[1]
     assert held.oracle_habit == "its own"
+
+
+def test_people_of_shots_are_never_held_out() -> None:
+    one, shot = made(), {FEW_SHOT: "target"}
+    shots = [
+        Entry(
+            Path(f"{name}-shot"),
+            f"{name} (shot)",
+            "live",
+            subject="10",
+            split="train",
+            dataset="x",
+            groups=shot,
+        )
+        for name in "ab"
+    ]
+    # A set of which there is nothing but shots needs no second person.
+    shots.append(replace(shots[0], dataset="z", path=Path("z")))
+    held = hold_out_dev(replace(one, entries=(*one.entries, *shots)), 0.9)
+    assert [entry for entry in held.entries if entry.groups] == shots
+    assert held.of("dev") == hold_out_dev(one, 0.9).of("dev")
+    check_disjoint(held.entries, few_shot=True)
 
 
 def test_a_little_is_one_subject_and_a_lot_leaves_one() -> None:

@@ -83,6 +83,17 @@ def test_equal_bytes_are_found_when_asked(tmp_path: Path) -> None:
 def test_few_shots_are_allowed_by_name() -> None:
     shot = replace(entry("s", "1", "train"), groups={FEW_SHOT: "target"})
     entries = [shot, entry("t", "1", "test")]
-    with pytest.raises(DataError, match="allow them with few_shot=True"):
+    with pytest.raises(DataError, match=r"are allowed by the option few_shot \(few_shot=True\)"):
         check_disjoint(entries)
     check_disjoint(entries, few_shot=True)
+    # Only what trains is a shot, and only people who are tested may be shown by one.
+    marked = [replace(entries[1], groups={FEW_SHOT: "target"}), entry("u", "1", "train")]
+    with pytest.raises(DataError, match=r"x/1 \(train and test\)\. Move each person into one split\.$"):
+        check_disjoint(marked, few_shot=True)
+    with pytest.raises(DataError, match=r"x/1 \(train and dev\)"):
+        check_disjoint([shot, entry("d", "1", "dev")], few_shot=True)
+
+
+def test_a_person_is_one_under_every_name_of_the_data_set() -> None:
+    with pytest.raises(DataError, match=r"oulu-npu/1 \(train and test\)"):
+        check_disjoint([entry("a", "1", "train", "oulu"), entry("b", "1", "test", "OULU-NPU")])

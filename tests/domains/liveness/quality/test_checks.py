@@ -147,7 +147,7 @@ def test_darkness_is_not_taken_for_blur() -> None:
         sharpness = by_name(checks)["sharpness"]
         assert not sharpness.passed
         assert not sharpness.blocks
-        assert sharpness.advice == "Sharpness cannot be judged in the dark: add light."
+        assert sharpness.advice == "Sharpness cannot be judged in dim light: add light."
         assert not blocks(checks)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from verticlip.core.errors import InputError
 from verticlip.domains.liveness.frames.media import Media, read_media
+from verticlip.domains.liveness.frames.sampling import Sampling
 from verticlip.domains.liveness.quality.checks import Check, blocks
 from verticlip.domains.liveness.quality.config import QualityConfig
 from verticlip.domains.liveness.quality.frame_checks import checks_of_frames, frames_needed
@@ -44,6 +45,12 @@ def test_a_film_needs_three_or_as_many_as_were_asked_for() -> None:
     assert frames_needed(film(1, 2, 3), QualityConfig(min_frames_video=4)) == 4
 
 
+def test_two_pictures_are_too_few_unless_two_were_asked_for() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3), np.uint8)
+    assert blocks(checks_of_frames(read_media(pictures), [True] * 2, CONFIG))
+    assert not blocks(checks_of_frames(read_media(pictures, Sampling(kind="flip_mcio")), [True] * 2, CONFIG))
+
+
 def test_too_few_usable_frames_and_a_film_of_one() -> None:
     checks = checks_of_frames(film(1, 2, 3, 4, 5), [True, True, False, False, False], CONFIG)
     found = by_name(checks)["usable_frames"]
@@ -51,7 +58,10 @@ def test_too_few_usable_frames_and_a_film_of_one() -> None:
     assert found.advice == "Only 2 of 5 frames can be used, 3 are needed: see what the frames failed."
     checks = checks_of_frames(film(1), [True], CONFIG)
     assert blocks(checks)
-    assert "The film gives 1 of at least 3 frames" in by_name(checks)["usable_frames"].advice
+    assert (
+        "1 of at least 3 frames are there: capture a longer film, or more pictures"
+        in by_name(checks)["usable_frames"].advice
+    )
 
 
 def test_identical_frames_are_told_and_do_not_block() -> None:
@@ -78,6 +88,8 @@ def test_mixed_sizes_and_rates_are_told() -> None:
     assert blocks(checks_of_frames(media, [True] * 4, QualityConfig(blocking=("frame_rates",))))
     even = by_name(checks_of_frames(film(1, 2, rates=(25.0, 25.001)), [True] * 2, CONFIG))
     assert even["frame_rates"].passed
+    unknown = by_name(checks_of_frames(film(1, 2, rates=(25.0, 0.0)), [True] * 2, CONFIG))
+    assert (unknown["frame_rates"].value, unknown["frame_rates"].passed) == (1, True)
 
 
 def test_one_value_per_frame() -> None:

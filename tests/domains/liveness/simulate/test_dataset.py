@@ -70,6 +70,19 @@ def test_only_the_splits_asked_for_are_written(photos, tmp_path):
         write_dataset(photos, tmp_path / "c", Plan(splits=("test",)))
 
 
+def test_leaving_a_family_out_changes_no_other_picture(photos, tmp_path):
+    write_dataset(photos, tmp_path / "a", Plan(attacks=3))
+    write_dataset(photos, tmp_path / "b", Plan(attacks=3, leave_out=("composite", "screen")))
+    whole, part = contents(tmp_path / "a"), contents(tmp_path / "b")
+    kept = {
+        name for name in whole if name.endswith(".jpg") and name.split("/")[1] not in ("composite", "screen")
+    }
+    assert {name for name in part if name.endswith(".jpg")} == kept
+    assert all(whole[name] == part[name] for name in kept)
+    with pytest.raises(ConfigError, match="Did you mean 'screen'"):
+        write_dataset(photos, tmp_path / "c", Plan(leave_out=("sceen",)))
+
+
 def test_nearly_equal_photos_are_one_subject_and_can_be_left_out(photos, tmp_path):
     copy = Image.open(photos / "000.png").convert("RGB")
     (tmp_path / "others").mkdir()

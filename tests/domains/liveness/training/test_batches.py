@@ -69,6 +69,13 @@ def test_few_rows_repeat_in_a_batch_and_are_told():
     assert max(Counter(name for name in plan.batch(0) if "print" in name).values()) == 2
 
 
+def test_a_kind_with_fewer_rows_than_its_turns_is_told():
+    # Five places of three kinds: up to two for each.
+    plan = plan_of(places({("a", ""): 9, ("a", "print"): 9, ("a", "mask"): 1, ("a", "display"): 2}), 10)
+    assert plan.short == ("a, attack, mask",)
+    assert max(Counter(name for name in plan.batch(0) if "mask" in name).values()) == 2
+
+
 def test_batches_depend_on_seed_and_step_alone():
     given = places(FLAT)
     first, again, other = (

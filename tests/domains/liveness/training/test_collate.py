@@ -64,7 +64,7 @@ def test_flip_mcl_gets_two_views_and_two_sets_of_sentences(data):
 
 def test_flip_trains_with_the_first_frame_and_judges_by_all(data):
     found = prepared("flip-it", data, "options.changes=recipe")
-    record = found.validation["presentations"][0]
+    record = next(iter(found.validation.values()))[0]
     assert found.store.parts(record).shape == (3, 3, 32, 32)
     first = found.store.parts(record)[:1]
     for seed in range(5):
@@ -100,7 +100,7 @@ def test_training_sees_what_the_model_will_see(name, data):
     found = prepared(name, data)
     model = build_model(found.model_config)
     assert isinstance(model, LivenessModel)
-    for record in found.validation["presentations"][:2]:
+    for record in next(iter(found.validation.values()))[:2]:
         frames = read_media(list(found.entries[record.id].frames)).frames
         crops = [crop_face(frame, None, model.crops[0]) for frame in frames]
         served = model.prepare_crop(found.processor, crops, 0)["pixels"]
@@ -171,7 +171,7 @@ def test_a_film_is_one_presentation(tmp_path):
             lines.append(f"films/{name},{label},{species},{subject},{'dev' if subject == 3 else 'train'}")
     (tmp_path / "presentations.csv").write_text("\n".join(lines))
     found = prepared("clipc8", tmp_path, "options.sampling={kind: equidistant, count: 4}")
-    record = found.validation["presentations"][0]
+    record = next(iter(found.validation.values()))[0]
     assert found.store.parts(record).shape == (4, 3, 32, 32)
     assert len(next(iter(found.loader))) == 8
 

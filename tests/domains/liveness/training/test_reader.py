@@ -71,3 +71,16 @@ def test_the_folder_of_a_public_set(tmp_path, caplog):
     assert {row["split"] for row in rows} <= {"train", "val", "test"}
     assert {row["label"] for row in rows} == {"bona_fide", "print", "display"}
     assert "Incomplete" in caplog.text
+
+
+def test_shots_are_rows_that_are_not_grouped_by_person(tmp_path):
+    path = make_set(tmp_path, subjects=2, splits=("train", "test"))
+    lines = path.read_text().splitlines()
+    # The person who trains by shots is the one who is tested.
+    shown = [f"{line},{'target' * (',train,' in line)}".replace(",s00,", ",s01,") for line in lines[1:]]
+    path.write_text("\n".join([f"{lines[0]},few_shot", *shown]))
+    rows = list(read_presentations(path))
+    assert [row["group"] for row in rows if row["split"] == "train"] == [
+        "drawn/00_bona_fide", "drawn/00_print", "drawn/00_display",
+    ]  # fmt: skip
+    assert {row["group"] for row in rows if row["split"] == "test"} == {"drawn/s01"}

@@ -5,16 +5,19 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import verticlip
+from PIL import Image
 from verticlip.core.errors import ConfigError, DataError
 from verticlip.core.recipe import LoadedRecipe, load_recipe
-from verticlip.core.train import train
+from verticlip.core.train import Run, train
+from verticlip.domains.liveness.protocols.flip_lists import write_lists
 from verticlip.domains.liveness.training.task import prepare
 
 sys.path.insert(0, str(Path(__file__).parent))
-from make_presentations import make_set
+from make_presentations import draw, make_set
 from make_start import RECIPES, make_start
 
 PLAIN = """
@@ -83,12 +86,15 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def test_a_run_learns_and_its_model_answers(plain, data, tmp_path):
-    result = train(
-        changed(plain, "epochs=5", "options.steps_per_epoch=10", "evaluation.every_epochs=5"),
-        data,
-        tmp_path / "run",
-    )
+@pytest.fixture(scope="module")
+def learned(plain, data, no_curves, tmp_path_factory):
+    """A run that is long enough to learn something."""
+    loaded = changed(plain, "epochs=5", "options.steps_per_epoch=10", "evaluation.every_epochs=5")
+    return train(loaded, data, tmp_path_factory.mktemp("learned") / "run")
+
+
+def test_a_run_learns_and_its_model_answers(learned):
+    result = learned
     metrics = json.loads((result.model / "metrics.json").read_text())
     assert "1 - lowest ACER" in result.summary
     found = metrics["validation"]["sources"]["drawn"]
@@ -120,26 +126,21 @@ def test_batches_are_balanced_and_hold_what_objectives_read(plain, data):
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(plain, data, tmp_path):
-    from verticlip.core.train import Run
-    from verticlip.core.trainee import KeepState
-
-    loaded = changed(plain, "epochs=3", "checkpoint_steps=2", "evaluation.every_epochs=3")
+    loaded = changed(plain, "checkpoint_steps=2", "evaluation.every_epochs=2")
     whole = train(loaded, data, tmp_path / "whole")
 
     class Stop(Exception):
         pass
 
-    save = KeepState._save
-
-    def stopping(self, trainer):
-        save(self, trainer)
-        if trainer.global_step == 6:
+    def stop(objective, inputs):
+        stepped[0] += run.model.training
+        if stepped[0] == 7:
             raise Stop
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(KeepState, "_save", stopping)
-        with pytest.raises(Stop):
-            Run(loaded, data, tmp_path / "cut", resume=True).fit(progress=False)
+    run, stepped = Run(loaded, data, tmp_path / "cut", resume=True), [0]
+    run.objective.register_forward_pre_hook(stop)
+    with pytest.raises(Stop):
+        run.fit(progress=False)
     resumed = train(loaded, data, tmp_path / "cut")
     assert resumed.resumed_from == 6
     first, second = ((one.model / "model.safetensors").read_bytes() for one in (whole, resumed))
@@ -213,8 +214,122 @@ def test_the_target_stays_out(plain, data, tmp_path):
     }
     with pytest.raises(DataError, match="24 training or development presentations are of 'two'"):
         prepare(changed(plain, *both, "options.target=[two]"), tmp_path, None)
-    with pytest.raises(ConfigError, match="a model chosen on the set it is tested on has seen that set"):
-        prepare(changed(plain, "options.select_on=test"), data, None)
+    with pytest.raises(ConfigError, match="options.target 'twoo'.*Did you mean 'two'.*rows are one, two"):
+        prepare(changed(plain, *both, "options.target=[twoo]"), tmp_path, None)
+    # A target that no row is of is fine where it is a public set.
+    prepare(changed(plain, *both, "options.target=[siw-m]"), tmp_path, None)
+
+
+def test_the_target_stays_out_by_all_its_names(plain, tmp_path):
+    make_set(tmp_path, dataset="oulu", name=NAME)
+    with pytest.raises(DataError, match="36 training or development presentations are of 'oulu-npu'"):
+        prepare(changed(plain, "options.target=[OULU-NPU]"), tmp_path, None)
+
+
+def test_two_names_of_a_data_set_are_one_part_of_a_batch(plain, tmp_path):
+    make_set(tmp_path, dataset="oulu", name="oulu.csv", subjects=8)
+    make_set(tmp_path, dataset="oulu-npu", name="npu.csv", subjects=16, splits=("train",), seed=1)
+    rows = [row for row in rows_of(tmp_path / "npu.csv") if row["subject"] >= "s08"]
+    write_rows(tmp_path / NAME, rows_of(tmp_path / "oulu.csv") + rows)
+    found = prepare(plain, tmp_path, None)
+    assert found.facts["rows_per_batch"] == {"oulu-npu, live": 3, "oulu-npu, attack": 3}
+
+
+def few_shot_set(folder: Path) -> None:
+    """Write a set of 8 people, and another whose tested people are also in shots, each four times."""
+    make_set(folder, dataset="source", name="source.csv", subjects=8, splits=("train",))
+    make_set(folder, dataset="aim", name="aim.csv", subjects=4, splits=("test",), seed=1)
+    make_set(folder, dataset="shots", name="shots.csv", subjects=4, splits=("train",), seed=2)
+    shots = [{**row, "dataset": "aim", "few_shot": "target"} for row in rows_of(folder / "shots.csv")]
+    for row in shots:
+        row["video_id"] += " (shot)"
+    others = rows_of(folder / "source.csv") + rows_of(folder / "aim.csv")
+    write_rows(folder / NAME, [*({**row, "few_shot": ""} for row in others), *shots])
+
+
+def test_shots_of_the_target_train_only_where_that_is_asked_for(plain, tmp_path, caplog):
+    few_shot_set(tmp_path)
+    changes = ["batch_size=8", "data.validation.fraction=0.3"]
+    with pytest.raises(DataError, match=r"4 subjects .*aim/s00 \(train and test\).*by the option few_shot"):
+        prepare(changed(plain, *changes), tmp_path, None)
+    changes += ["options.few_shot=true", "options.target=[aim]"]
+    found = prepare(changed(plain, *changes), tmp_path, None)
+    shots = {name for name in found.entries if name.endswith("(shot)")}
+    # All of them train, whatever was drawn for development, and none is judged.
+    assert len(shots) == 12
+    assert {found.entries[name].split for name in shots} == {"train"}
+    assert shots & {name for batch in found.loader for name in batch.ids}
+    assert list(found.validation) == found.facts["judged_on"] == ["source"]
+    assert "aim" not in caplog.text
+    assert "12 training presentations are shots of aim" in found.facts["notes"][-1]
+    # The other rows of the target are kept out as ever.
+    rows = rows_of(tmp_path / NAME)
+    for row in rows:
+        row["split"] = "train" if row["video_id"] == "00_print" else row["split"]
+    write_rows(tmp_path / NAME, [row for row in rows if row["subject"] != "s00" or row["split"] == "train"])
+    with pytest.raises(DataError, match="1 training or development presentations are of 'aim'"):
+        prepare(changed(plain, *changes), tmp_path, None)
+
+
+def test_a_run_of_flip_with_shots_can_be_trained(plain, tmp_path):
+    """From the folder of FLIP: lists, frames and a development part of the sources' people."""
+    frames = {"casia": [], "msu": []}
+    for subject in range(1, 7):
+        frames["casia"] += [
+            f"casia/train/real/{subject}_{one}_frame{n}.png" for one in (1, 2) for n in (0, 1)
+        ]
+        frames["casia"] += [
+            f"casia/train/fake/{subject}_{one}_frame{n}.png" for one in (3, 7) for n in (0, 1)
+        ]
+    for client in range(1, 21):
+        name = f"client{client:03d}_android_SD"
+        frames["msu"] += [f"msu/train/real/real_{name}_scene01_frame{n}.png" for n in (0, 1)]
+        frames["msu"] += [f"msu/train/fake/attack_{name}_printed_photo_scene01_frame{n}.png" for n in (0, 1)]
+    generator = np.random.default_rng(0)
+    for dataset, names in frames.items():
+        for name in names:
+            (tmp_path / "MCIO/frame" / name).parent.mkdir(parents=True, exist_ok=True)
+            kind = "print" if "fake" in name else "bona_fide"
+            Image.fromarray(draw(kind, generator)).save(tmp_path / "MCIO/frame" / name)
+        write_lists(dataset, names, tmp_path)
+    options = "{layout: flip, target: M, sources: [C], protocol: 3, shots: 5, celeb: false, partial: true, dev_share: 0.4}"
+    source = f"{{name: flip, reader: presentations, path: ., licence: x, options: {options}}}"
+    flip = [
+        f"data.sources=[{source}]",
+        "options.taxonomy=binary",
+        "options.target=[msu-mfsd]",
+        "batch_size=8",
+    ]
+    with pytest.raises(DataError, match="by the option few_shot"):
+        prepare(changed(plain, *flip), tmp_path, None)
+    result = train(
+        changed(plain, *flip, "options.few_shot=true", "options.turns=none", "epochs=1"),
+        tmp_path,
+        tmp_path / "run",
+    )
+    assert result.metrics["judged_on"] == ["casia-fasd"]
+    assert result.metrics["rows_per_batch"]["msu-mfsd, live"] == 2
+    assert any("10 training presentations are shots of msu" in note for note in result.metrics["notes"])
+
+
+def test_each_data_set_is_judged_by_itself(plain, tmp_path, caplog):
+    for seed, name in enumerate(("one", "two", "three")):
+        make_set(tmp_path, dataset=name, name=f"{name}.csv", subjects=8, seed=seed)
+    rows = [row for name in ("one", "two", "three") for row in rows_of(tmp_path / f"{name}.csv")]
+    # One has no development part, another only live presentations there.
+    for row in rows:
+        row["split"] = "train" if row["dataset"] == "two" else row["split"]
+    rows = [
+        row for row in rows if row["dataset"] != "three" or row["split"] == "train" or row["label"] == "live"
+    ]
+    write_rows(tmp_path / NAME, rows)
+    found = prepare(changed(plain, "batch_size=12"), tmp_path, None)
+    assert {name: len(records) for name, records in found.validation.items()} == {"one": 6}
+    assert found.facts["judged_on"] == ["one"]
+    assert "no live of two; no attack of three, two. The model is chosen without regard" in caplog.text
+    write_rows(tmp_path / NAME, [row for row in rows if row["dataset"] != "one"])
+    with pytest.raises(DataError, match=r"there are no live of two; no attack of three, two\. Give rows"):
+        prepare(changed(plain, "batch_size=8"), tmp_path, None)
 
 
 @pytest.mark.parametrize(
@@ -338,11 +453,10 @@ def test_sources_can_be_balanced_as_one_domain_each(plain, tmp_path):
     assert found.facts["datasets"] == ["faces", "prints"]
 
 
-def test_a_model_of_the_room_is_trained_further_as_it_is(plain, data, tmp_path):
-    first = train(changed(plain, "epochs=1"), data, tmp_path / "first")
+def test_a_model_of_the_room_is_trained_further_as_it_is(learned, data, tmp_path):
     further = changed(
         load_recipe(RECIPES / "clipc8.yaml"),
-        f"start={first.model}",
+        f"start={learned.model}",
         "options.architecture=null",
         "options.taxonomy=null",
         "options.crop=null",
@@ -353,7 +467,7 @@ def test_a_model_of_the_room_is_trained_further_as_it_is(plain, data, tmp_path):
     )
     result = verticlip.train(further, data, tmp_path / "further")
     config = verticlip.from_pretrained(result.model).config
-    assert config.options == verticlip.from_pretrained(first.model).config.options
+    assert config.options == verticlip.from_pretrained(learned.model).config.options
     assert result.metrics["start"]["new"] == []
     terms = "presentations: research only, by agreement with the makers of each data set"
     assert f'\ntraining_data_terms: "{terms}"\n---' in (result.model / "README.md").read_text()
