@@ -52,8 +52,8 @@ was made for faces: what it does here says nothing about it there.
 **What these figures say:** how well *simulated* recapture is told on *photos of clothes*. **What they do not
 say:** anything about live faces. No face and no biometric data was used at any point, simulated prints and
 displays are drawn by formulas, and the model may go by textures that real attacks do not have. Of the
-categories `digital_composite`, `mask_paper_or_3d` and `other_or_unknown` training had no picture: such attacks
-are mostly accepted, and the model will hardly ever name them. Do not decide about people with it."""
+categories `digital_composite`, `mask_paper_or_3d` and `other_or_unknown` training had no picture: such
+attacks are mostly accepted, and the model will hardly ever name them. Do not decide about people with it."""
 """What the card says after the figures."""
 
 

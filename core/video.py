@@ -86,7 +86,9 @@ def probe_video(
     show_paths: bool = False,
     sound_only: str = _SOUND_ONLY,
 ) -> VideoInfo:
-    """Return what the header of a film says; nothing is decoded. The arguments are those of :func:`open_film`.
+    """Return what the header of a film says; nothing is decoded.
+
+    The arguments are those of :func:`open_film`.
 
     Raises:
         InputError: missing, no film, damaged, or sound only. LimitError: over a ceiling.

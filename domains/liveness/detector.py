@@ -217,7 +217,8 @@ class LivenessDetector:
         Args:
             items, keep, relevance: as in :meth:`predict`, each item one presentation.
             batch_size: presentations per call of the network; margins depend on it by rounding alone (about
-                1e-6 of P(live)), which is why calibration puts thresholds a little below the score they rest on.
+                1e-6 of P(live)), which is why calibration puts thresholds a little below the score that they
+                rest on.
             workers: threads that read; None takes the number of CPUs.
 
         Raises:
@@ -242,8 +243,10 @@ class LivenessDetector:
         return (answer for _, answer in pairs)
 
     def score(self, item: Any) -> float | None:
-        """Return P(live) of one presentation before any temperature, as ``Threshold.value`` is one; None for a
-        non-response. ``predict(item).p_live`` is the one after the temperature."""
+        """Return P(live) of one presentation before any temperature; None for a non-response.
+
+        It is on the scale of ``Threshold.value``; ``predict(item).p_live`` is after the temperature.
+        """
         found = self.predict(item)
         if found.decision == "no_response" or found.margin is None:
             return None

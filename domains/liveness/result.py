@@ -27,11 +27,11 @@ _SENTENCES: dict[str, str] = {
 }
 """What the person in front of the camera is told: nothing that helps to try a better attack."""
 _FOR_END_USERS = (
-    "face_count", "face_size", "eye_distance", "face_share", "face_inside", "sharpness", "clipped", "yaw", "pitch",
-    "roll", "occlusion",
+    "face_count", "face_size", "eye_distance", "face_share", "face_inside", "sharpness", "clipped", "yaw",
+    "pitch", "roll", "occlusion",
 )  # fmt: skip
-"""Gates whose advice tells how to hold a camera and nothing of how attacks are told: what frames have in common
-and darkness, which may hide an attack, are for operators."""
+"""Gates whose advice tells how to hold a camera and nothing of how attacks are told: what frames have in
+common and darkness, which may hide an attack, are for operators."""
 
 
 @dataclass(frozen=True)

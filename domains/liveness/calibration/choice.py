@@ -88,7 +88,7 @@ def _of_model(name: str, detector: LivenessDetector) -> Threshold:
         raise ConfigError(
             f"{name!r} needs a threshold that was calibrated on labelled captures of your own, and "
             f"{detector.model.id} brings none. Calibrate first: `verticlip liveness calibrate MANIFEST "
-            f"--model {detector.model.id} --out threshold.json`, or detector.calibrate(dev).save(FILE); then name the file "
-            "as threshold."
+            f"--model {detector.model.id} --out threshold.json`, or detector.calibrate(dev).save(FILE); then "
+            "name the file as threshold."
         )
     return load_threshold(stored, detector.fingerprint, mode=name, limits=detector.model.limits)

@@ -130,7 +130,8 @@ def tensor_marks(network: nn.Module) -> list[tuple[int, int]]:
 def _architecture(network: LivenessModel) -> str:
     """Return the name and digest of what the configuration says of the computation.
 
-    Names, licences and start values are no part of it; categories, crops and averaging have parts of their own.
+    Names, licences and start values are no part of it; categories, crops and averaging have parts of their
+    own.
     """
     config = network.config.model_dump(
         mode="json", include={"architecture", "embed_dim", "towers", "options"}

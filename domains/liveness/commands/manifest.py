@@ -50,7 +50,6 @@ def manifest(
     Nothing is downloaded: the data sets need their makers' agreement. Counts per split and species, what is
     not verified about the protocol, and how published figures choose their threshold are printed.
     """
-    from ..protocols.manifest import SUFFIXES
     from ..protocols.registry import SUMMARIES, open_protocol
 
     if list_names:
@@ -59,9 +58,7 @@ def manifest(
     if name is None or folder is None:
         raise ConfigError("Name a protocol and the folder of its data set. --list shows the protocols.")
     if out is not None:
-        if out.suffix.lower() not in SUFFIXES or out.is_dir():
-            raise ConfigError(f"--out {out}: a manifest is a {', '.join(SUFFIXES)} file.")
-        check_folder(out.parent)
+        _check_out(out)
     options: dict[str, Any] = {
         "protocol": protocol, "fold": fold, "version": version, "target": target, "sources": source,
         "shots": shots, "train_subjects": train_subject,
@@ -78,9 +75,7 @@ def manifest(
         return
     _show(read, notes)
     if out is not None:
-        say(f"{len(read.entries):,} presentations written to {out}")
-        if root is not None:
-            say(f"its paths start from {root}: pass --root {root} when you read it")
+        _tell_written(read, out, root)
 
 
 def flip_lists(
@@ -120,6 +115,15 @@ def flip_lists(
         say("The counts differ from the published lists: frames are missing, or were cut out another way.")
 
 
+def _check_out(out: Path) -> None:
+    """Raise ``ConfigError`` where no manifest can be written, before the data set is read."""
+    from ..protocols.manifest import SUFFIXES
+
+    if out.suffix.lower() not in SUFFIXES or out.is_dir():
+        raise ConfigError(f"--out {out}: a manifest is a {', '.join(SUFFIXES)} file.")
+    check_folder(out.parent)
+
+
 def _write(read: Protocol, out: Path, folder: Path) -> Path | None:
     """Write the manifest; return the folder its paths start from where that is not its own."""
     from ..protocols.manifest import write_manifest
@@ -128,6 +132,13 @@ def _write(read: Protocol, out: Path, folder: Path) -> Path | None:
     root = None if within else folder
     write_manifest(read.entries, out, root=root)
     return root
+
+
+def _tell_written(read: Protocol, out: Path, root: Path | None) -> None:
+    # Repeats of shots are written once.
+    say(f"{len({entry.id for entry in read.entries}):,} presentations written to {out}")
+    if root is not None:
+        say(f"its paths start from {root}: pass --root {root} when you read it")
 
 
 def _overlap(read: Protocol, same_bytes: bool) -> Sequence[str]:

@@ -16,6 +16,13 @@ from .table import ScoredPresentation
 FEW_SUBJECTS = 20
 """Below this many subjects a percentile interval is rough, and the report says so."""
 
+_PARTS = {
+    "acer_max": ("apcer_max", "bpcer"),
+    "acer_pooled": ("apcer_pooled", "bpcer"),
+    "hter": ("apcer_pooled", "bpcer"),
+}
+"""{mean: the rates it is made of}; where one of them has no interval, the mean has none."""
+
 Floats = NDArray[np.float64]
 
 
@@ -39,13 +46,16 @@ class Intervals:
     without_species: int = 0
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """Return the interval of a metric; None where there is none or it has no width.
+        """Return the interval of a metric; None where there is none, or a rate it is made of has no width.
 
         Where every resample gives the same, as without a single error, resampling says nothing about what
         more presentations would give. The exact bounds do.
         """
+        made_of = [self.estimates.get(part) for part in _PARTS.get(name, (name,))]
+        if any(one is None or not one.low < one.high for one in made_of):
+            return None
         found = self.estimates.get(name)
-        return (found.low, found.high) if found is not None and found.low < found.high else None
+        return None if found is None else (found.low, found.high)
 
     @property
     def says(self) -> str:
@@ -65,7 +75,8 @@ class Intervals:
             )
         if any(self.interval(name) is None for name in self.estimates):
             text += (
-                " Where all resamples agree, as without an error, they tell no interval: read the exact one."
+                " Where all resamples agree on a rate, as without an error, they tell no interval, neither of it "
+                "nor of a mean with it: read the exact one."
             )
         if self.units < FEW_SUBJECTS:
             text += (

@@ -66,8 +66,9 @@ def _out_of_range(report: LivenessReport) -> Iterator[str]:
     if min(answered) >= applied or max(answered) < applied:
         said = "accepts" if min(answered) >= applied else "refuses"
         yield (
-            f"The threshold {said} every presentation that got a response. Scores run from {min(answered):.4g} to "
-            f"{max(answered):.4g}, the threshold is {applied:.4g}: are they on one scale?"
+            f"The threshold {said} every presentation that got a response. Scores run from "
+            f"{min(answered):.4g} to {max(answered):.4g}, the threshold is {applied:.4g}: are they on one "
+            "scale?"
         )
 
 
@@ -109,8 +110,9 @@ def repeated_subjects(rows: Sequence[ScoredPresentation]) -> str:
         return ""
     whose = "of an unknown number of" if None in people else f"of {len(people):,}"
     return (
-        f"The exact bounds take {len(rows):,} presentations as independent; they are {whose} subjects, and those of "
-        "one subject or one attack instrument are alike. The rates are less certain than the bounds say."
+        f"The exact bounds take {len(rows):,} presentations as independent; they are {whose} subjects, and "
+        "those of one subject or one attack instrument are alike. The rates are less certain than the bounds "
+        "say."
     )
 
 

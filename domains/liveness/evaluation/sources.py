@@ -130,7 +130,7 @@ def score_sets(
 
 
 def _as_named(row: ScoredPresentation, folder: Path | None) -> ScoredPresentation:
-    """Return a row with its path from the manifest's folder on: a report is passed on, a folder is private."""
+    """Return a row with its path from the manifest's folder on: reports travel, folders are private."""
     if folder is None or not Path(row.path).is_relative_to(folder):
         return row
     return replace(row, path=Path(row.path).relative_to(folder).as_posix())

@@ -22,9 +22,9 @@ def combine(
 ) -> float | None:
     """Return the log-odds of a presentation from those of its frames, or None for a non-response.
 
-    ``mean`` is the mean of the frames' P(live) (FLIP's choice), ``median`` their median, ``min_k`` the mean of
-    the ``k`` lowest (one clear attack frame should count), ``mean_logit`` the mean of the log-odds, in which
-    single saturated frames weigh more. The result is exact where probabilities round to 0 or 1.
+    ``mean`` is the mean of the frames' P(live) (FLIP's choice), ``median`` their median, ``min_k`` the mean
+    of the ``k`` lowest (one clear attack frame should count), ``mean_logit`` the mean of the log-odds, in
+    which single saturated frames weigh more. The result is exact where probabilities round to 0 or 1.
 
     Example:
         >>> round(combine([3.0, 2.0, -1.0], [True, True, True]), 2)

@@ -67,8 +67,8 @@ def read_media(
         item: a picture (see :func:`.picture.read_picture`), a film (path or bytes), frames as an array uint8
             [N, H, W, 3], or a sequence of pictures, or one of films, that belong to one presentation. Media
             pass through.
-        sampling: which frames of each film are taken; several pictures are all taken, up to ``max_frames``, and
-            it says how many of them a decision needs: FLIP's two go with the kind ``flip_mcio``.
+        sampling: which frames of each film are taken; several pictures are all taken, up to ``max_frames``,
+            and it says how many of them a decision needs: FLIP's two go with the kind ``flip_mcio``.
         limits: ceilings on files, pixels, seconds, frames and decoded bytes.
         show_paths: let error messages name the whole path instead of the file name.
         name: of the presentation; None takes that of the file.

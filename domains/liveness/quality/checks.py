@@ -135,8 +135,10 @@ def check_reach(
     if not reached or config.crop_scale is None:
         return []
     share, found, scale = min(reached)
-    advice = f"The model looks at {scale:g} times the face, and the picture has room for {found:.2g}: keep more distance."
-    return [_checked(config, "crop_scale", share, (config.crop_scale, None), "", advice)]
+    room = f"The model looks at {scale:g} times the face, and the picture has room for {found:.2g}"
+    return [
+        _checked(config, "crop_scale", share, (config.crop_scale, None), "", f"{room}: keep more distance.")
+    ]
 
 
 def checks_after(
@@ -151,8 +153,8 @@ def checks_after(
         occlusion: share of the face that is covered, in [0, 1], where a model of the caller measures it.
 
     Returns:
-        The checks. In a dark or dim face sharpness cannot be told from darkness, so failing it does not block:
-        the model's answer stands, and both are reported.
+        The checks. In a dark or dim face sharpness cannot be told from darkness, so failing it does not
+        block: the model's answer stands, and both are reported.
 
     Raises:
         InputError: ``picture`` is none, or the face lies outside of it.

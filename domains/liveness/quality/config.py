@@ -67,12 +67,12 @@ class QualityConfig(Config):
     face_inside: Share | None = 0.90
     """Least share of the crop, as enlarged by the model's scale, that lies in the picture."""
     crop_scale: Share | None = 0.5
-    """Least share of the scale of a crop that is moved inside the picture (MiniFASNet's rule): a face that fills
-    the picture leaves room for less, and a model made for the surroundings sees fewer of them."""
+    """Least share of the scale of a crop that is moved inside the picture (MiniFASNet's rule): a face that
+    fills the picture leaves room for less, and a model made for the surroundings sees fewer of them."""
     sharpness: float | None = Field(default=60.0, ge=0)
     """Least variance of the Laplacian of the grey face, brought to 112 x 112 pixels. Reported only, whatever
-    ``blocking`` says, of a face up to twice as bright as one that ``luma`` calls dark: the variance falls with
-    the square of the light, and cameras smooth what they amplify."""
+    ``blocking`` says, of a face up to twice as bright as one that ``luma`` calls dark: the variance falls
+    with the square of the light, and cameras smooth what they amplify."""
     luma: tuple[Luma, Luma] | None = (40.0, 220.0)
     """Least and greatest mean brightness of the face, from 0 to 255."""
     clipped: Share | None = 0.20

@@ -104,7 +104,7 @@ def write_dataset(
 
     Raises:
         DataError: no photos, or one that cannot be used.
-        ConfigError: an unknown family, or ``out`` is in use.
+        ConfigError: an unknown family, or ``out`` is in use or below ``photos``.
     """
     plan = plan or Plan()
     families = check_families(plan.families)
@@ -112,6 +112,8 @@ def write_dataset(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: is there already. Name a new folder for the simulated presentations.")
+    if out.resolve().is_relative_to(Path(photos).resolve()):
+        raise ConfigError(f"{out}: lies among the photos; another run would take attacks for photos.")
     files = _photos(Path(photos))
     subjects = _subjects(files, None if apart_from is None else _photos(Path(apart_from)), limits)
     left_out = len(files) - len(subjects)

@@ -18,6 +18,7 @@ from ..protocols.subjects import check_disjoint
 
 if TYPE_CHECKING:
     from ....core.handle import ModelHandle
+    from ..calibration.threshold import Threshold
     from ..evaluation.report import LivenessReport
     from ..result import LivenessResult
     from ..simulate.ranges import Part
@@ -89,9 +90,6 @@ def run_example(
         ConfigError: the model is no liveness model, or fewer than 10 things.
         DataError: the model answered too few presentations for a threshold.
     """
-    from ..evaluation.report import EvaluationSettings, evaluate
-    from ..evaluation.scoring import score_entries
-
     if things < 10:
         raise ConfigError(f"things is {things}; with fewer than 10 not every kind of attack is there.")
     out = Path(out)
@@ -112,11 +110,7 @@ def run_example(
     )
 
     test = [entry for entry in entries if entry.split == "test"]
-    report = evaluate(
-        score_entries(detector, test), threshold, settings=EvaluationSettings(resamples=200, system=model.id)
-    )
-    report.write(out / "report")
-    write_text_atomic(out / "report" / "report.txt", str(report))
+    report = _judge(detector, test, threshold, out / "report")
     tell(f"3. test set judged at that threshold: {_rates(report)}")
 
     answers = _check(detector.using(threshold=threshold), _one_of_each(test), out)
@@ -126,11 +120,7 @@ def run_example(
         files=_files(out),
         presentations=_counts(entries),
         threshold=threshold.value,
-        apcer_max=report.iso.apcer_max,
-        worst_species=report.iso.worst_species,
-        bpcer=report.iso.bpcer.value,
-        no_response=sum(value is None for value in report.values),
-        auc=report.auc,
+        **_figures(report),
         decisions={name: answer.decision for name, answer in answers.items()},
         notes=(NO_EVIDENCE, *calibration.notes, *report.warnings),
     )
@@ -169,6 +159,20 @@ def write_drawn_captures(
             entries.append(replace(named, video_id=f"{split}/{entry.video_id}"))
     write_manifest(entries, out / MANIFEST)
     return out / MANIFEST
+
+
+def _judge(
+    detector: LivenessDetector, entries: Sequence[Entry], threshold: Threshold, folder: Path
+) -> LivenessReport:
+    """Score presentations, judge them at a threshold and write the report."""
+    from ..evaluation.report import EvaluationSettings, evaluate
+    from ..evaluation.scoring import score_entries
+
+    settings = EvaluationSettings(resamples=200, system=detector.model.id)
+    report = evaluate(score_entries(detector, entries), threshold, settings=settings)
+    report.write(folder)
+    write_text_atomic(folder / "report.txt", str(report))
+    return report
 
 
 def _one_of_each(entries: Sequence[Entry]) -> list[Entry]:
@@ -212,6 +216,16 @@ def _files(out: Path) -> dict[str, str]:
         "answers": "answers.jsonl",
     }
     return {what: name for what, name in made.items() if (out / name).exists()}
+
+
+def _figures(report: LivenessReport) -> dict[str, Any]:
+    return {
+        "apcer_max": report.iso.apcer_max,
+        "worst_species": report.iso.worst_species,
+        "bpcer": report.iso.bpcer.value,
+        "no_response": sum(value is None for value in report.values),
+        "auc": report.auc,
+    }
 
 
 def _rates(report: LivenessReport) -> str:

@@ -150,14 +150,7 @@ def prepare(loaded: LoadedRecipe, folder: Path, start: Start | None) -> Liveness
     config, processor = _with_processor(recipe, start, config, taxonomy, rows.prompts)
     store = _store(recipe, options, config, processor, entries)
     usable = _usable(rows, store)
-    categories = {
-        record.id: category_of(
-            str(record.label), taxonomy, live=entries[record.id].label == "live", where=record.id
-        )
-        for record in usable
-    }
-    training = [record for record in usable if record.split == "train"]
-    _check_categories(objective, training, categories)
+    categories = _categories(objective, usable, entries, taxonomy)
     collate = PresentationCollate(
         categories,
         {record.id: entries[record.id].label == "live" for record in usable},
@@ -167,6 +160,7 @@ def prepare(loaded: LoadedRecipe, folder: Path, start: Start | None) -> Liveness
         changes=changes,
         wanted=_wanted(recipe, objective.needs, options, config),
     )
+    training = [record for record in usable if record.split == "train"]
     loader, plan = _loader(recipe, options, training, entries, categories, collate)
     validation = held_out(usable, entries, options)
     return LivenessData(
@@ -280,15 +274,29 @@ def _needs_categories(objective: Objective) -> bool:
     return objective.needs.labels and not isinstance(objective, LiveOrAttack)
 
 
-def _check_categories(
-    objective: Objective, training: Sequence[Record], categories: Mapping[str, int]
-) -> None:
-    unknown = [record.id for record in training if categories[record.id] == UNKNOWN]
+def _categories(
+    objective: Objective, usable: Sequence[Record], entries: Mapping[str, Entry], taxonomy: Taxonomy
+) -> dict[str, int]:
+    """Return {id: class index or UNKNOWN}.
+
+    Raises:
+        ConfigError: a species without a category.
+        DataError: training presentations lack one that the objective needs.
+    """
+    categories = {
+        record.id: category_of(
+            str(record.label), taxonomy, live=entries[record.id].label == "live", where=record.id
+        )
+        for record in usable
+    }
+    training = [record.id for record in usable if record.split == "train"]
+    unknown = [name for name in training if categories[name] == UNKNOWN]
     if unknown and _needs_categories(objective):
         raise DataError(
             f"{len(unknown)} of {len(training)} training presentations have no category, first {unknown[0]}. "
             "Name their species, or train with objective live_or_attack."
         )
+    return categories
 
 
 def _wanted(recipe: Recipe, needs: Needs, options: LivenessTrainingConfig, config: ModelConfig) -> Wanted:

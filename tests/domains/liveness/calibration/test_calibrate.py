@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from verticlip.core.errors import ConfigError, DataError
-from verticlip.domains.liveness.calibration.calibrate import DevSet, calibrate_scores, settle
+from verticlip.domains.liveness.calibration.calibrate import DevSet, calibrate_scores
 from verticlip.domains.liveness.calibration.fingerprint import Fingerprint
 from verticlip.domains.liveness.calibration.temperature import Temperature
 from verticlip.domains.liveness.calibration.threshold import load_thresholds, probability_of
@@ -90,18 +92,6 @@ def test_saturated_scores_are_told_apart_by_their_margins():
     assert recount(dev, found.margin) == (0.0, 0.0)
 
 
-def test_settled_thresholds_decide_as_before():
-    margins = [1.0, 1.0 + 1e-7, 5.0, None, -3.0]
-    for chosen in (1.0, 1.0 + 1e-7, 5.0, -3.0):
-        settled = settle(chosen, margins)
-        assert settled < chosen
-        for margin in (one for one in margins if one is not None):
-            assert (margin >= settled) == (margin >= chosen)
-    assert settle(5.0, margins) == pytest.approx(5.0, abs=1e-4)
-    # The same presentation, scored in another batch.
-    assert settle(5.0, margins) <= 5.0 - 2e-5
-
-
 def test_few_presentations_are_warned_of():
     dev = dev_set(
         {"bona_fide": [3.0 + n / 10 for n in range(20)], "print": [-3.0 - n / 10 for n in range(20)]}
@@ -129,6 +119,37 @@ def test_non_responses_stay_in_the_denominators():
     assert (achieved.bpnrr.rate, achieved.apnrr["print"].rate) == (0.5, 0.25)
     assert achieved.bpcer.n == 4
     assert any(note.startswith("3 of 8 presentations got no response") for note in found.notes)
+
+
+def test_many_non_responses_do_not_refuse_a_rule_of_bona_fides():
+    # Rejecting both that got a response would be 1 % of all, and no way to work.
+    dev = dev_set({"bona_fide": [3.0, 4.0, *[None] * 198], "print": [-3.0]})
+    found = calibrate_scores(dev, PRINT)
+    assert not found.refused
+    assert recount(dev, found["convenient"].margin) == (0.0, 1 / 200)
+
+
+def test_a_tie_of_all_scores_is_called_so():
+    with pytest.raises(DataError, match="balanced: every response has the same score: no threshold tells"):
+        calibrate_scores(dev_set({"bona_fide": [1.0, 1.0], "print": [1.0]}), PRINT, modes=["balanced"])
+
+
+def test_bounds_say_what_they_assume():
+    rows = [replace(one, subject=f"s{n % 3}") for n, one in enumerate(population(count=20).scored)]
+    notes = calibrate_scores(DevSet(rows, "branch"), PRINT, modes=["balanced"]).notes
+    assert any("take 50 presentations as independent; they are of 3 subjects" in note for note in notes)
+    alone = [replace(one, subject=one.id) for one in rows]
+    notes = calibrate_scores(DevSet(alone, "branch"), PRINT, modes=["balanced"]).notes
+    assert not any("independent" in note for note in notes)
+
+
+def test_the_bound_of_the_maximum_is_that_of_the_species_with_most_room():
+    groups = {"bona_fide": [2.0] * 100, "print": [1.5, 1.5, *[-2.0] * 98], "mask": [-2.0] * 3}
+    rule = "dev_apcer=0.02"
+    found = calibrate_scores(dev_set(groups), PRINT, modes=[], rules=[rule])[rule].achieved
+    assert found is not None
+    assert found.apcer["print"].errors + found.apcer["mask"].errors <= 2
+    assert found.apcer_max_upper_95 == pytest.approx(1 - 0.05 ** (1 / 3))
 
 
 def test_a_rule_that_only_refusing_everyone_keeps():

@@ -68,7 +68,15 @@ def test_says_where_it_comes_from():
     assert made().provenance == "dev_eer on branch: 50 bona fide, 100 attacks, 2026-01-02"
     assert made().achieved is not None
     assert made().achieved.worst_species == "print"
-    assert "max APCER 2.00%, at most 9.14% (95 % bound, n 50) (print)" in str(made().achieved)
+    said = "max APCER 2.00% (print, n 50), at most 9.14% (95 % bound), BPCER 2.00%, at most 9.14% (95 % bound"
+    assert said in str(made().achieved)
+
+
+def test_few_masks_bound_the_maximum_more_than_many_prints():
+    few = AchievedRate(rate=0.0, errors=0, n=3, upper_95=0.6316)
+    achieved = made().achieved.model_copy(update={"apcer": {"mask": few, "print": ONE}})
+    assert achieved.apcer_max_upper_95 == 0.6316
+    assert "max APCER 2.00% (print, n 50), at most 63.16% (95 % bound by mask, n 3), BPCER" in str(achieved)
 
 
 def test_read_as_written(tmp_path):

@@ -130,9 +130,23 @@ def test_a_threshold_of_another_system_stops_before_anything_is_scored(run, face
 def test_unreadable_files_are_partial_success(run, faces, small_model):
     broken = next(path for path in faces.parent.glob("*.png") if "test0" in path.name)
     broken.write_bytes(b"no picture")
-    status, out, _ = run("liveness", "evaluate", faces, "--model", "m", "--resamples", "0")
+    status, out, err = run("liveness", "evaluate", faces, "--model", "m", "--resamples", "0")
     assert status == 3
     assert "1 presentations could not be read and are not counted, first test0_2.5." in out
+    assert "not read: test0_2.5: not an image of a known format" in err
+
+
+def test_without_video_ids_paths_are_said_and_not_kept(run, faces, small_model, tmp_path):
+    lines = faces.read_text().splitlines()
+    rows = [line.split(",") for line in lines]
+    faces.write_text("\n".join(",".join([row[0], *row[2:]]) for row in rows) + "\n")
+    broken = next(path for path in faces.parent.glob("*.png") if "test0" in path.name)
+    broken.write_bytes(b"no picture")
+    out = tmp_path / "report"
+    status, _, err = run("liveness", "evaluate", faces, "--model", "m", "--resamples", "0", "--out", out)
+    assert status == 3
+    assert f"not read: {broken.name}: not an image" in err
+    assert ".png" not in (out / "report.json").read_text().replace("det.png", "")
 
 
 def test_subjects_in_two_splits_stop(run, small_model, tmp_path):
@@ -179,6 +193,54 @@ def test_a_model_that_is_told_the_categories_is_prompt_zero_shot(run, faces, mon
     )
     assert status == 0, err
     assert json.loads(out)["zero_shot"]["kind"] == "prompt zero-shot"
+
+
+def test_a_trained_model_with_other_texts_is_not_called_untrained(run, faces, small_model):
+    arguments = ("liveness", "evaluate", faces, "--model", "m", "--taxonomy", "default", "--resamples", "0", "--json")  # fmt: skip
+    status, out, err = run(*arguments)
+    assert status == 0, err
+    assert json.loads(out)["zero_shot"]["kind"] == "not stated"
+    _, out, _ = run(*arguments, "--trained-on", "casia")
+    assert json.loads(out)["zero_shot"]["kind"] == "cross-dataset zero-shot"
+
+
+def test_results_of_another_target_are_warned_of(run, table):
+    status, _, err = run("liveness", "evaluate", "--scores", table, "--beside", "OCI-M", "--resamples", "0")
+    assert status == 0
+    assert "warning: scores: judged on made-up, made-up-too; the target of OCI->M is msu-mfsd" in err
+
+
+def test_few_shot(run, faces, small_model):
+    lines = faces.read_text().splitlines()
+    cells = lines[-1].split(",")
+    (faces.parent / "shot.png").write_bytes((faces.parent / cells[0]).read_bytes())
+    shot = ",".join(["shot.png", "shot", *cells[2:-1], "train"])
+    rows = [f"{lines[0]},few_shot", *(f"{line}," for line in lines[1:]), f"{shot},1"]
+    faces.write_text("\n".join(rows) + "\n")
+    arguments = ("liveness", "evaluate", faces, "--model", "m", "--resamples", "0", "--json")
+    status, _, err = run(*arguments)
+    assert status == 1
+    assert "few_shot" in err
+    status, out, err = run(*arguments, "--few-shot")
+    assert status == 0, err
+    assert json.loads(out)["zero_shot"]["kind"] == "few-shot"
+
+
+def test_ways_to_take_and_combine_frames_are_part_of_the_system(run, faces, small_model):
+    def fingerprint(*options):
+        status, out, err = run(
+            "liveness", "evaluate", faces, "--model", "m", "--resamples", "0", "--json", *options
+        )
+        assert status == 0, err
+        return json.loads(out)["fingerprint"]
+
+    found = [
+        fingerprint(),
+        fingerprint("--sampling", "flip_mcio"),
+        fingerprint("--aggregator", "min_k"),
+        fingerprint("--aggregator", "min_k", "--min-k", "3"),
+    ]
+    assert len(set(found)) == 4
 
 
 def test_a_threshold_from_one_set_is_applied_to_another(run, faces, small_model, tmp_path):

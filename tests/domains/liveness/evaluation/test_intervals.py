@@ -64,6 +64,43 @@ def test_equal_seeds_give_equal_intervals():
     assert drawn(rows, seed=3).to_dict() != drawn(rows, seed=4).to_dict()
 
 
+def test_resamples_without_a_species_say_nothing_of_the_maximum():
+    # One subject of three showed masks, and all of them passed; prints never do.
+    rows = [
+        *(
+            make_scores.presentation(f"p{s}-{n}", 0.1, "print", subject=str(s))
+            for s in range(3)
+            for n in range(4)
+        ),
+        *(make_scores.presentation(f"m{n}", 0.9, "mask", subject="0") for n in range(4)),
+        *(make_scores.presentation(f"b{s}", 0.9, "bona_fide", subject=str(s)) for s in range(3)),
+    ]
+    found = drawn(rows)
+    # The subject is missing from (2/3)^3 of the resamples, and there the maximum would be that of prints: 0.
+    assert found.without_species / found.resamples == pytest.approx(8 / 27, abs=0.05)
+    assert found.estimates["apcer_max"].low == 1.0
+    assert f"missing from {found.without_species / 1000:.1%} of the resamples" in found.says
+    assert found.to_dict()["without_species"] == found.without_species
+    assert drawn(make_scores.population("test", 6)).without_species == 0
+
+
+def test_an_interval_without_width_is_none():
+    rows = [make_scores.presentation(str(n), 0.9, "bona_fide", subject=str(n)) for n in range(30)]
+    rows += [
+        make_scores.presentation(f"a{n}", 0.1 + 0.5 * (n < 5), "print", subject=str(n)) for n in range(30)
+    ]
+    found = drawn(rows, resamples=100)
+    assert (found.interval("bpcer"), found.interval("absent")) == (None, None)
+    assert found.estimates["acer_max"].low < found.estimates["acer_max"].high
+    assert (found.interval("acer_max"), found.interval("acer_pooled"), found.interval("hter")) == (None,) * 3
+    low, high = found.interval("apcer_max")
+    assert 0 < low < 5 / 30 < high
+    metrics = found.to_dict()["metrics"]
+    assert (metrics["bpcer"]["value"], metrics["bpcer"]["low"], metrics["bpcer"]["high"]) == (0.0, None, None)
+    assert metrics["apcer_max"]["high"] == high
+    assert "read the exact one" in found.says
+
+
 def test_no_resamples():
     found = drawn(make_scores.population("test", 3), resamples=0)
     assert found.says == "No intervals were drawn."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from liveness.evaluation import make_scores
 from verticlip.core.errors import ConfigError
@@ -55,6 +57,26 @@ def test_two_ways_of_thresholding_have_two_columns():
     assert beside(oracle, "OCI-M")[-1].hter_dev is None
     assert beside(oracle, "OCI-M")[-1].method == "this report"
     assert len(beside(report, "average")) == 9 + 6 + 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("dataset", "direction", "target"),
+    [
+        ("msu", "OCI->M", ""),
+        ("MSU-MFSD", "OCI-M", ""),
+        ("casia-fasd", "OMI->C", ""),
+        ("cefa", "SW->C", ""),
+        ("made-up", "OCI->M", "judged on made-up; the target of OCI->M is msu-mfsd"),
+        ("casia", "SW->C", "judged on casia; the target of SW->C is casia-cefa"),
+        ("", "CW->S", "judged on a set without a name; the target of CW->S is casia-surf"),
+        ("msu", "average", "the average is over several targets"),
+    ],
+)
+def test_a_report_of_another_set_says_so(dataset, direction, target):
+    rows = [replace(row, dataset=dataset) for row in make_scores.population("test", 1)]
+    *theirs, own = beside(evaluate(rows, 0.5, settings=EvaluationSettings(resamples=0)), direction)
+    assert (own.note.startswith(target), bool(own.note)) == (True, bool(target))
+    assert not any(one.note for one in theirs)
 
 
 def test_unknown_directions():

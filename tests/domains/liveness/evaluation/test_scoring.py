@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from liveness.evaluation import make_scores
+from verticlip.core.answers import Failure
 from verticlip.core.errors import ConfigError, DataError
 from verticlip.domains.liveness.evaluation.report import EvaluationSettings, evaluate
 from verticlip.domains.liveness.evaluation.scoring import score_entries
@@ -72,6 +73,7 @@ def test_a_manifest_with_its_own_development_set(tmp_path):
     assert (report.iso.bpcer.errors, report.iso.bpcer.n) == (1, 3)
     assert (report.iso.apcer["display"].errors, report.iso.apnrr["display"].errors) == (0, 1)
     assert set(report.groups) == set(), "one value is no grouping"
+    assert all(row.path and str(tmp_path) not in row.path for row in found.rows), "named as in the manifest"
 
 
 def test_development_sets_apart(tmp_path):
@@ -125,6 +127,46 @@ def test_nobody_is_scored_before_the_splits_are_known_to_be_apart(tmp_path):
     rows = [(video, species, subject.replace("dev", "test"), part.replace("dev", "train")) for video, species, subject, part in make_scores.both_splits()]  # fmt: skip
     with pytest.raises(DataError, match=r"made-up/test0 .train and test."):
         from_manifest(Untouched(), make_scores.write_manifest(tmp_path, rows), needs_dev=False)
+
+
+def test_shots_may_be_of_people_who_are_tested_only_when_allowed(tmp_path):
+    rows = [(f"shot{n}_1.0", "bona_fide", "test0", "train") for n in range(2)] + make_scores.both_splits()
+    path = make_scores.write_manifest(tmp_path, rows)
+    lines = path.read_text().splitlines()
+    marked = [f"{line},{'yes' if 'shot' in line else ''}" for line in lines[1:]]
+    path.write_text("\n".join([f"{lines[0]},few_shot", *marked]) + "\n")
+    with pytest.raises(DataError, match=r"made-up/test0 .train and test.*few_shot"):
+        read_sets(path)
+    found = from_manifest(make_scores.Oracle(), path, few_shot=True)
+    assert found.shots == 2
+    assert {row.split for row in found.rows} == {"dev", "test"}, "shots are not judged"
+    # Nobody else of the training part may be tested, whatever is allowed.
+    path.write_text(path.read_text().replace(",train,yes", ",train,"))
+    with pytest.raises(DataError, match="made-up/test0"):
+        read_sets(path, few_shot=True)
+
+
+def test_shots_of_a_table(tmp_path):
+    shots = [
+        make_scores.presentation(str(n), 0.5, "print", split="train", groups={"few_shot": "1"})
+        for n in range(3)
+    ]
+    write_scores(tmp_path / "a.csv", [*make_scores.population("test", 2), *shots])
+    assert from_tables(tmp_path / "a.csv").shots == 3
+
+
+def test_failures_do_not_repeat_the_file_name():
+    failures = []
+
+    class Refusing:
+        fingerprint = ""
+
+        def predict_each(self, items, *, batch_size=8):
+            yield Failure("x", "a_1.0.png: not an image.")
+            yield from make_scores.Oracle().predict_each(items[1:])
+
+    score_entries(Refusing(), [entry("a_1.0"), entry("b_1.0")], failures=failures)
+    assert failures == [Failure("a_1.0", "not an image.")]
 
 
 def test_tables(tmp_path):

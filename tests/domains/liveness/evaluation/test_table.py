@@ -43,6 +43,22 @@ def test_a_table_of_another_system(tmp_path):
     assert columns_of(rows).margins is None
 
 
+def test_words_are_those_of_a_manifest(tmp_path):
+    (tmp_path / "vendor.csv").write_text(
+        "score,label,split\n0.9,bonafide,devel\n0.1,imposter,Validation\n0.8,genuine,testing\n0.2,fake,test\n"
+    )
+    rows = read_scores(tmp_path / "vendor.csv")
+    assert [one.is_live for one in rows] == [True, False, True, False]
+    assert [one.split for one in rows] == ["dev", "dev", "test", "test"]
+    (tmp_path / "only.csv").write_text("score,species\n0.9,Bona-Fide\n0.1,1\n")
+    assert [one.species for one in read_scores(tmp_path / "only.csv")] == ["bona_fide", "1"]
+
+
+def test_subjects_of_one_set_by_two_names_are_one_person():
+    one, other = (make_scores.presentation("a", 0.5, "print", subject="1", dataset=name) for name in ("oulu", "OULU-NPU"))  # fmt: skip
+    assert one.subject_id == other.subject_id == "oulu-npu/1"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -51,9 +67,14 @@ def test_a_table_of_another_system(tmp_path):
         ("score,species,subjct\n1,print,a\n", "'subjct' would be a group, and there is no column 'subject'"),
         ("score,species\nhigh,print\n", "row 2: score is 'high'; expected a number, or nothing"),
         ("score,species\nnan,print\n", "row 2: score is 'nan'"),
-        ("score,species\n0.5,\n", "row 2: bad.csv 1: the species is empty"),
-        ("score,species,label\n0.5,print,live\n", "label live with species 'print'; they contradict"),
-        ("score,label\n0.5,fals\n", "label 'fals'; expected live or attack"),
+        ("score,species\n0.5,\n", "bad.csv row 2: the species is empty; expected bona_fide"),
+        (
+            "score,species,label\n0.5,print,live\n",
+            "row 2: label live with species 'print'. Live presentations are bona_fide",
+        ),
+        ("score,label\n0.5,fals\n", "label 'fals'. Write live .also real, bona_fide, 1. or attack"),
+        ("score,species,split\n0.5,print,tset\n", r"row 2: split 'tset'. Did you mean 'test'\?"),
+        ("score,species,split\n0.5,print,eval\n", "row 2: split 'eval'.*Splits are train, dev, test"),
         ("score,species,margin\n,print,3\n", "row 2: bad.csv 1: a margin of 3 without a score"),
         ("score,species,id\n0.1,print,a\n0.2,print,a\n", "row 3: the presentation 'a' stands already in"),
         ("score,species\n", "bad.csv: no rows"),

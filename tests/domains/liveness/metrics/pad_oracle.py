@@ -48,8 +48,8 @@ def bpcer_at(scores, species, point):
 
 
 def dev_bpcer(scores, species, allowed):
-    """The last threshold among the scores and infinity with BPCER at most ``allowed``."""
-    thresholds = [*sorted({score for score in scores if score is not None}), math.inf]
+    """The last threshold among the scores with BPCER at most ``allowed``."""
+    thresholds = sorted({score for score in scores if score is not None})
     return [one for one in thresholds if iso(scores, species, one)["bpcer"] <= allowed][-1]
 
 

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from liveness.metrics import pad_oracle
 from safetensors.numpy import save_file
 from verticlip.core import verify
@@ -86,6 +87,26 @@ def test_what_is_not_defined_is_null_in_a_case(tmp_path):
     assert {check.status for check in report.checks} == {"ok"}, report
 
 
-def test_the_words_of_a_case_name_the_live_class():
-    assert goldens._positive({"positive_class": "real (0)"}) == 0
-    assert goldens._positive({}) == 1
+@pytest.mark.parametrize("words", [{"positive_class": "real (0)"}, {"positive_class": "0 = live"}])
+def test_the_words_of_a_case_name_the_live_class(words):
+    rng = np.random.default_rng(0)
+    labels, sets = np.arange(12) % 3 == 0, np.arange(20) % 4 == 0
+    logits = rng.normal(size=(12, 2)).astype(np.float32)
+    scores = {f"{part}_scores": torch.from_numpy(rng.random(20)) for part in ("dev", "test")}
+
+    def replayed(config, live, columns):
+        of_sets = torch.from_numpy(sets if live else ~sets).long()
+        inputs = {
+            "frame_logits": torch.from_numpy(logits[:, columns].copy()),
+            "frame_video_ids": torch.arange(12),
+            "frame_labels": torch.from_numpy(labels if live else ~labels).long(),
+            "dev_labels": of_sets,
+            "test_labels": of_sets,
+        }
+        return goldens.replay_metrics(config, inputs | scores, None)
+
+    # Classes in the other order, and named so, are the same presentations.
+    found, expected = replayed(words, False, [1, 0]), replayed({}, True, [0, 1])
+    for name in set(expected) - {"video_label"}:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-6)
+    assert found["video_label"].tolist() == (1 - expected["video_label"]).tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +89,26 @@ def test_bounds_are_those_of_clopper_and_pearson(errors, n):
     low, high = rate.interval
     assert low == pytest.approx(beta.ppf(0.025, errors, n - errors + 1) if errors else 0.0, abs=1e-12)
     assert high == pytest.approx(beta.ppf(0.975, errors + 1, n - errors) if errors < n else 1.0, abs=1e-12)
+
+
+def test_the_bound_of_the_maximum_is_that_of_the_species_with_most_room():
+    scores = [0.9] * 2 + [0.1] * 98 + [0.1] * 3 + [0.9]
+    species = ["print"] * 100 + ["mask"] * 3 + ["bona_fide"]
+    found = iso_report(scores, species, 0.5)
+    assert (found.worst_species, found.apcer_max) == ("print", 0.02)
+    assert (found.bounding_species, found.apcer_max_upper) == ("mask", found.apcer["mask"].upper)
+    assert found.to_dict()["apcer_max_upper_95"] == pytest.approx(1 - 0.05 ** (1 / 3))
+    nobody = iso_report([0.9], ["bona_fide"], 0.5)
+    assert (nobody.bounding_species, nobody.apcer_max_upper) == (None, None)
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.1, 0.1), (0.02, 0.4), (0.5, 0.0, 0.0)])
+def test_the_bound_of_the_maximum_holds_as_often_as_it_says(rates):
+    sizes, rng = (100, 3, 20)[: len(rates)], np.random.default_rng(0)
+    drawn = rng.binomial(sizes, rates, (4000, len(rates)))
+    bounds = [[upper_bound(errors, n) for errors in range(n + 1)] for n in sizes]
+    held = [max(bounds[g][errors] for g, errors in enumerate(row)) >= max(rates) for row in drawn]
+    assert np.mean(held) >= 0.95
 
 
 def test_the_bound_without_an_error():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from liveness.metrics import pad_oracle
 from verticlip.core.errors import ConfigError, DataError, InputError
 from verticlip.domains.liveness.metrics.iso import iso_report
-from verticlip.domains.liveness.metrics.thresholds import MODES, Rule, choose, parse_rule
+from verticlip.domains.liveness.metrics.thresholds import MODES, Rule, choose, parse_rule, settle
 
 rows_of = st.lists(
     st.tuples(
@@ -88,10 +88,32 @@ def test_saturated_scores_are_told_apart_by_margins():
 def test_all_or_nothing():
     # The best attack outdoes every bona fide: only refusing all keeps the rule.
     assert choose("dev_apcer=0.01", [0.4, 0.6], ["bona_fide", "print"]).value == math.inf
-    assert choose("dev_bpcer=1", [0.4, 0.6], ["bona_fide", "print"]).value == math.inf
+    # Refusing all would keep a BPCER of 100 %, and so does the highest score.
+    assert choose("dev_bpcer=1", [0.4, 0.6], ["bona_fide", "print"]).value == 0.6
+    assert choose("dev_bpcer=0", [None, None], ["bona_fide", "print"]).value == math.inf
     # Non-responses stay in N: one of four may be refused, and the responses are two.
     found = choose("dev_bpcer=0.25", [0.4, 0.6, None, None, 0.1], ["bona_fide"] * 4 + ["print"])
     assert found.value == 0.6
+
+
+def test_non_responses_do_not_make_refusing_everyone_a_way_to_keep_bpcer():
+    scores = [0.9, 0.8, *[None] * 198, 0.1]
+    found = choose("dev_bpcer=0.01", scores, ["bona_fide"] * 200 + ["print"])
+    assert found.value == 0.9
+    assert found.report.bpcer.errors == 1
+
+
+def test_settled_thresholds_decide_as_before():
+    margins = [1.0, 1.0 + 1e-7, 5.0, None, -3.0]
+    for chosen in (1.0, 1.0 + 1e-7, 5.0, -3.0):
+        settled = settle(chosen, margins)
+        assert settled < chosen
+        for margin in (one for one in margins if one is not None):
+            assert (margin >= settled) == (margin >= chosen)
+    assert settle(5.0, margins) == pytest.approx(5.0, abs=1e-4)
+    # The same presentation, scored in another batch.
+    assert settle(5.0, margins) <= 5.0 - 2e-5
+    assert settle(math.inf, margins) == math.inf
 
 
 def test_fixed_thresholds_need_no_set_to_be_found_on():

@@ -105,6 +105,8 @@ def test_bad_folders_are_told_and_nothing_is_left(photos, tmp_path):
         write_dataset(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(ConfigError, match="is there already"):
         write_dataset(photos, photos)
+    with pytest.raises(ConfigError, match="lies among the photos"):
+        write_dataset(photos, photos / "attacks")
     (photos / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"broken\.jpg"):
         write_dataset(photos, tmp_path / "out")
