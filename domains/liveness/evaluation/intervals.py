@@ -75,8 +75,8 @@ class Intervals:
             )
         if any(self.interval(name) is None for name in self.estimates):
             text += (
-                " Where all resamples agree on a rate, as without an error, they tell no interval, neither of it "
-                "nor of a mean with it: read the exact one."
+                " Where all resamples agree on a rate, as without an error, they tell no interval of it "
+                "or of a mean with it: read the exact one."
             )
         if self.units < FEW_SUBJECTS:
             text += (
