@@ -23,7 +23,10 @@ def simulate(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for pictures and manifest.csv.")],
     part: Annotated[
-        str, typer.Option(help="train (splits train and dev) or test; their parameters never meet.")
+        str,
+        typer.Option(
+            help="train (splits train and dev) or test; the parameters in simulate/ranges.yaml never meet."
+        ),
     ] = "train",
     families: Annotated[
         str | None,

@@ -193,14 +193,19 @@ def _row(where: str, cells: Mapping[str, Any], unnamed: str) -> ScoredPresentati
         raise DataError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 
 
+_LARGEST = 1e100
+"""Scores beyond it have no difference that can be drawn or averaged."""
+
+
 def _number(where: str, name: str, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        # Python reads 1_0 as ten; in a table it is a slip.
+        number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) < _LARGEST:
         raise DataError(
             f"{where}: {name} is {value!r:.40}; expected a number, or nothing for a non-response."
         )

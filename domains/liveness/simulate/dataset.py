@@ -117,6 +117,7 @@ def write_dataset(
     files = _photos(Path(photos))
     subjects = _subjects(files, None if apart_from is None else _photos(Path(apart_from)), limits)
     left_out = len(files) - len(subjects)
+    names = {path: name for name, path in files.items()}
     if plan.splits:
         subjects = {
             path: subject
@@ -132,7 +133,8 @@ def write_dataset(
     try:
         entries = []
         for number, (path, subject) in enumerate(subjects.items()):
-            entries += _presentations(half, path, subject, _turn(families, plan, number), plan, limits)
+            photo = (names[path], path)
+            entries += _presentations(half, photo, subject, _turn(families, plan, number), plan, limits)
             if progress is not None:
                 progress(number + 1, len(subjects))
         write_manifest(entries, half / MANIFEST)
@@ -208,15 +210,16 @@ def _turn(families: Sequence[str], plan: Plan, number: int) -> list[str]:
 
 
 def _presentations(
-    folder: Path, path: Path, subject: str, turn: Sequence[str], plan: Plan, limits: Limits
+    folder: Path, photo: tuple[str, Path], subject: str, turn: Sequence[str], plan: Plan, limits: Limits
 ) -> Iterator[Entry]:
-    """Write the presentations of one photo and yield their rows."""
+    """Write the presentations of one photo (name below its folder, file) and yield their rows."""
+    below, path = photo
     taxonomy = load_taxonomy("default")
     picture = read_photo(path, limits=limits)
     for step, family in enumerate(turn):
         if family in plan.leave_out:
             continue
-        key = hashlib.sha256(f"{plan.seed}/{path.parent.name}/{path.name}/{step}".encode()).hexdigest()
+        key = hashlib.sha256(f"{plan.seed}/{below}/{step}".encode()).hexdigest()
         made = simulated(picture, family, part=plan.part, seed=int(key[:12], 16))
         name = f"{family}/{key[:16]}.jpg"
         file = folder / "pictures" / name

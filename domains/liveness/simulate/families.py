@@ -105,6 +105,7 @@ def replay(light: Field, draw: Draw) -> Field:
     small = coded(np.clip(small, 0, 1), round(draw.number("quality")))
     if draw.chance("twice"):
         shift = (int(rng.integers(1, 8)), int(rng.integers(1, 8)))
+        # The same draw, 8 higher: train 11 to 16 and 21 to 25, test 17 to 20.
         small = coded(small, round(draw.number("quality")) + 8, shift=shift)
     video = np.clip(resized(small, height, width), 0, 1)
     return video if draw.chance("plain") else shown(video, draw)

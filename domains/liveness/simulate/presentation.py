@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.errors import InputError
+from ..taxonomy import BONA_FIDE
 from .camera import decode, encode, framed, take
 from .families import FAMILIES
 from .ranges import Draw, check_part, load_ranges, strength_of
 from .raster import SUPER, Field, resized, to_light
-
-BONA_FIDE = "bona_fide"
-"""What stands for no attack where a family is asked for; also its species in ISO terms."""
 
 LONGEST = 512
 """Pictures with a longer side are made this small first."""
@@ -59,7 +57,7 @@ def simulate(
         picture: uint8 [H, W, 3] RGB; what is over 512 pixels a side is made smaller first.
         family: of ``ranges.yaml`` (print, screen, bezel, replay, low_light, id_card, cut_out, bent,
             composite), or ``bona_fide``: the scene itself through the same camera.
-        part: "train" or "test"; their parameters never meet.
+        part: "train" or "test"; the parameters of ``ranges.yaml`` never meet.
         seed: of all draws; equal arguments give equal pixels.
 
     Returns:

@@ -67,6 +67,8 @@ def test_subjects_of_one_set_by_two_names_are_one_person():
         ("score,species,subjct\n1,print,a\n", "'subjct' would be a group, and there is no column 'subject'"),
         ("score,species\nhigh,print\n", "row 2: score is 'high'; expected a number, or nothing"),
         ("score,species\nnan,print\n", "row 2: score is 'nan'"),
+        ("score,species\n1e308,print\n", "row 2: score is '1e308'"),
+        ("score,species\n1_0,print\n", "row 2: score is '1_0'"),
         ("score,species\n0.5,\n", "bad.csv row 2: the species is empty; expected bona_fide"),
         (
             "score,species,label\n0.5,print,live\n",

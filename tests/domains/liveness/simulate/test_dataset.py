@@ -114,6 +114,18 @@ def test_bad_folders_are_told_and_nothing_is_left(photos, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_photos_of_one_name_in_folders_of_one_name_stay_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    for person in ("anna", "ben"):
+        folder = tmp_path / "photos" / person / "day"
+        folder.mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 256, (48, 48, 3), np.uint8)).save(folder / "a.png")
+    written = write_dataset(tmp_path / "photos", tmp_path / "out", Plan(bona_fide=1, attacks=1))
+    entries = read_manifest(written.manifest)
+    assert len(entries) == len({entry.path for entry in entries}) == 4
+    assert len({entry.subject for entry in entries}) == 2
+
+
 def test_a_photo_too_small_leaves_no_half_folder(photos, tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(photos / "zz.png")
     with pytest.raises(InputError, match=r"at least 32 pixels"):
