@@ -48,10 +48,10 @@ def load_image(path: str | os.PathLike[str], *, limits: Limits = DEFAULT, show_p
     """
     path = Path(path)
     name = str(path) if show_paths else path.name
-    if not path.is_file():
-        raise InputError(
-            f"{name}: {'is a folder' if path.is_dir() else 'no such file'}. Give one image file."
-        )
+    # Not Path.is_file, which raises for a name that is too long.
+    if not os.path.isfile(path):
+        found = "is a folder" if os.path.isdir(path) else "no such file"
+        raise InputError(f"{name:.200}: {found}. Give one image file.")
     limits.check("file_bytes", path.stat().st_size, what=f"{name}: bytes")
     with open_still(path, name=name, limits=limits) as (image, meta):
         return Sample(_pixels(image, name), "image", meta, id=name)

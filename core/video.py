@@ -222,7 +222,7 @@ def is_film(source: str | os.PathLike[str]) -> bool:
     try:
         with open(source, "rb") as stream:
             return compressed_kind(stream.read(400)) is not None
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a NUL in it
         return False
 
 

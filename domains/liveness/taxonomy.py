@@ -29,6 +29,9 @@ from ...core.prompts import PromptSet
 BONA_FIDE = "bona_fide"
 """Species of a live person; every other species is one of attack instruments."""
 
+LIVE_NAMES = ("live", "real", "genuine", BONA_FIDE, "bonafide", "bona fide", "bona-fide")
+"""What a live presentation is called; none of them can be the species of an attack."""
+
 _ID = re.compile(r"[a-z0-9_]+")
 _FOLDER = Path(__file__).parent / "taxonomies"
 
@@ -79,6 +82,11 @@ class Category(Config):
             raise ValueError(
                 f"category {self.id!r} is of kind {self.kind!r} and species {self.species!r}; live "
                 f"categories are of species {BONA_FIDE!r}, and no attack is"
+            )
+        if self.kind == "attack" and self.species.lower() in LIVE_NAMES:
+            raise ValueError(
+                f"category {self.id!r} is an attack of species {self.species!r}, which reads as a live one; "
+                "name the instrument, such as print"
             )
         return self
 

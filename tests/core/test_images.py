@@ -88,6 +88,9 @@ def test_missing_files_folders_and_other_content(tmp_path: Path) -> None:
         load_image(tmp_path / "none.png")
     with pytest.raises(InputError, match=r"is a folder. Give one image file"):
         load_image(tmp_path)
+    for name in ("nul\0.png", "a" * 5000):
+        with pytest.raises(InputError, match="no such file"):
+            load_image(tmp_path / name)
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(InputError, match=r"text\.png: not an image of a known format \(PNG, JPEG"):
         load_image(tmp_path / "text.png")

@@ -73,6 +73,7 @@ def test_is_film(tmp_path) -> None:
     text = tmp_path / "a.mp4"
     text.write_text("no film")
     assert not is_film(text)
+    assert not is_film("nul\0.mp4")
     assert not is_film(tmp_path)
     assert not is_film(tmp_path / "gone.mp4")
 

@@ -27,8 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ....core.errors import InputError
 from ....core.metrics.proportions import CONFIDENCE, upper_bound
-from ..protocols.words import LIVE_NAMES
-from ..taxonomy import BONA_FIDE
+from ..taxonomy import BONA_FIDE, LIVE_NAMES
 from .numbers import json_number
 
 Floats = NDArray[np.float64]

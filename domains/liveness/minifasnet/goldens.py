@@ -51,5 +51,9 @@ CASES: dict[str, Replay] = {"minifasnet": replay_minifasnet}
 
 
 def tolerance(case: str, name: str, expected: Tensor) -> float:
-    """Return the largest error of an output that the case allows, as its README says."""
-    return 1e-3
+    """Return the largest error of an output that the case allows, as its README says.
+
+    Logits beyond a hundred, as weights of other scales give, are held to 1e-5 of the largest: float32 has no
+    more digits after the sums of a whole network.
+    """
+    return max(1e-3, 1e-5 * float(expected.abs().max()))

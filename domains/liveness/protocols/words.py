@@ -11,10 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ....core.errors import DataError
+from ..taxonomy import LIVE_NAMES
 from .entry import BONA_FIDE, SPLITS, UNSPECIFIED, Label, Split
-
-LIVE_NAMES = ("live", "real", "genuine", BONA_FIDE, "bonafide", "bona fide", "bona-fide")
-"""What a live presentation is called; none of them can be the species of an attack."""
 
 LABEL_WORDS: dict[str, Label] = {
     **dict.fromkeys((*LIVE_NAMES, "1"), "live"),

@@ -118,6 +118,10 @@ def test_files(tmp_path, suffix):
             "'print' is of kind 'attack' and species 'bona_fide'",
         ),
         (
+            raw(entry(), entry("print", "attack", "real")),
+            "'print' is an attack of species 'real', which reads as a live one",
+        ),
+        (
             raw(entry("live", "live", "print"), entry("p", "attack")),
             "'live' is of kind 'live' and species 'print'",
         ),
