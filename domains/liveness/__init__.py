@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from ...core.registry import CommandGroup, ModelSpec
+from ...core.registry import CommandGroup, ModelSpec, WeightsRef
 from .prompt_index import PROMPTS
 from .published import PUBLISHED
 
-MODELS: tuple[ModelSpec, ...] = (*PUBLISHED,)
+MODELS: tuple[ModelSpec, ...] = (
+    ModelSpec(
+        name="liveness/tiny",
+        domain="liveness",
+        summary="simulated recapture told on photos of clothes, to try out; no evidence about faces",
+        modalities=("image", "text"),
+        embed_dim=128,
+        weights=WeightsRef(
+            repo_id=None,
+            revision=None,
+            files={
+                "config.json": "82a3707b90f968e40750adb5e4aa13f64ec8cfd700a51c2e03b0f12f9d445c52",
+                "model.safetensors": "511e92589c8270d3abf5ccea293f495df8b4d0c0437c83f98b1259bce43377a1",
+                "processor.json": "d52ed8507c3331cd296d9ac16654ff51aea40eb8ca5d3eba3831c37bd377acfb",
+                "threshold.json": "a7dc9e82d5dde8840984c3c9943d269845e48faa0bb0bebd80be0fab35208f26",
+                "tokenizer.json": "b9539bb808230638ba87f9d0ac2b24721074a0c6b2aed62334005d5a3d471e89",
+            },
+            packaged="weights/tiny",
+        ),
+        licence="MIT",
+        intended_use="Demonstration and tests, from pictures to an ISO report, on simulated recapture of "
+        "photos of clothes. No evidence of face liveness performance; never to decide about people.",
+        extra="liveness",
+    ),
+    *PUBLISHED,
+)
 """Models users can name."""
 
 RECIPES: dict[str, str] = {
@@ -65,5 +90,11 @@ COMMANDS = {
 }
 """Groups of the command line."""
 
-CARD_WORDS = {"file": "face.jpg"}
+CARD_WORDS = {
+    "file": "face.jpg",
+    "validation": (
+        "Validation is the development part of the sources: subjects that training did not see, in captures "
+        "like those it saw.\nExpect less on other cameras and other attacks."
+    ),
+}
 """{word: what a model card says}; see ``hub/card.py``."""
