@@ -91,7 +91,7 @@ COMMANDS = {
 """Groups of the command line."""
 
 CARD_WORDS = {
-    "file": "face.jpg",
+    "file": "capture.jpg",
     "validation": (
         "Validation is the development part of the sources: subjects that training did not see, in captures "
         "like those it saw.\nExpect less on other cameras and other attacks."

@@ -36,7 +36,7 @@ def test_every_figure_comes_out_and_the_summary_is_of_rates(photos):
     assert len(found["model"]["apcer_by_family"]) == 8
     assert sum(rate["n"] for rate in found["model"]["apcer_by_family"].values()) == 40
     assert sum(rate["n"] for rate in found["model"]["apcer_by_severity"].values()) == 40
-    assert found["unprocessed"]["n"] == 5
+    assert found["unprocessed"]["n"] == found["dim"]["n"] == 5
     assert found["untrained"]["composite"]["n"] == 5
     # The same network under another name has the same errors.
     assert found[bench.FACE_MODEL]["test"] == found["model"]["test"]

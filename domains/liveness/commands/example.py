@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def example(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("liveness-example"),
-    model: ModelName = "liveness/minifasnet-v2",
+    model: ModelName = "liveness/tiny",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:

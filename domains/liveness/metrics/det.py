@@ -21,6 +21,8 @@ POINTS = 512
 """Points of a curve that a report holds; the score table holds them all."""
 
 _TICKS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
+_TOP = 0.97
+"""Where the axes end."""
 _DRAWN_SPECIES = 12
 
 Floats = NDArray[np.float64]
@@ -136,9 +138,9 @@ def save_det(
         axes.plot(x, y, drawstyle="steps-post", color=color, linestyle=style, linewidth=1.6, label=label)
         rate = at.apcer[name].value if at is not None and name in at.apcer else None
         if at is not None and rate is not None and at.bpcer.value is not None:
-            axes.plot(
-                *_deviates((rate,), (at.bpcer.value,), floor), "o", color=color, markersize=7, clip_on=False
-            )
+            # What lies beyond the axes is marked at their end.
+            x, y = _deviates((min(rate, _TOP),), (min(at.bpcer.value, _TOP),), floor)
+            axes.plot(x, y, "o", color=color, markersize=7, clip_on=False)
     _axes(axes, floor)
     axes.set_title(plain_title(title, 90), loc="left", fontsize=11, pad=10)
     axes.set_xlabel("APCER: attacks accepted", color=INK)
@@ -187,7 +189,7 @@ def _axes(axes: Axes, floor: float) -> None:
     places = ndtri(np.asarray(shown))
     axes.set_xticks(places, words, fontsize=8, rotation=40)
     axes.set_yticks(places, words, fontsize=8)
-    limits = (float(ndtri(floor)), float(ndtri(0.97)))
+    limits = (float(ndtri(floor)), float(ndtri(_TOP)))
     axes.set_xlim(*limits)
     axes.set_ylim(*limits)
     axes.set_aspect("equal")

@@ -20,7 +20,7 @@ from verticlip.domains.liveness.tasks.example import NO_EVIDENCE, run_example
 def model():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield verticlip.from_pretrained("liveness/minifasnet-v2")
+    yield verticlip.from_pretrained("liveness/tiny")
     torch.set_num_threads(before)
 
 
