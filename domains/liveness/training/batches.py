@@ -11,7 +11,6 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,8 +18,6 @@ import torch
 from ....core.data import LoaderConfig, Record, ResumableLoader
 from ....core.errors import ConfigError, DataError
 from ....core.types import Batch
-
-Within = Literal["none", "species", "category"]
 
 
 @dataclass(frozen=True)

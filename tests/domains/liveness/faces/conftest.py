@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_SQUARES = _load("make_yunet")
+from liveness.faces import make_yunet
 
 
 @pytest.fixture(scope="session")
 def squares() -> ModuleType:
     """Functions that draw squares and say where the networks find them (``make_yunet.py``)."""
-    return _SQUARES
+    return make_yunet
 
 
 @pytest.fixture(params=["yunet_colors.onnx", "yunet_colors_fixed.onnx"], ids=["open size", "fixed size"])
