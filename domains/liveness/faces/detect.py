@@ -24,8 +24,8 @@ VARIABLE = "VERTICLIP_YUNET"
 _FILE = "face_detection_yunet_2026may.onnx (OpenCV 5) or face_detection_yunet_2023mar.onnx (OpenCV 4)"
 _HOW = (
     f'The detector needs "verticlip[liveness]" and the model file {_FILE}, MIT licence, from '
-    f"models/face_detection_yunet of the OpenCV Zoo. Give it by detector_path or {VARIABLE}, or pass "
-    'pictures that are face crops already with detector="none".'
+    f"models/face_detection_yunet of the OpenCV Zoo. Give it by detector_path (--yunet FILE) or {VARIABLE}, "
+    'or pass pictures that are face crops already with detector="none".'
 )
 _MAX_BYTES = 64 * 1024**2
 """YuNet has 0.2 MB; anything near this is another file."""
