@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from .cli_evaluate import app as evaluate_app
+from .cli_hub import app as hub_app
 from .cli_index import app as index_app
 from .cli_models import app as models_app
 from .cli_options import load_model
@@ -91,6 +92,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(index_app, name="index")
+app.add_typer(hub_app, name="hub")
 
 
 def main() -> None:

@@ -99,8 +99,31 @@ class CommandGroup:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A figure of a model and how it came about.
+
+    Attributes:
+        value: the figure in words, with its interval: ``"accuracy 0.947 (0.918 to 0.968), brain MRI"``.
+        command: that measures it again, or "" for a figure of the model's authors.
+        source: who measured it where ``command`` is empty: a paper or page.
+    """
+
+    value: str
+    command: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """A model users can name: where it comes from, what it takes, what it may be used for."""
+    """A model users can name: where it comes from, what it takes, what it may be used for.
+
+    Attributes:
+        tasks: what it does, in words of the catalogue: ``zero-shot classification``, ``retrieval`` ...
+        parity: golden cases that run the code of this model, ``system/case``; see ``core/verify.py``.
+        parameters: their number, or None where only the file says it.
+        source: page of the authors' code or weights; "" for models trained here.
+        measured: figures, own ones first.
+    """
 
     name: str
     domain: str
@@ -112,6 +135,11 @@ class ModelSpec:
     intended_use: str
     paper: str = ""
     extra: str = ""
+    tasks: tuple[str, ...] = ()
+    parity: tuple[str, ...] = ()
+    parameters: int | None = None
+    source: str = ""
+    measured: tuple[Measured, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,6 +189,8 @@ class Room:
         prompts: prompt sets by short name; see :func:`verticlip.core.prompts.prompt_set`.
         evaluations: ``sets`` and ``retrieval``, modules that measure a model.
         card_words: what model cards of the domain say of its samples; see ``hub/card.py``.
+        probes: what a model without an embedding for every tower answers in a stored probe, by architecture;
+            see ``hub/stored_probe.py``.
     """
 
     name: str
@@ -181,6 +211,7 @@ class Room:
     prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
     evaluations: Mapping[str, str] = field(default_factory=dict)
     card_words: Mapping[str, str] = field(default_factory=dict)
+    probes: Mapping[str, str] = field(default_factory=dict)
 
     def function(self, kind: str, word: str) -> Callable[..., Any]:
         """Import and return the function that the room declares under ``kind`` for ``word``.
@@ -245,6 +276,7 @@ def room(name: str) -> Room:
         prompts={spec.name: spec for spec in getattr(module, "PROMPTS", ())},
         evaluations=getattr(module, "EVALUATIONS", {}),
         card_words=getattr(module, "CARD_WORDS", {}),
+        probes=getattr(module, "PROBES", {}),
     )
 
 
