@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench publish clean
 
 demo: $(VENV)/.demo
 	$(BIN)/verticlip demo
@@ -19,6 +19,12 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	$(BIN)/python -m verticlip.benchmarks --out runs/bench.json
+
+# The small models of the package as ORG/<room>-<name>; HF_TOKEN (or hf auth login) has to allow it.
+# make publish ORG=acme DRY=1 checks everything and changes nothing.
+publish: $(VENV)/.dev
+	@test -n "$(ORG)" || { echo "Say where: make publish ORG=name [DRY=1]" >&2; exit 2; }
+	$(BIN)/verticlip hub push --packaged "$(ORG)" $(if $(DRY),--dry-run)
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("verticlip needs Python 3.10 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'

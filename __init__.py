@@ -18,14 +18,16 @@ _LAZY = {
     "from_pretrained": ".api",
     "list_models": ".api",
     "list_recipes": ".api",
+    "push": ".api",
     "train": ".api",
+    "verify_model": ".api",
     "zero_shot": ".api",
 }
 
 __all__ = ["__version__", *_LAZY]
 
 if TYPE_CHECKING:
-    from .api import Model, from_pretrained, list_models, list_recipes, train, zero_shot
+    from .api import Model, from_pretrained, list_models, list_recipes, push, train, verify_model, zero_shot
     from .core.types import Sample
 
 

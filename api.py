@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .core.recipe import StartConfig
     from .core.start import Start
     from .core.train import TrainResult
+    from .hub.certificate import Certificate
+    from .hub.publish import Published
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -116,6 +118,48 @@ def list_recipes() -> list[RecipeSpec]:
     return list(registry.recipes().values())
 
 
+def push(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    dry_run: bool = False,
+    token: str | None = None,
+    message: str | None = None,
+) -> Published:
+    """Check a model folder, publish it on the Hub in one commit and return where it is.
+
+    Args:
+        folder: as training or ``verticlip models convert`` wrote it, with probe and card.
+        repo_id, private, dry_run, token, message: as in :func:`verticlip.hub.publish.publish`.
+
+    Raises:
+        ConfigError: a check failed (the first ones are told), or there is no token.
+        PushError: the Hub cannot be reached or refuses; what is left there is said.
+    """
+    from .hub.publish import publish
+
+    return publish(folder, repo_id, private=private, dry_run=dry_run, token=token, message=message)
+
+
+def verify_model(
+    name: str | Path, revision: str | None = None, *, goldens: str | Path | None = None
+) -> Certificate:
+    """Check a model on this machine and return its certificate; see :mod:`verticlip.hub.certificate`.
+
+    Args:
+        name, revision: as in :func:`from_pretrained`.
+        goldens: folder with golden cases as ``system/case``; the packaged ones are used as well.
+
+    Example:
+        >>> verify_model("medical/tiny").verdict  # doctest: +SKIP
+        'verified'
+    """
+    from .hub.certificate import verify_model as verify
+
+    return verify(name, revision, goldens=goldens)
+
+
 def train(
     recipe: str | Path,
     data: str | Path,
@@ -125,13 +169,14 @@ def train(
     resume: bool = True,
     progress: bool = False,
 ) -> TrainResult:
-    """Train by recipe and write the model's card; see :func:`verticlip.core.train.train`.
+    """Train by recipe and write the model's card and probe; see :func:`verticlip.core.train.train`.
 
     A recipe's ``start`` is found as :func:`from_pretrained` finds a model. A recipe of kind ``probe``
     writes a head, which :meth:`Model.classify` takes as ``head=``.
     """
     from .core.train import train as run
     from .hub.card import CARD, write_card, write_probe_card
+    from .hub.stored_probe import write_probe
 
     result = run(recipe, data, out, overrides=overrides, resume=resume, progress=progress, start=_find_start)
     if not (result.model / CARD).is_file():
@@ -139,4 +184,7 @@ def train(
             write_probe_card(result.folder)
         else:
             write_card(result.model)
+    if "probes" not in result.metrics:
+        # Last: what others check the model by. It names the files that loading reads, the card is none.
+        write_probe(result.model)
     return result

@@ -163,20 +163,11 @@ def prune_models(
 
 
 def _stored_facts(name: str, licence: str) -> dict[str, Any]:
-    """Return the facts of a model in verticlip's own format, from its folder."""
-    from .core.config import ModelConfig, read_config
-    from .core.files import CONFIG_FILE
-    from .hub.loading import resolve
+    """Return the facts of a model that its own config states; weights are not fetched."""
+    from .hub.loading import stored_facts
 
-    source = resolve(name)
-    config = read_config(ModelConfig, source.folder / CONFIG_FILE)
-    return {
-        "revision": source.revision,
-        "modalities": list(config.towers),
-        "embed_dim": config.embed_dim,
-        "licence": config.licence or licence,
-        "description": config.description,
-    }
+    facts = stored_facts(name)
+    return {**facts, "licence": facts["licence"] or licence}
 
 
 def _spec_facts(spec: Any) -> dict[str, Any]:

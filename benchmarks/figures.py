@@ -32,5 +32,7 @@ def keep_figures(found: dict[str, Any], out: Path | None, folder: Path | None) -
         write_json_atomic(out, found)
     if folder:
         metrics = folder / "metrics.json"
-        write_json_atomic(metrics, {**read_json(metrics), "further": found})
+        # Keys of the file are sorted; the card shows the figures in the order they were put in.
+        further = {**found, "order": list(found["summary"])} if "summary" in found else found
+        write_json_atomic(metrics, {**read_json(metrics), "further": further})
         write_card(folder)

@@ -44,6 +44,7 @@ MODULES = (
     "catalog",
     "vectors",
     "liveness",
+    "exports",
 )
 """Files of this folder with ``workloads(quick)`` and perhaps ``extra_rows(quick)``."""
 ROUNDS, WARM_UPS = 5, 2

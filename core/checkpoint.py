@@ -54,7 +54,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         _refuse_duplicate_names(path)
         state = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path.name}: not a whole safetensors file ({error}). Fetch it again.") from error
     for key, tensor in state.items():
         if not is_finite(tensor):

@@ -209,6 +209,9 @@ class ImageProcessing(Config):
     short_side: int | None = Field(default=None, ge=1, le=4096)
     """With ``shortest``: short side before the centre crop of ``size``; None is ``size``. A picture
     smaller than the crop is put in the middle of black."""
+    center: Literal["round", "floor"] = "round"
+    """Where a crop begins when an odd number of pixels goes: as torchvision has it, or one pixel earlier in
+    half of the cases, as transformers has it."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     resampler: Literal["torch", "pillow"] = "torch"
     """``pillow`` rounds to 8 bits and resizes with Pillow, as most published weights were trained."""

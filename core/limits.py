@@ -38,6 +38,8 @@ class Limits:
     """Most labels in one zero-shot call."""
     config_bytes: int = 8 * MiB
     """Largest JSON or YAML config, prompt set or recipe."""
+    tokenizer_bytes: int = 64 * MiB
+    """Largest tokenizer file; those of many languages have hundreds of thousands of pieces."""
     manifest_rows: int = 100_000_000
     """Most rows in one manifest."""
 

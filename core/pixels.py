@@ -161,7 +161,8 @@ def resize(pixels: Tensor, config: ImageProcessing, *, limits: Limits, name: str
     if down or right:
         pixels = F.pad(pixels, (right // 2, right - right // 2, down // 2, down - down // 2))
         new = pixels.shape[1], pixels.shape[2]
-    top, left = round((new[0] - size) / 2), round((new[1] - size) / 2)
+    spare = new[0] - size, new[1] - size
+    top, left = (each // 2 if config.center == "floor" else round(each / 2) for each in spare)
     return pixels[:, top : top + size, left : left + size]
 
 

@@ -24,12 +24,14 @@ from torch import Tensor
 
 from .checkpoint import read_weights
 from .data import Manifest, Record, split
+from .data.recorded import source_files
 from .errors import ConfigError, DataError
 from .files import atomic_path, read_json, write_json_atomic, write_text_atomic
 from .gather import GatheredData, gather_data
 from .heads.classifiers import LinearProbe
 from .heads.pointer import HeadPointer, save_pointed_head
 from .metrics.classification import classification_report
+from .provenance import environment, now
 from .recipe import LoadedRecipe, ProbeConfig, dump_recipe
 from .start import Resolver, Start, find_start, primary_modality
 from .stores import noun_of
@@ -68,7 +70,7 @@ def run_probe(
         ConfigError: no start, or ``out`` holds something else.
         DataError: unusable data, or a class without training rows.
     """
-    from .train import TrainResult
+    from .train import TrainResult, describe_device
 
     recipe, began = loaded.recipe, time.monotonic()
     beginning = find_start(recipe, start)
@@ -110,7 +112,13 @@ def run_probe(
             for source in recipe.data.sources
         },
         "probes": results,
+        "source_files": source_files(gathered.manifest, [source.name for source in recipe.data.sources]),
         "seconds": round(time.monotonic() - began, 1),
+        "run": {
+            "device": describe_device(beginning.network.device),
+            "date": now(),
+            "versions": environment(),
+        },
     }
     write_json_atomic(path, facts)
     return TrainResult(out, out / "head", facts, steps=0, resumed_from=0)

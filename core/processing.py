@@ -351,7 +351,7 @@ class Processor:
         path = folder / TOKENIZER_FILE
         text = None
         if path.is_file():
-            limits.check("config_bytes", path.stat().st_size, what=f"{path.name}: bytes")
+            limits.check("tokenizer_bytes", path.stat().st_size, what=f"{path.name}: bytes")
             try:
                 text = path.read_text(encoding="utf-8")
             except UnicodeDecodeError:

@@ -93,6 +93,10 @@ class SourceConfig(Config):
     options: dict[str, Scalar | list[str]] = Field(default_factory=dict)
     licence: str = ""
     origin: str = ""
+    revision: str = ""
+    """Commit, tag, release or date of the data set, for the model's card."""
+    dataset: str = Field(default="", pattern=r"^([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)?$")
+    """Its name on the Hub, ``org/name``, where it is there."""
 
 
 class ValidationConfig(Config):
@@ -200,6 +204,12 @@ class Recipe(Config):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9/_-]*$")
     domain: str | None = Field(default=None, pattern=r"^[a-z]+$")
     summary: str = ""
+    intended_use: str = ""
+    """What the model is for, in sentences, for its card."""
+    limits: tuple[str, ...] = ()
+    """What the model cannot do or nobody measured, a sentence each, for its card."""
+    language: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], ...] = ()
+    """Languages of the captions, ISO 639 codes."""
     seed: int = Field(default=0, ge=0)
     task: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$")
     """What kind of run the domain makes of the data; see ``core/task_data.py``. None compares samples with

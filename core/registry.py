@@ -191,6 +191,9 @@ class Room:
         card_words: what model cards of the domain say of its samples; see ``hub/card.py``.
         probes: what a model without an embedding for every tower answers in a stored probe, by architecture;
             see ``hub/stored_probe.py``.
+        graphs: parts beside the towers that other runtimes can run, by architecture; see ``core/graphs.py``.
+        exports: modules that say an architecture in the words of other libraries; see
+            ``core/layouts/exported.py``.
     """
 
     name: str
@@ -212,6 +215,8 @@ class Room:
     evaluations: Mapping[str, str] = field(default_factory=dict)
     card_words: Mapping[str, str] = field(default_factory=dict)
     probes: Mapping[str, str] = field(default_factory=dict)
+    graphs: Mapping[str, str] = field(default_factory=dict)
+    exports: Mapping[str, str] = field(default_factory=dict)
 
     def function(self, kind: str, word: str) -> Callable[..., Any]:
         """Import and return the function that the room declares under ``kind`` for ``word``.
@@ -277,6 +282,8 @@ def room(name: str) -> Room:
         evaluations=getattr(module, "EVALUATIONS", {}),
         card_words=getattr(module, "CARD_WORDS", {}),
         probes=getattr(module, "PROBES", {}),
+        graphs=getattr(module, "GRAPHS", {}),
+        exports=getattr(module, "EXPORTS", {}),
     )
 
 

@@ -93,9 +93,9 @@ class RunData(Protocol):
         """What ``metrics.json`` says about the data beside classes and split sizes; plain values.
 
         ``score_name``, ``score_unit`` and ``chance_name`` say how the score is spoken of; see
-        :class:`ScoreWords`. The model's card shows ``command``, how it is used (``MODEL`` stands for its
-        name), and takes ``pipeline_tag`` (``audio-to-audio``) and the lines of ``card_header``
-        ({field: text}) for its header.
+        :class:`ScoreWords`. The model's card shows ``command``, how it is used (plain words of this
+        program; ``MODEL`` stands for its name), and takes ``pipeline_tag`` (``audio-to-audio``) and the lines
+        of ``card_header`` ({field: text}) for its header.
         """
         ...
 

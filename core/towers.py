@@ -94,7 +94,7 @@ class OpenClipAdapter(Tower):
                 raise ConfigError(
                     f"open_clip {config.kind} tower has no setting {key!r}.{nearest(key, known)}"
                 )
-            fetches = key in {"hf_tokenizer_name", "tokenizer_kwargs"} or "pretrained" in key
+            fetches = key in {"hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs"} or "pretrained" in key
             if fetches and value:
                 raise ConfigError(f"open_clip setting {key!r} fetches other files and is refused. Remove it.")
         options = {**config.options, "output_tokens": True}
@@ -171,7 +171,7 @@ def masked_pool(states: Tensor, mask: Tensor | None, *, last: bool = False) -> T
     if mask is None:
         return states[:, -1] if last else states.mean(dim=1)
     if last:
-        return states[torch.arange(len(states), device=states.device), mask.sum(dim=1).long() - 1]
+        return states[torch.arange(states.shape[0], device=states.device), mask.sum(dim=1).long() - 1]
     weights = mask.to(states.dtype).unsqueeze(-1)
     return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 

@@ -26,6 +26,7 @@ import yaml
 
 from .checkpoint import load_strict, read_weights, save_weights
 from .curves import run_curves
+from .data.recorded import source_files
 from .errors import ConfigError, DataError, require
 from .files import (
     CONFIG_FILE,
@@ -42,6 +43,7 @@ from .objectives.base import build_objective
 from .objectives.classify import CrossEntropy
 from .peft import apply_policy, merged, trainable
 from .plots import save_curves
+from .provenance import environment, now
 from .recipe import LoadedRecipe, Recipe, dump_recipe, load_recipe
 from .start import Resolver, Start, StartReport, fill, find_start
 from .task_data import RunData, ScoreWords, initialize, prepare_run
@@ -355,15 +357,22 @@ class Run:
                 "seconds": self.history()[-1]["seconds"],
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "torch": torch.__version__,
+                "date": now(),
+                "versions": environment(),
             },
             "classes": list(self.data.class_names),
             "source_splits": {
                 source.name: Counter(str(r.split) for r in self.data.manifest if r.source == source.name)
                 for source in self.recipe.data.sources
             },
+            "source_files": source_files(
+                self.data.manifest, [source.name for source in self.recipe.data.sources]
+            ),
             "validation": report,
             "baseline": self.history()[0],
         }
+        if self.recipe.language:
+            facts["language"] = list(self.recipe.language)
         if self.started is not None:
             facts["start"] = self.started.to_dict()
         if self.adapted:

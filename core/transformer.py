@@ -29,6 +29,7 @@ from .blocks import (
     new_embedding,
     new_matrix,
     token_ids,
+    values_known,
 )
 from .config import BertTower, CausalTextTower, VisionTransformerTower
 from .errors import ConfigError, InputError
@@ -80,9 +81,9 @@ class VisionTransformer(TransformerTower):
                 "Use the processor stored with the model."
             )
         patches = self.conv1(pixels.to(self.conv1.weight.dtype)).flatten(2).transpose(1, 2)
-        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        first = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         states = torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype)
-        read = torch.zeros(len(patches), dtype=torch.long, device=patches.device)
+        read = torch.zeros(patches.shape[0], dtype=torch.long, device=patches.device)
         return Embedded(self.ln_pre(states), read=read)
 
     def encode(self, embedded: Embedded) -> Tensor:
@@ -130,7 +131,8 @@ class CausalText(TransformerTower):
         """
         ids = token_ids(inputs, length=self.context_length, vocabulary=self.token_embedding.num_embeddings)
         end = ids.argmax(dim=-1)
-        ids = ids[:, : int(end.max()) + 1]
+        if values_known():
+            ids = ids[:, : int(end.max()) + 1]
         states = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
         return Embedded(states, causal=True, read=end)
 
@@ -288,10 +290,10 @@ class Bert(TransformerTower):
         length, vocabulary = table.position_embeddings.num_embeddings, table.word_embeddings.num_embeddings
         ids = token_ids(inputs, length=length, vocabulary=vocabulary)
         mask = _padding_mask(ids, inputs.get("attention_mask"))
-        if mask is not None:
+        if mask is not None and values_known():
             longest = int(mask.any(dim=0).nonzero().max()) + 1
             ids, mask = ids[:, :longest], mask[:, :longest]
-        read = torch.zeros(len(ids), dtype=torch.long, device=ids.device) if self.pooling == "cls" else None
+        read = torch.zeros(ids.shape[0], dtype=torch.long, device=ids.device) if self.pooling == "cls" else None
         return Embedded(table(ids), key_mask=mask, read=read)
 
     def encode(self, embedded: Embedded) -> Tensor:
@@ -318,6 +320,8 @@ def _padding_mask(ids: Tensor, mask: Tensor | None) -> Tensor | None:
             f"attention_mask: expected {list(ids.shape)} like input_ids, got {list(mask.shape)}."
         )
     mask = mask.bool()
+    if not values_known():
+        return mask
     if bool(mask.all()):
         return None
     empty = (~mask.any(dim=1)).nonzero()

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..core import registry
 from ..core.errors import ConfigError
 from ..core.files import read_json
 from ..core.registry import ModelSpec, PublishedWeights
 from . import conversions
-from .conversions import CONVERSION_FILE, conversions_folder, converter_version, sweep_staging
+from .conversions import (
+    CONVERSION_FILE,
+    conversions_folder,
+    converter_version,
+    sweep_staging,
+    weights_of,
+)
+from .imports import IMPORT, is_current
 from .trust import all_recorded, cache_folder, locked
 
 
@@ -38,7 +45,7 @@ def prune(name: str | None = None, *, dry_run: bool = False) -> list[Stale]:
     converter, with other options, from files that were forgotten, or of models that are not registered.
 
     Args:
-        name: of one model; None looks at all.
+        name: of one model, or of a repository that was imported; None looks at all.
         dry_run: only say what would go.
 
     Raises:
@@ -46,7 +53,9 @@ def prune(name: str | None = None, *, dry_run: bool = False) -> list[Stale]:
     """
     known = registry.models()
     if name is not None:
-        folders = [conversions_folder(registry.model_spec(name).name)]
+        if name not in known and not conversions_folder(name).is_dir():
+            registry.model_spec(name)
+        folders = [conversions_folder(name)]
     else:
         root = cache_folder() / "converted"
         folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -80,19 +89,41 @@ def _reason(spec: ModelSpec | None, folder: Path) -> str:
     """Return why no load would read a folder, or ""."""
     if not (folder / CONVERSION_FILE).is_file():
         return "unfinished"
-    if spec is None or not isinstance(spec.weights, PublishedWeights):
+    content = _content(folder / CONVERSION_FILE)
+    imported = content is not None and content.get("converter") == IMPORT
+    if not imported and (spec is None or not isinstance(spec.weights, PublishedWeights)):
         return "not a model of the registry"
     try:
-        content: dict[str, Any] = read_json(folder / CONVERSION_FILE)
+        if content is None:
+            raise TypeError
         files = [(file["repo_id"], file["name"], file["commit"]) for file in content["files"]]
         made_by = content["converter"], content["converter_version"], content["format"]
         options = content["options"]
-    except (ConfigError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return "damaged"
-    if made_by != (spec.weights.converter, converter_version(spec), conversions.FORMAT):
+    if imported:
+        current = is_current(content)
+    else:
+        weights = weights_of(cast("ModelSpec", spec))
+        current = made_by == (
+            weights.converter,
+            converter_version(cast("ModelSpec", spec)),
+            conversions.FORMAT,
+        )
+        if current and options != dict(weights.options):
+            return "made with other options"
+    if not current:
         return "made by another version of the converter"
-    if options != dict(spec.weights.options):
-        return "made with other options"
-    if not set(files) <= {(one.repo_id, one.name, one.commit) for one in all_recorded()}:
+    # Files of a user's own folder have no commit and stand in no record.
+    fetched = {file for file in files if file[2] is not None}
+    if not fetched <= {(one.repo_id, one.name, one.commit) for one in all_recorded()}:
         return "made from files that were forgotten"
     return ""
+
+
+def _content(path: Path) -> Mapping[str, Any] | None:
+    try:
+        content = read_json(path)
+    except ConfigError:
+        return None
+    return content if isinstance(content, Mapping) else None

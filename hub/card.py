@@ -1,303 +1,240 @@
-"""The model card: written from what training recorded, never by hand."""
+"""The model card: written from what training, evaluation or conversion recorded, never by hand."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.config import ModelConfig, ProcessorConfig, parse_config, read_config, read_yaml
-from ..core.errors import ConfigError
-from ..core.files import CONFIG_FILE, PROCESSOR_FILE, read_json, write_text_atomic
+from ..core.config import parse_config, read_yaml
+from ..core.errors import ConfigError, VerticlipError
+from ..core.files import CONFIG_FILE, read_json, write_text_atomic
 from ..core.recipe import Recipe
-from ..core.registry import ROOMS, room
-from ..core.task_data import ScoreWords
+from ..core.registry import models
+from . import card_sections as sections
+from .card_check import problems_of
+from .card_facts import METRICS_FILE, RECIPE_FILE, WORDS, CardFacts, domain_words, read_facts
+from .card_header import base_models_of, emissions, header_text, metadata, model_index
+from .card_results import ScoreRow, further, interval, kinds_of, results
+from .card_text import block, cell, code, fenced, inline, one_line, sentence, table
+from .card_training import resources, training
+from .conversions import CONVERSION_FILE
+from .licences import hub_licence, is_known
 
-TEMPLATES = Path(__file__).parent / "templates"
 CARD = "README.md"
 
 
 def render_card(folder: str | Path) -> str:
-    """Return the card of a model folder that training wrote.
+    """Return the card of a model folder that training or conversion wrote.
 
     Args:
-        folder: has config.json, processor.json, recipe.yaml, metrics.json and model.safetensors.
+        folder: has config.json, processor.json and model.safetensors, and recipe.yaml with metrics.json, or
+            conversion.json.
 
     Raises:
-        ConfigError: a file is missing, or the licence or description is: a card without them is refused.
+        ConfigError: a record is missing or damaged, or the licence or description is: a card without them is
+            refused; so is a licence that is no name.
+        WeightsError: the weights are not a safetensors file.
     """
-    folder = Path(folder)
-    config = read_config(ModelConfig, folder / CONFIG_FILE)
-    processor = read_config(ProcessorConfig, folder / PROCESSOR_FILE)
-    metrics = read_json(folder / "metrics.json")
-    recipe = parse_config(Recipe, read_yaml(folder / "recipe.yaml"), source="recipe.yaml")
-    for word in ("licence", "description"):
-        if not getattr(config, word):
-            raise ConfigError(
-                f"{folder}: config.json has no {word}; a card needs one. Set model.{word} in the recipe."
-            )
-    run = metrics["run"]
-    words = _words(config)
-    shown = {
-        "load_as": config.name,
-        "context": processor.text.context_length if processor.text else "-",
-        "classes": len(metrics["classes"]),
-        "reads": _reads(processor),
-        "use": _task_use(metrics, config),
-        **words,
-    }
-    kinds = _kinds(folder, recipe, metrics)
-    return _fill(
-        "card",
-        **words | {"pipeline": metrics.get("pipeline_tag", words["pipeline"])},
-        licence=config.licence.lower(),
-        tags=f", {config.domain}" if config.domain else "",
-        # JSON is YAML that nothing in the text can end.
-        header="".join(
-            f"{key}: {json.dumps(text)}\n" for key, text in metrics.get("card_header", {}).items()
-        ),
-        name=config.name,
-        summary=_sentence(recipe.summary or config.name),
-        description=config.description,
-        use=_fill(_USE[kinds[0]], **shown),
-        data=_data_rows(recipe, metrics),
-        results="\n".join([*(_results(kind, metrics, words) for kind in kinds), *_further(metrics, words)]),
-        recipe=recipe.name,
-        digest=metrics["recipe"],
-        steps=f"{metrics['steps']:,}",
-        device=run["device"],
-        minutes=round(run["seconds"] / 60),
-        parameters=f"{run['parameters']:,}",
-        stored=recipe.save_dtype,
-        beginning=_beginning(metrics),
+    facts = read_facts(folder)
+    config = facts.config
+    with _whole_records(Path(folder), METRICS_FILE if facts.metrics is not None else CONVERSION_FILE):
+        body = _trained(facts) if facts.metrics is not None else _converted(facts)
+        header = header_text(metadata(facts))
+    return (
+        sections.fill(
+            "card",
+            header=header,
+            name=inline(config.name),
+            opening=_opening(facts),
+            sections=_joined(body),
+        )
+        + "\n"
     )
 
 
-_USE = {
-    "zero_shot": "use_prompts",
-    "retrieval": "use_pairs",
-    "classifier": "use_head",
-    "task": "use_task",
-}
-
-_WORDS = {
-    "image": {
-        "sample": "image",
-        "a_sample": "an image",
-        "samples": "images",
-        "modality": "image",
-        "Modality": "Image",
-        "file": "scan.png",
-        "pipeline": "zero-shot-image-classification",
-        "validation": (
-            "Validation is the sources' own validation part where there is one; otherwise groups of "
-            "near-identical images\n(64-bit difference hash) were kept on one side of a random split. It is "
-            "drawn like the training images, so expect\nless on images from other scanners and sites."
-        ),
-    },
-    "audio": {
-        "sample": "recording",
-        "a_sample": "a recording",
-        "samples": "recordings",
-        "modality": "audio",
-        "Modality": "Audio",
-        "file": "clip.wav",
-        "pipeline": "audio-classification",
-        "validation": (
-            "Validation is the sources' own validation part where there is one; otherwise equal recordings, "
-            "and those of one\ngroup, were kept on one side of a random split. It is drawn like the training "
-            "recordings, so expect less on\nrecordings of other microphones and rooms."
-        ),
-    },
-}
-"""How a card speaks of samples, by the modality of the model; a domain may have words of its own."""
+def _opening(facts: CardFacts) -> str:
+    """Return the summary and the description; one that repeats the other stands alone."""
+    said = facts.recipe.summary if facts.recipe else facts.spec.summary if facts.spec else ""
+    summary, description = sentence(said or facts.config.name), one_line(facts.config.description)
+    if description.lower().startswith(summary.rstrip(".").lower()):
+        return f"**{inline(description)}**"
+    return f"{block(summary)}\n\n**{inline(description)}**"
 
 
-def _words(config: ModelConfig) -> dict[str, str]:
-    """Return the words for what a model is about: the first of its modalities that is not text."""
-    found = [name for name in config.towers if name in _WORDS]
-    # A part without towers (a vocoder) is of its domain.
-    words = _WORDS[found[0] if found else "audio" if config.domain == "audio" else "image"]
-    return {**words, **(room(config.domain).card_words if config.domain in ROOMS else {})}
+@contextlib.contextmanager
+def _whole_records(folder: Path, name: str) -> Iterator[None]:
+    """Turn what a damaged record makes the sections raise into a sentence about the record."""
+    try:
+        yield
+    except VerticlipError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{folder}: {name} is not whole ({type(error).__name__}: {str(error)[:120]}). Take the file that "
+            "training or conversion wrote."
+        ) from error
 
 
-def _reads(processor: ProcessorConfig) -> str:
-    """Return how the model reads a sample, as the beginning of a sentence."""
-    if processor.image is not None:
-        return f"Images are read as {processor.image.size} x {processor.image.size}"
-    if processor.audio is not None:
-        audio = processor.audio
-        return (
-            f"Recordings are read at {audio.sampling_rate} Hz in windows of {audio.window_s:g} s (a longer "
-            "one gets the mean\nof its windows)"
-        )
-    return "Samples are read as they are"
+def _joined(body: Mapping[str, str]) -> str:
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in body.items() if text)
 
 
-def _task_use(metrics: dict[str, Any], config: ModelConfig) -> str:
-    """Return how a model of a domain's task is used: as a command, where the task's facts give one."""
-    if "command" not in metrics:
-        return f'```python\nimport verticlip\n\nmodel = verticlip.from_pretrained("{config.name}")\n```'
-    return f"```bash\n{metrics['command'].replace('MODEL', config.name)}\n```"
-
-
-def _fill(template: str, **values: Any) -> str:
-    return (TEMPLATES / f"{template}.md").read_text(encoding="utf-8").format(**values)
-
-
-def _kinds(folder: Path, recipe: Recipe, metrics: dict[str, Any]) -> list[str]:
-    """Return how the model was judged; what comes first says how it is used."""
-    if recipe.task is not None:
-        return ["task"]
-    if (folder / "head").is_dir():
-        return ["classifier"]
-    reports = metrics["validation"]["sources"].values()
-    found = [
-        kind
-        for kind, key in (("zero_shot", "balanced_accuracy"), ("retrieval", "texts"))
-        if any(key in report for report in reports)
-    ]
-    return found or ["zero_shot"]
-
-
-def _results(kind: str, metrics: dict[str, Any], words: dict[str, str]) -> str:
-    """Return the results section of one kind of evaluation."""
-    if kind == "task":
-        return _task_results(metrics)
-    validation, classes = metrics["validation"], len(metrics["classes"])
-    values = {
-        "classes": classes,
-        "baseline": f"{metrics['baseline']['score']:.3f}",
-        "chance": f"{validation['chance']:.3f}",
-        **words,
+def _trained(facts: CardFacts) -> dict[str, str]:
+    metrics, recipe, words = facts.metrics or {}, facts.recipe, facts.words
+    if recipe is None:
+        return {}
+    kinds = kinds_of(metrics, recipe, has_head=facts.classifies)
+    found = [*(results(kind, metrics, recipe, words) for kind in kinds), further(metrics, words)]
+    return {
+        "Intended use": sections.intended_use(facts),
+        "Use": sections.use(facts, kinds[0]),
+        "Answers": sections.answers(facts),
+        "Data": sections.data(recipe, metrics, words),
+        "Results on validation": "\n\n".join(part for part in found if part),
+        "Limits": sections.limits(facts, kinds[0]),
+        "Training": training(facts),
+        **_closing(facts),
     }
-    sources = validation["sources"]
-    if kind == "retrieval":
-        sources = {name: report for name, report in sources.items() if "texts" in report}
-        ways = [report[way] for report in sources.values() for way in _ways(words)]
-        found = {key for way in ways for key in way if key.startswith("recall@")}
-        depths = sorted(found, key=lambda key: int(key.partition("@")[2]))
-        rows = [
-            row for name, report in sources.items() for row in _retrieval_rows(name, report, depths, words)
-        ]
-        merged = any(report.get("duplicates") == "merge" for report in sources.values())
-        named = {"depths": " | ".join(depths), "rule": " | ".join("---" for _ in depths)}
-        named["convention"] = (_MERGED if merged else _SEPARATE).format(**words)
-        return _fill(
-            "results_retrieval", rows="\n".join(rows), score=f"{validation['score']:.3f}", **named, **values
-        )
-    rows = [
-        _result_row(name, report, words["samples"])
-        for name, report in sources.items()
-        if "accuracy" in report
-    ]
-    return _fill(f"results_{kind}", rows="\n".join(rows), across=f"{validation['across'] or 0:.3f}", **values)
 
 
-def _further(metrics: dict[str, Any], words: dict[str, str]) -> list[str]:
-    """Return the section of what was measured after training, by name; empty when nothing was."""
-    found = metrics.get("further", {}).get("summary", {})
-    if not found:
-        return []
-    rows = [
-        f"| {name} | {_interval(value if isinstance(value, dict) else {**_NO_BOUNDS, 'value': value})} |"
-        for name, value in found.items()
-    ]
-    notes = metrics["further"].get("notes", "")
-    return [_fill("results_further", rows="\n".join(rows), **words), *([f"{notes}\n"] if notes else [])]
+def _converted(facts: CardFacts) -> dict[str, str]:
+    return {
+        "Intended use": sections.intended_use(facts),
+        "Use": sections.use(facts, "zero_shot"),
+        "Answers": sections.answers(facts),
+        "Origin": sections.origin(facts),
+        "Results": sections.checks(facts),
+        "Limits": sections.limits(facts, "zero_shot"),
+        **_closing(facts),
+    }
 
 
-_NO_BOUNDS = {"low": None, "high": None}
-
-
-def _task_results(metrics: dict[str, Any]) -> str:
-    """Return the results section of a task: its score by source, beside what it is compared with."""
-    words, validation = ScoreWords.of(metrics), metrics["validation"]
-    rows = [
-        f"| {name} | {_plain(report['score'], words)} | {_plain(report.get('chance'), words)} |"
-        for name, report in validation.get("sources", {}).items()
-        if "score" in report
-    ]
-    return _fill(
-        "results_task",
-        score_name=words.name,
-        chance_name=words.chance,
-        rows="\n".join(rows) or f"| all | {_plain(validation['score'], words)} | - |",
-        score=words.value(validation["score"]),
-        baseline=words.value(metrics["baseline"]["score"]),
-        chance=words.value(validation["chance"]),
-    )
-
-
-def _plain(number: float | dict[str, float | None] | None, words: ScoreWords) -> str:
-    """Return a number with its unit, or an estimate with its interval and the unit."""
-    if isinstance(number, dict):
-        return f"{_interval(number)} {words.unit}".rstrip()
-    return "-" if number is None else words.value(number)
-
-
-def _ways(words: dict[str, str]) -> tuple[str, str]:
-    return f"{words['modality']}_to_text", f"text_to_{words['modality']}"
-
-
-_MERGED = "captions that read the same are one text, which is right for every {sample} that has it."
-_SEPARATE = "only {a_sample}'s own captions count as right."
-
-
-def _retrieval_rows(name: str, report: dict[str, Any], depths: list[str], words: dict[str, str]) -> list[str]:
-    rows = []
-    for way in _ways(words):
-        found = report[way]
-        cells = [_interval(found.get(depth)) for depth in depths]
-        counts = [f"{report[key]:,}" for key in (words["samples"], "texts")]
-        cells += [_interval(found["median_rank"], "{:.1f}"), *counts]
-        rows.append(f"| {name} | {way.replace('_', ' ')} | {' | '.join(cells)} |")
-    return rows
-
-
-def _beginning(metrics: dict[str, Any]) -> str:
-    """Return a sentence on the weights that training began with, or nothing."""
-    start = metrics.get("start")
-    if start is None:
-        return ""
-    adapted = metrics.get("adapted")
-    low_rank = f" Low-rank changes of {len(adapted)} weights were trained and added." if adapted else ""
-    return f" Training began with `{start['id']}` ({start['revision']}).{low_rank}"
+def _closing(facts: CardFacts) -> dict[str, str]:
+    return {
+        "Files": sections.files(facts),
+        "Licence": sections.licence(facts),
+        "Citation": sections.citation(facts),
+    }
 
 
 def render_probe_card(folder: str | Path) -> str:
-    """Return the card of the run folder of a probe: metrics.json and recipe.yaml are read."""
+    """Return the card of the run folder of a probe: metrics.json and recipe.yaml are read.
+
+    Raises:
+        ConfigError: one of them is missing or damaged.
+    """
     folder = Path(folder)
-    metrics = read_json(folder / "metrics.json")
-    recipe = parse_config(Recipe, read_yaml(folder / "recipe.yaml"), source="recipe.yaml")
-    words = _WORDS[metrics.get("modality", "image")]
-    rows = []
-    for probe in metrics["probes"]:
-        report = probe["report"]
-        cells = (
-            f"{100 * probe['fraction']:g} %",
-            f"{probe['training_' + words['samples']]:,}",
-            f"{probe['mean']['balanced_accuracy']:.3f}",
-            _interval(report["balanced_accuracy"]),
-            _interval(report["auc"]),
-            ", ".join(f"{c:g}" for c in probe["c"]),
+    metrics = read_json(folder / METRICS_FILE)
+    recipe = parse_config(Recipe, read_yaml(folder / RECIPE_FILE), source=RECIPE_FILE)
+    with _whole_records(folder, METRICS_FILE):
+        return _probe_card(recipe, metrics)
+
+
+def _probe_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
+    words = WORDS[metrics.get("modality", "image")]
+    start = metrics["start"]
+    body = {
+        "Intended use": block(sentence(recipe.intended_use or _probe_use(words, len(metrics["classes"])))),
+        "Use": fenced("bash", [f"verticlip classify {words['file']} --head FOLDER"])
+        + f"\n\nClasses: {', '.join(inline(name) for name in metrics['classes'])}.",
+        "Data": sections.data(recipe, metrics, words),
+        "Results on validation": _probe_results(metrics, words),
+        "Limits": _probe_limits(recipe, words),
+        "Training": _probe_training(recipe, metrics),
+    }
+    return (
+        sections.fill(
+            "probe",
+            header=header_text(_probe_metadata(recipe, metrics, words)),
+            name=inline(recipe.name),
+            summary=block(sentence(recipe.summary or recipe.name)),
+            model=code(start["id"]),
+            revision=inline(start["revision"]),
+            sections=_joined(body),
         )
-        rows.append(f"| {' | '.join(cells)} |")
-    return _fill(
-        "probe",
-        **words,
-        notice=" Not a medical device." if recipe.domain in (None, "medical") else "",
-        name=recipe.name,
-        summary=_sentence(recipe.summary or recipe.name),
-        model=metrics["start"]["id"],
-        revision=metrics["start"]["revision"],
-        classes=", ".join(metrics["classes"]),
-        data=_data_rows(recipe, metrics),
-        chance=f"{metrics['chance']:.3f}",
-        rows="\n".join(rows),
-        recipe=recipe.name,
-        digest=metrics["recipe"],
+        + "\n"
     )
+
+
+def _probe_use(words: Mapping[str, str], classes: int) -> str:
+    samples = words["samples"]
+    return f"Telling {classes} classes of {samples} apart, on {samples} like those of its training"
+
+
+def _probe_limits(recipe: Recipe, words: Mapping[str, str]) -> str:
+    own = domain_words(recipe.domain)
+    said = [f"It answers with one of its classes also for {words['samples']} of a kind it has never seen."]
+    if recipe.domain in (None, "medical"):
+        said.append("Not a medical device.")
+    said += [*recipe.limits, *(own[word] for word in ("out_of_scope", "limits") if own.get(word))]
+    return "\n".join(f"- {inline(one)}" for one in said)
+
+
+def _probe_results(metrics: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    samples = words["samples"]
+    head = [
+        "share of labels",
+        f"training {samples}",
+        "balanced accuracy, mean",
+        "first draw",
+        "AUC, first draw",
+        "C",
+    ]
+    rows = [
+        [
+            f"{100 * probe['fraction']:g} %",
+            f"{probe['training_' + samples]:,}",
+            interval(probe["mean"]["balanced_accuracy"]),
+            interval(probe["report"]["balanced_accuracy"]),
+            interval(probe["report"]["auc"]),
+            cell(", ".join(f"{c:g}" for c in probe["c"])),
+        ]
+        for probe in metrics["probes"]
+    ]
+    return (
+        "Logistic regression on frozen embeddings; where a share of the labels was drawn several times, the "
+        "mean "
+        "over the draws, and the 95 % bootstrap interval of the first. Chance is "
+        f"{metrics['chance']:.3f}.\n\n{table(head, rows)}"
+    )
+
+
+def _probe_training(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
+    rows = [
+        ["recipe", f"{code(recipe.name)}, digest {code(metrics['recipe'])}"],
+        *resources(metrics.get("run", {}), metrics.get("seconds")),
+    ]
+    return table(["what", "value"], rows)
+
+
+def _probe_metadata(recipe: Recipe, metrics: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Any]:
+    start = metrics["start"]
+    spec = models().get(start["id"])
+    report = metrics["probes"][-1]["report"]
+    names = (
+        ("accuracy", "accuracy", "accuracy"),
+        ("balanced_accuracy", "balanced_accuracy", "balanced accuracy"),
+    )
+    rows = [
+        ScoreRow(source.name, source.origin, metric, label, float(report[key]["value"]))
+        for source in recipe.data.sources[:1]
+        for key, metric, label in names
+        if len(recipe.data.sources) == 1 and isinstance(report.get(key), Mapping)
+    ]
+    found: dict[str, Any] = {
+        "license": hub_licence(spec.licence) if spec is not None and is_known(spec.licence) else "",
+        "library_name": "verticlip",
+        "pipeline_tag": words["classify"],
+        "tags": [tag for tag in ("verticlip", "linear-probe", recipe.domain) if tag],
+        "language": list(recipe.language),
+        "base_model": base_models_of(start),
+        "metrics": ["accuracy"] if rows else [],
+        "co2_eq_emissions": emissions(metrics, started=True),
+        "model-index": model_index(recipe.name, words["classify"], rows),
+    }
+    return {key: value for key, value in found.items() if value not in ([], "", None)}
 
 
 def write_card(folder: str | Path) -> Path:
@@ -314,32 +251,22 @@ def write_probe_card(folder: str | Path) -> Path:
     return path
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+def is_probe_run(folder: str | Path) -> bool:
+    """Return whether a folder is the run folder of a linear probe, whose card lies beside its head."""
+    path = Path(folder) / METRICS_FILE
+    if (Path(folder) / CONFIG_FILE).exists() or not path.is_file():
+        return False
+    found = read_json(path)
+    return isinstance(found, dict) and "probes" in found
 
 
-def _data_rows(recipe: Recipe, metrics: dict[str, Any]) -> str:
-    counts = metrics["source_splits"]
-    return "\n".join(
-        f"| {source.name} | {source.origin or '-'} | {source.licence or '-'} "
-        f"| {counts[source.name].get('train', 0):,} | {counts[source.name].get('val', 0):,} |"
-        for source in recipe.data.sources
-    )
+def check_card(text: str, folder: str | Path) -> list[str]:
+    """Return what is wrong with a card, a sentence each: nothing for the one that :func:`render_card` gives.
 
+    Metadata has to be what the Hub accepts, every section has to be there, and all of it has to agree with
+    the records in the folder. A section ``## Note`` at the end is its owner's and may say anything.
 
-def _result_row(name: str, report: dict[str, Any], samples: str) -> str:
-    cells = [
-        _interval(report[key])
-        for key in ("accuracy", "balanced_accuracy", "macro_f1", "auc", "calibration_error")
-    ]
-    return f"| {name} | {' | '.join(cells)} | {report[samples]:,} |"
-
-
-def _interval(estimate: dict[str, float | None] | None, form: str = "{:.3f}") -> str:
-    """Return a value with its interval; a bound that is not defined is left out."""
-    if estimate is None or estimate["value"] is None:
-        return "-"
-    value = form.format(estimate["value"])
-    if estimate["low"] is None or estimate["high"] is None:
-        return value
-    return f"{value} ({form.format(estimate['low'])} to {form.format(estimate['high'])})"
+    Raises:
+        ConfigError, WeightsError: as :func:`render_card`, where the folder gives no card at all.
+    """
+    return problems_of(text, render_probe_card(folder) if is_probe_run(folder) else render_card(folder))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..core.conversion import Converted
 
 CONVERSION_FILE = "conversion.json"
-_STAGING = ".staging-"
+STAGING = ".staging-"
 FORMAT = 1
 """Raised when converted folders are written differently; they are then made anew."""
 
@@ -154,7 +154,7 @@ def conversions_folder(name: str) -> Path:
 
 def sweep_staging(folder: Path) -> list[Path]:
     """Remove what killed conversions left in a folder of conversions; call it with the model's lock held."""
-    left = sorted(folder.glob(f"{_STAGING}*"))
+    left = sorted(folder.glob(f"{STAGING}*"))
     for path in left:
         shutil.rmtree(path, ignore_errors=True)
     return left
@@ -229,27 +229,51 @@ def convert_into(
     variant: bool = False,
 ) -> Conversion:
     """Convert into a folder beside ``out`` that takes its name when everything in it is written."""
-    from ..core.checkpoint import load_strict
-    from ..core.conversion import build_empty
-
     weights = weights_of(spec)
     converter = registry.room(spec.domain).function("converters", weights.converter)
     converted = converter(spec.name, dict(paths), dict(weights.options))
-    # Shapes are compared with those of the network before anything is written.
-    load_strict(build_empty(converted.config), converted.state, source=f"{spec.name}: {sources[0].name}")
+    about = {
+        "model": spec.name,
+        "variant": variant,
+        "converter": weights.converter,
+        "converter_version": converter_version(spec),
+        "options": dict(weights.options),
+    }
+    description = converted.config.description or spec.summary
+    doubt = _doubt(sources, variant=variant)
+    if doubt:
+        description = description.rstrip(".") + "." + doubt
+    changes = {"licence": converted.config.licence or spec.licence, "description": description.strip()}
+    config = converted.config.model_copy(update=changes)
+    return keep_converted(replace(converted, config=config), sources, out, about=about)
+
+
+def keep_converted(
+    converted: Converted, sources: Sequence[SourceFile], out: Path, *, about: Mapping[str, Any]
+) -> Conversion:
+    """Write a converted model into a folder beside ``out`` that takes its name when everything is written.
+
+    Args:
+        converted: whose shapes are compared with those of its network before anything is written.
+        sources: what it was made from. about: what else ``conversion.json`` says, ``model`` among it.
+
+    Raises:
+        ConfigError: something was written to ``out`` meanwhile.
+        WeightsError: tensors that do not fit the config, or are not finite.
+    """
+    from ..core.checkpoint import load_strict
+    from ..core.conversion import build_empty
+
+    load_strict(build_empty(converted.config), converted.state, source=f"{about['model']}: {sources[0].name}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{_STAGING}{out.name}."))
+    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{STAGING}{out.name}."))
     try:
-        _write(spec, converted, staging, doubt=_doubt(sources, variant=variant))
+        _write(converted, staging)
         written = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
         report = converted.report.to_dict()
         content = {
+            **about,
             "format": FORMAT,
-            "model": spec.name,
-            "variant": variant,
-            "converter": weights.converter,
-            "converter_version": converter_version(spec),
-            "options": dict(weights.options),
             "files": [asdict(source) for source in sources],
             "unverified": list(unverified_of(sources)),
             "report": report,
@@ -283,15 +307,10 @@ def _doubt(sources: Sequence[SourceFile], *, variant: bool) -> str:
     return ""
 
 
-def _write(spec: ModelSpec, converted: Converted, folder: Path, *, doubt: str) -> None:
+def _write(converted: Converted, folder: Path) -> None:
     from ..core.conversion import write_state
 
-    description = converted.config.description or spec.summary
-    if doubt:
-        description = description.rstrip(".") + "." + doubt
-    changes = {"licence": converted.config.licence or spec.licence, "description": description.strip()}
-    config = converted.config.model_copy(update=changes)
-    write_json_atomic(folder / CONFIG_FILE, config.model_dump(mode="json"))
+    write_json_atomic(folder / CONFIG_FILE, converted.config.model_dump(mode="json"))
     write_json_atomic(folder / PROCESSOR_FILE, converted.processor.model_dump(mode="json"))
     if converted.tokenizer_json is not None:
         write_text_atomic(folder / TOKENIZER_FILE, converted.tokenizer_json)

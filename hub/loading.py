@@ -7,13 +7,12 @@ own format, pickles among them, are read by a converter with torch's ``weights_o
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core import registry
 from ..core.errors import ConfigError, WeightsError
@@ -23,10 +22,13 @@ from ..core.files import (
     PROMPTS_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
+    read_json,
     sha256_of,
 )
 from ..core.limits import DEFAULT, Limits
-from .download import download
+from .advice import UnreachableError
+from .download import Fetched, fetch
+from .revisions import resolve_commit
 
 if TYPE_CHECKING:
     from ..core.config import ModelConfig
@@ -51,20 +53,27 @@ class ResolvedModel:
         commit: 40 hex digits of the Hub commit, joined by ``+`` where weights come from several; None
             for files that have none.
         spec: registry entry, or None for folders and other repositories.
+        files: {name: SHA-256} of the files as they were verified before use; "" for one that could be
+            compared with nothing. Empty for a folder of the user's own, which is taken as it is.
     """
 
     folder: Path
     id: str
     commit: str | None = None
     spec: registry.ModelSpec | None = None
+    files: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Names of files that could be compared with no hash."""
+        return tuple(name for name, sha256 in self.files.items() if not sha256)
 
     @cached_property
     def revision(self) -> str:
         """Commit on the Hub, else ``sha256:`` and 16 digits of the weights' hash; read on first use."""
         if self.commit:
             return self.commit
-        ref = self.spec.weights if self.spec else None
-        known = ref.files.get(WEIGHTS_FILE) if isinstance(ref, registry.WeightsRef) else None
+        known = self.files.get(WEIGHTS_FILE)
         return f"sha256:{(known or sha256_of(self.folder / WEIGHTS_FILE))[:16]}"
 
 
@@ -83,22 +92,71 @@ def resolve(name_or_path: str | Path, revision: str | None = None) -> ResolvedMo
         WeightsError: a file is missing, cannot be fetched, or is not the one that was registered.
     """
     name = str(name_or_path)
+    if _is_repository(name_or_path):
+        return _from_hub(name, revision)
+    if isinstance(name_or_path, str) and name in registry.models():
+        return _registered(registry.model_spec(name), revision)
+    return _local(Path(name).expanduser(), name, revision)
+
+
+def stored_facts(name_or_path: str | Path, revision: str | None = None) -> dict[str, Any]:
+    """Return what a model's own config says of it, without fetching its weights.
+
+    Keys: ``revision, modalities, embed_dim, licence, description``; for a repository in the format of
+    another library those of :func:`.imports.import_facts` beside ``revision``.
+
+    Args:
+        name_or_path: a folder, ``org/name``, or a name of weights in our own format.
+        revision: branch, tag or commit of a Hub repository.
+
+    Raises:
+        ConfigError: as :func:`resolve`, or the config is not acceptable.
+        WeightsError: the config cannot be fetched.
+    """
+    from ..core.config import ModelConfig, read_config
+
+    if _is_repository(name_or_path):
+        repo_id = str(name_or_path)
+        _refuse_published(repo_id)
+        commit = resolve_commit(repo_id, revision)
+        if _fetch_processor(repo_id, commit) is None:
+            from .imports import import_facts
+
+            return {"revision": commit, **import_facts(repo_id, commit)}
+        found = ResolvedModel(fetch(repo_id, CONFIG_FILE, commit).path.parent, repo_id, commit)
+    else:
+        found = resolve(name_or_path, revision)
+    config = read_config(ModelConfig, found.folder / CONFIG_FILE)
+    return {
+        "revision": found.revision,
+        "modalities": list(config.towers),
+        "embed_dim": config.embed_dim,
+        "licence": config.licence,
+        "description": config.description,
+    }
+
+
+def _is_repository(name_or_path: str | Path) -> bool:
+    """Return whether a name is one of a Hub repository, neither a registered one nor a folder.
+
+    Raises:
+        ConfigError: nothing can go by this name.
+    """
+    name = str(name_or_path)
     if not name.strip():
         raise ConfigError("The model name is empty. Give a registered name, a folder or 'org/name'.")
     if "://" in name:
         raise ConfigError(f"{name!r} is a URL. Give a model name, a folder or a Hub repository 'org/name'.")
-    if isinstance(name_or_path, str) and name in registry.models():
-        return _registered(registry.model_spec(name), revision)
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        return _local(folder, name, revision)
+    if (isinstance(name_or_path, str) and name in registry.models()) or folder.is_dir():
+        return False
     if isinstance(name_or_path, Path) or name.startswith(("/", "./", "../", "~")) or folder.is_file():
         kind = "is a file" if folder.is_file() else "does not exist"
         raise ConfigError(f"{name}: {kind}; expected a folder with {', '.join(REQUIRED_FILES)}.")
     if not _REPOSITORY.fullmatch(name) or ".." in name or name.split("/")[0] in registry.ROOMS:
         # Not a repository, or a slip in one of our own names: never guess other people's weights.
         registry.model_spec(name)
-    return _from_hub(name, revision)
+    return True
 
 
 def load_model(
@@ -147,10 +205,25 @@ def _read_prompts(folder: Path, config: ModelConfig, limits: Limits) -> PromptSe
 def _local(folder: Path, name: str, revision: str | None) -> ResolvedModel:
     if revision is not None:
         raise ConfigError(f"{name} is a folder and has no revision {revision!r}. Leave revision out.")
-    for required in REQUIRED_FILES:
-        if not (folder / required).is_file():
-            raise WeightsError(f"{name}: no {required}. A model folder needs {', '.join(REQUIRED_FILES)}.")
-    return ResolvedModel(folder, name)
+    missing = next((required for required in REQUIRED_FILES if not (folder / required).is_file()), None)
+    if missing is None:
+        return ResolvedModel(folder, name)
+    if _is_foreign(folder):
+        from .imports import import_folder
+
+        return import_folder(folder)
+    raise WeightsError(f"{name}: no {missing}. A model folder needs {', '.join(REQUIRED_FILES)}.")
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Return whether a folder without our own processor file holds a checkpoint of another library."""
+    from .foreign import kind_of_files
+
+    if (folder / PROCESSOR_FILE).exists():
+        return False
+    config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else None
+    names = [path.name for path in folder.iterdir()]
+    return kind_of_files(names, config if isinstance(config, dict) else None) not in (None, "verticlip")
 
 
 def _registered(spec: registry.ModelSpec, revision: str | None) -> ResolvedModel:
@@ -163,20 +236,25 @@ def _registered(spec: registry.ModelSpec, revision: str | None) -> ResolvedModel
         pinned = f"pinned to {ref.revision}" if ref.revision else "part of this package"
         elsewhere = f" Load {ref.repo_id!r} with revision={revision!r} instead." if ref.repo_id else ""
         raise ConfigError(f"{spec.name} is {pinned}; it has no revision {revision!r}.{elsewhere}")
+    for name in REQUIRED_FILES:
+        if (ref.packaged or ref.files) and name not in ref.files:
+            raise WeightsError(f"{spec.name}: the registry states no SHA-256 for {name}; nothing was loaded.")
     if ref.packaged is not None:
         folder = registry.room(spec.domain).folder / ref.packaged
+        verify_files(folder, ref.files, source=spec.name)
     else:
-        if ref.repo_id is None or ref.revision is None or not ref.files:
+        if ref.repo_id is None or not _COMMIT.fullmatch(ref.revision or "") or not ref.files:
             raise ConfigError(
                 f"{spec.name}: the registry names no packaged weights and no pinned repository."
             )
-        fetched = [download(ref.repo_id, name, ref.revision) for name in ref.files]
-        folder = fetched[0].parent
-    for name in (*REQUIRED_FILES, *OPTIONAL_FILES):
-        if name not in ref.files and (name in REQUIRED_FILES or (folder / name).exists()):
+        fetched = [
+            fetch(ref.repo_id, name, str(ref.revision), sha256=sha256) for name, sha256 in ref.files.items()
+        ]
+        folder = fetched[0].path.parent
+    for name in OPTIONAL_FILES:
+        if name not in ref.files and (folder / name).exists():
             raise WeightsError(f"{spec.name}: the registry states no SHA-256 for {name}; nothing was loaded.")
-    verify_files(folder, ref.files, source=spec.name)
-    return ResolvedModel(folder, spec.name, ref.revision, spec)
+    return ResolvedModel(folder, spec.name, ref.revision, spec, dict(ref.files))
 
 
 def verify_files(folder: Path, hashes: Mapping[str, str], *, source: str) -> None:
@@ -217,24 +295,69 @@ def _refuse_published(repo_id: str) -> None:
 
 def _from_hub(repo_id: str, revision: str | None) -> ResolvedModel:
     _refuse_published(repo_id)
-    folder = download(repo_id, CONFIG_FILE, revision or "main").parent
-    # The cache keeps each commit in a folder of that name; every other file is taken from the same commit.
-    commit = folder.name
-    if not _COMMIT.fullmatch(commit):
-        raise WeightsError(f"{repo_id}: the Hub named no commit for revision {revision or 'main'!r}.")
-    for name in (PROCESSOR_FILE, WEIGHTS_FILE):
-        download(repo_id, name, commit)
+    # Resolved once: every file is of this commit, wherever the branch moves meanwhile.
+    commit = resolve_commit(repo_id, revision)
+    from .imports import import_repository, kept_import
+
+    imported = kept_import(repo_id, commit)
+    if imported is not None:
+        return imported
+    processor = _fetch_processor(repo_id, commit)
+    if processor is None:
+        return import_repository(repo_id, commit)
+    fetched = {PROCESSOR_FILE: processor}
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        fetched[name] = fetch(repo_id, name, commit)
     for name in OPTIONAL_FILES:
-        _download_if_published(repo_id, name, commit)
-    return ResolvedModel(folder, repo_id, commit)
+        found = _fetch_if_there(repo_id, name, commit, needed=name in _named_by(processor.path.parent))
+        if found is not None:
+            fetched[name] = found
+    files = {name: found.sha256 if found.verified else "" for name, found in fetched.items()}
+    return ResolvedModel(processor.path.parent, repo_id, commit, None, files)
 
 
-def _download_if_published(repo_id: str, name: str, commit: str) -> None:
+def _fetch_processor(repo_id: str, commit: str) -> Fetched | None:
+    """Return the file that only our own format has, or None for a commit without it."""
+    from .imports import is_at_hand
+
+    try:
+        return _fetch_if_there(repo_id, PROCESSOR_FILE, commit)
+    except UnreachableError:
+        # A checkpoint of another library has no such file; its own files may lie in the cache.
+        if is_at_hand(repo_id, commit):
+            return None
+        raise
+
+
+def _fetch_if_there(repo_id: str, name: str, commit: str, *, needed: bool = True) -> Fetched | None:
+    """Return a file that a commit need not have, or None.
+
+    Args:
+        needed: raise where it is neither in the cache nor to be had now; a cache that another program filled
+            does not say which files a commit lacks.
+    """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    # None means unknown; anything else is the file itself or the note that this commit lacks it.
-    if try_to_load_from_cache(repo_id, name, revision=commit) is not None:
-        return
-    with contextlib.suppress(RemoteEntryNotFoundError):
-        download(repo_id, name, commit, optional=True)
+    known = try_to_load_from_cache(repo_id, name, revision=commit)
+    if known is not None and not isinstance(known, str):
+        # The cache notes that this commit lacks it.
+        return None
+    try:
+        return fetch(repo_id, name, commit, optional=True)
+    except RemoteEntryNotFoundError:
+        return None
+    except UnreachableError:
+        if needed:
+            raise
+        return None
+
+
+def _named_by(folder: Path) -> set[str]:
+    """Return the optional files that the configs of a folder ask for."""
+    from ..core.config import ModelConfig, ProcessorConfig, read_config
+
+    text = read_config(ProcessorConfig, folder / PROCESSOR_FILE).text
+    prompts = read_config(ModelConfig, folder / CONFIG_FILE).prompts
+    tokenizer = text is not None and text.tokenizer == "tokenizer_json"
+    return {name for name, named in ((TOKENIZER_FILE, tokenizer), (PROMPTS_FILE, prompts)) if named}

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, WeightsError
-from ..core.files import WEIGHTS_FILE, read_json, sha256_of
+from ..core.files import WEIGHTS_FILE, read_json
 from ..core.registry import ModelSpec, PublishedFile
 from . import conversions
+from .advice import UnknownRevisionError
 from .conversions import (
     CONVERSION_FILE,
     SourceFile,
@@ -31,7 +32,7 @@ from .conversions import (
     sweep_staging,
     weights_of,
 )
-from .download import UnknownRevisionError, download
+from .download import MismatchError, fetch
 from .loading import ResolvedModel, verify_files
 from .trust import FirstUse, forget, locked, record, recorded
 
@@ -92,7 +93,8 @@ def resolve_published(spec: ModelSpec, revision: str | None = None) -> ResolvedM
             seconds,
             folder,
         )
-    found = _converted(spec, files)
+    # What was written was hashed while it was; a second reading of gigabytes would tell nothing new.
+    found = _converted(spec, files, verify=False)
     if found is None:
         raise WeightsError(f"{spec.name}: its converted folder {folder} disappeared. Load it again.")
     return found
@@ -197,8 +199,11 @@ def _fetch(spec: ModelSpec, file: PublishedFile) -> Path:
     asked = file.revision or "main"
     hint = f"convert files you have: verticlip models convert {spec.name}"
     gated = weights_of(spec).gated
+    expected = file.sha256 or (first.sha256 if first else None)
     try:
-        path = download(file.repo_id, file.name, first.commit if first else asked, gated=gated, hint=hint)
+        found = fetch(
+            file.repo_id, file.name, first.commit if first else asked, sha256=expected, gated=gated, hint=hint
+        )
     except UnknownRevisionError:
         if first is None:
             raise
@@ -206,22 +211,31 @@ def _fetch(spec: ModelSpec, file: PublishedFile) -> Path:
             f"{file.repo_id}: commit {first.commit}, recorded on {first.date}, is gone: its history was "
             f"rewritten. {_how_to_accept(spec, first)}"
         ) from None
-    digest = sha256_of(path)
-    if file.sha256 is not None and digest != file.sha256:
-        raise WeightsError(
-            f"{file.repo_id}: {file.name} at {asked} has SHA-256 {digest}; the registry states "
-            f"{file.sha256}. It was replaced or damaged: delete it from the cache and fetch it again."
-        )
-    if first is not None and digest != first.sha256:
-        raise WeightsError(
-            f"{file.repo_id}: {file.name} at {asked} has SHA-256 {digest}; on {first.date} it was "
-            f"{first.sha256} (commit {first.commit}). {_how_to_accept(spec, first)}"
-        )
+    except MismatchError as error:
+        _refuse_other(spec, file, first, error.got)
+        raise
     if first is None:
-        commit = _commit_of(path, file)
         today = datetime.now(timezone.utc).date().isoformat()
-        record([FirstUse(file.repo_id, file.name, asked, commit, digest, path.stat().st_size, today)])
-    return path
+        record([FirstUse(file.repo_id, file.name, asked, found.commit, found.sha256, found.bytes, today)])
+    elif found.sha256 != first.sha256:
+        # The registry states a hash now, and the record is of another file from before it did.
+        _refuse_other(spec, replace(file, sha256=None), first, found.sha256)
+    return found.path
+
+
+def _refuse_other(spec: ModelSpec, file: PublishedFile, first: FirstUse | None, got: str) -> None:
+    """Raise for a file that is whole and not the registered or recorded one."""
+    asked = file.revision or "main"
+    if file.sha256 is not None:
+        raise WeightsError(
+            f"{file.repo_id}: {file.name} at {asked} has SHA-256 {got}; the registry states "
+            f"{file.sha256}. Its authors replaced it; a release of this package may know the new one."
+        ) from None
+    if first is not None:
+        raise WeightsError(
+            f"{file.repo_id}: {file.name} at {asked} has SHA-256 {got}; on {first.date} it was "
+            f"{first.sha256} (commit {first.commit}). {_how_to_accept(spec, first)}"
+        ) from None
 
 
 def _how_to_accept(spec: ModelSpec, first: FirstUse) -> str:
@@ -230,15 +244,6 @@ def _how_to_accept(spec: ModelSpec, first: FirstUse) -> str:
         f"one, run: verticlip models forget {spec.name} (it takes {first.name} off the record of first "
         "downloads)."
     )
-
-
-def _commit_of(path: Path, file: PublishedFile) -> str:
-    """The cache keeps each commit in a folder of that name below ``snapshots``."""
-    parts = path.parts
-    commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""
-    if len(commit) != 40:
-        raise WeightsError(f"{file.repo_id}: the Hub named no commit for {file.name}. Try again later.")
-    return commit
 
 
 def _folder(spec: ModelSpec, used: Sequence[FirstUse]) -> Path:
@@ -256,8 +261,10 @@ def _folder(spec: ModelSpec, used: Sequence[FirstUse]) -> Path:
     return conversions_folder(spec.name) / key
 
 
-def _converted(spec: ModelSpec, files: Sequence[PublishedFile]) -> ResolvedModel | None:
-    """Return the model converted before from these files, checked, or None."""
+def _converted(
+    spec: ModelSpec, files: Sequence[PublishedFile], *, verify: bool = True
+) -> ResolvedModel | None:
+    """Return the model converted before from these files, checked unless it was just made, or None."""
     used = _first_uses(files)
     if len(used) < len(files):
         return None
@@ -268,8 +275,9 @@ def _converted(spec: ModelSpec, files: Sequence[PublishedFile]) -> ResolvedModel
     try:
         if WEIGHTS_FILE not in written:
             raise WeightsError(f"{spec.name}: {CONVERSION_FILE} in {folder} states no hashes.")
-        verify_files(folder, written, source=spec.name)
+        if verify:
+            verify_files(folder, written, source=spec.name)
     except WeightsError as error:
         raise WeightsError(f"{error} To convert anew, delete the folder {folder}.") from None
     commits = [first.commit for file, first in zip(files, used, strict=True) if file.role != "vocab"]
-    return ResolvedModel(folder, spec.name, "+".join(dict.fromkeys(commits)), spec)
+    return ResolvedModel(folder, spec.name, "+".join(dict.fromkeys(commits)), spec, written)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, WeightsError
 from ..core.files import read_json, write_json_atomic
 
 FIRST_USE_FILE = "first-use.json"
@@ -28,13 +28,27 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold a lock of the cache folder against other threads and processes."""
+    """Hold a lock of the cache folder against other threads and processes.
+
+    Raises:
+        WeightsError: the cache folder cannot be written to.
+    """
     from filelock import FileLock
 
     folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name.replace('/', '--')}.lock"):
+    lock = FileLock(folder / f"{name.replace('/', '--')}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise WeightsError(
+            f"{name}: nothing can be kept in the cache of verticlip: {os.strerror(error.errno or 0)}. Let "
+            "the folder be written to, or choose another one by VERTICLIP_CACHE."
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True)

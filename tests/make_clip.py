@@ -22,14 +22,22 @@ def open_clip_model(
     return CLIP(dimension, vision, text, quick_gelu=True).eval()
 
 
-def transformers_model(*, vocabulary: int = 49_408, context: int = 77) -> torch.nn.Module:
+def transformers_model(
+    *,
+    vocabulary: int = 49_408,
+    context: int = 77,
+    dimension: int = DIMENSION,
+    width: int = WIDTH,
+    size: int = SIZE,
+    patch: int = PATCH,
+) -> torch.nn.Module:
     """Return a random CLIP of transformers in evaluation mode."""
     import transformers
 
     torch.manual_seed(0)
     sizes = {
-        "hidden_size": WIDTH,
-        "intermediate_size": 4 * WIDTH,
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
         "num_hidden_layers": 2,
         "num_attention_heads": 1,
     }
@@ -41,8 +49,8 @@ def transformers_model(*, vocabulary: int = 49_408, context: int = 77) -> torch.
             "eos_token_id": vocabulary - 1,
             "bos_token_id": vocabulary - 2,
         },
-        vision_config={**sizes, "image_size": SIZE, "patch_size": PATCH},
-        projection_dim=DIMENSION,
+        vision_config={**sizes, "image_size": size, "patch_size": patch},
+        projection_dim=dimension,
     )
     return transformers.CLIPModel(settings).eval()
 

@@ -44,7 +44,8 @@ def test_the_package_list_is_the_folders_on_disk(root):
         if path.relative_to(root).parts[0] not in NOT_PACKAGED
         and not path.relative_to(root).parts[0].startswith(".")
     }
-    assert listed == found
+    # The golden cases of the tests are mapped into the package; they hold no code.
+    assert listed == found | {"verticlip.goldens"}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,32 @@ def test_the_wheel_holds_every_source_and_data_file(root, built):
     assert not any(name.startswith("tests/") for name in held)
     assert "verticlip = verticlip.cli:main" in scripts
     assert "License-Expression: Apache-2.0" in metadata
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_a_golden_case_of_every_system(root, built):
+    from verticlip.core import registry
+    from verticlip.core.verify import systems
+
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {
+            tuple(info.filename.split("/")[2:]): info.file_size
+            for info in archive.infolist()
+            if info.filename.startswith("verticlip/goldens/")
+        }
+    cases = {"/".join(name[:2]) for name in sizes if len(name) == 3}
+    assert {case.split("/")[0] for case in cases} == set(systems())
+    assert sum(sizes.values()) < 11e6
+    for case in cases:
+        here = {path.name for path in (root / "tests" / "golden" / case).iterdir()}
+        assert {name[2] for name in sizes if "/".join(name[:2]) == case} == here, case
+        assert "README.md" in here or (case.split("/")[0], "README.md") in sizes, f"{case}: of unknown origin"
+    packaged = [
+        spec for spec in registry.models().values() if getattr(spec.weights, "packaged", None) is not None
+    ]
+    assert packaged
+    assert all(set(spec.parity) <= cases for spec in packaged)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import LN_100, ImageProcessing, ModelConfig, ProcessorConfig, TextProcessing
 from ..conversion import Converted, build_empty, check_vocabulary, refuse_incomplete, rename_state
 from ..errors import WeightsError
+from ..registry import ROOMS
 
 SYSTEM = "SigLIP"
 BACKBONE = "vit_base_patch16_siglip_224"
@@ -156,7 +157,7 @@ def siglip_model(
     config = ModelConfig.model_validate(
         {
             "name": name,
-            "domain": name.partition("/")[0],
+            "domain": room if (room := name.partition("/")[0]) in ROOMS else None,
             "embed_dim": int(options["embed_dim"]),
             "towers": towers,
             # Published scales lie above ln 100: the tensor keeps the value, training starts at the limit.

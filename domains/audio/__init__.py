@@ -28,6 +28,7 @@ MODELS = (
         licence="CC-BY-SA-4.0",
         intended_use="Demonstration and tests; the other small models of the room are built on it.",
         extra="audio",
+        parity=("unimed_clip/tiny_b16", "core/open_clip.zero_shot_classifier"),
     ),
     ModelSpec(
         name="audio/tiny-sep",
@@ -50,6 +51,7 @@ MODELS = (
         licence="CC-BY-SA-4.0",
         intended_use="Demonstration of separation by text; it knows ten kinds of sound and no others.",
         extra="audio",
+        parity=("clipsep/clipsep_late_three_sources", "unimed_clip/tiny_b16"),
     ),
     ModelSpec(
         name="audio/tiny-sonic",
@@ -72,6 +74,7 @@ MODELS = (
         licence="CC-BY-SA-4.0",
         intended_use="Demonstration of sound synthesis; it knows ten kinds of sound and no others.",
         extra="audio",
+        parity=("unimed_clip/tiny_b16",),
     ),
     *PUBLISHED,
 )
@@ -111,6 +114,12 @@ ARCHITECTURES = {
 }
 """{architecture: "module:function"}; from a ModelConfig to a model."""
 
+EXPORTS = {"clap": "clap.export"}
+"""{architecture: "module"}; what other libraries call it, see ``core/layouts/exported.py``."""
+
+GRAPHS = {"bigvgan": "graphs:bigvgan", "clap": "graphs:clap", "clipsep": "graphs:clipsep"}
+"""{architecture: "module:function"}; parts that other runtimes can run, see ``core/graphs.py``."""
+
 CONVERTERS = {
     "clip": "clip.convert:convert",
     "clap": "clap.convert:convert",
@@ -141,3 +150,23 @@ TASKS = {"mix_and_separate": "clipsep.training:prepare", "diffusion": "clipsonic
 
 COMMANDS = {"audio": CommandGroup("commands:app", "Sound: tag over time, separate, generate, measure.")}
 """Groups of the command line."""
+
+PROBES = {
+    "clap": "probe_answers:answers_of_clap",
+    "clipsep": "probe_answers:answers_of_clipsep",
+    "clipsonic": "probe_answers:answers_of_clipsonic",
+    "bigvgan": "probe_answers:answers_of_bigvgan",
+    "diffusion_prior": "probe_answers:answers_of_diffusion_prior",
+}
+"""{architecture: "module:function"}; what a stored probe asks it, see ``core/probe_inputs.py``."""
+
+CARD_WORDS = {
+    "file": "clip.wav",
+    "out_of_scope": (
+        "alarms that somebody's safety depends on, surveillance, recognizing people by their voices, and "
+        "imitating "
+        "them."
+    ),
+    "limits": "Noise, rooms, microphones and codecs other than those of the recordings were not measured.",
+}
+"""{word: what a model card says}; see ``hub/card.py``."""

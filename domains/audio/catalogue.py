@@ -47,6 +47,7 @@ def _vocoder(name: str, summary: str, *, size: str) -> ModelSpec:
         intended_use=_VOCODER_USE,
         paper="arXiv 2206.04658",
         extra="audio",
+        parity=("clipsonic/bigvgan", "clipsonic/bigvgan_first_version"),
     )
 
 
@@ -67,6 +68,7 @@ def _prior(name: str, summary: str, *files: PublishedFile, release: str | None =
         intended_use=_PRIOR_USE,
         paper="arXiv 2204.06125",
         extra="audio",
+        parity=("clipsonic/diffusion_prior" + ("_v1_1" if release == "1.1.0" else ""),),
     )
 
 
@@ -83,6 +85,7 @@ def _clip(name: str, summary: str, file: PublishedFile, *, embed_dim: int) -> Mo
         intended_use=_CLIP_USE,
         paper="arXiv 2103.00020",
         extra="audio",
+        parity=("clipc8/flip_it", "core/open_clip.zero_shot_classifier"),
     )
 
 
@@ -155,6 +158,7 @@ PUBLISHED: tuple[ModelSpec, ...] = (
         ),
         paper="arXiv 2212.07065",
         extra="audio",
+        parity=("clipsep/clipsep_nit", "clipsep/inference", "clipc8/flip_it"),
     ),
     _clip(
         "openai-clip-vit-b32",

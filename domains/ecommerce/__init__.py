@@ -28,6 +28,7 @@ MODELS = (
         licence="MIT",
         intended_use="Demonstration and tests, on photos of single garments; not for people search.",
         extra="ecommerce",
+        parity=("unimed_clip/tiny_b16", "core/open_clip.zero_shot_classifier"),
     ),
     *PUBLISHED,
 )
@@ -62,6 +63,9 @@ ARCHITECTURES = {
 }
 """{architecture: "module:function"}; from a ModelConfig to a model."""
 
+GRAPHS = {"fused_product": "graphs:product", "unified_product": "graphs:product"}
+"""{architecture: "module:function"}; parts that other runtimes can run, see ``core/graphs.py``."""
+
 CONVERTERS = {
     "open_clip": "checkpoints.open_clip:convert",
     "open_clip_siglip": "checkpoints.open_clip:convert_siglip",
@@ -95,6 +99,11 @@ EVALUATIONS = {"sets": "evaluation.sets", "retrieval": "evaluation.retrieval"}
 
 CARD_WORDS = {
     "file": "product.jpg",
+    "out_of_scope": "finding or comparing people, and telling whether a product is genuine or safe.",
+    "limits": (
+        "Colors are those of the photo: light and screens change them. Brands, sizes and materials are not "
+        "read."
+    ),
     "validation": (
         "Validation is the sources' own validation part where there is one; otherwise groups of "
         "near-identical photos\n(64-bit difference hash) were kept on one side of a random split. It is "
@@ -103,3 +112,9 @@ CARD_WORDS = {
     ),
 }
 """{word: what a model card says}; see ``hub/card.py``."""
+
+PROBES = {
+    "unified_product": "probe_answers:answers_of_products",
+    "fused_product": "probe_answers:answers_of_products",
+}
+"""{architecture: "module:function"}; what a stored probe asks it, see ``core/probe_inputs.py``."""

@@ -28,6 +28,8 @@ _B16 = {"quick_gelu": False, "embed_dim": 512, "image_size": 224}
 _SIGLIP_B16 = {"activation": "gelu", "clean": "canonicalize", "embed_dim": 768, "image_size": 224}
 _SIGLIP_L16 = {"activation": "gelu", "clean": "canonicalize", "embed_dim": 1024, "image_size": 256}
 
+_ZERO_SHOT = "core/open_clip.zero_shot_classifier"
+
 
 def _spec(
     name: str, summary: str, weights: PublishedWeights, *, licence: str, paper: str, use: str = _USE
@@ -43,6 +45,7 @@ def _spec(
         intended_use=use,
         paper=paper,
         extra="ecommerce",
+        parity=(_ZERO_SHOT,) if weights.converter == "open_clip_siglip" else ("clipc8/flip_it", _ZERO_SHOT),
     )
 
 

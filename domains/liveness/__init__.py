@@ -29,6 +29,7 @@ MODELS: tuple[ModelSpec, ...] = (
         intended_use="Demonstration and tests, from pictures to an ISO report, on simulated recapture of "
         "photos of clothes. No evidence of face liveness performance; never to decide about people.",
         extra="liveness",
+        parity=("clipc8/flip_it", "unimed_clip/tiny_b16"),
     ),
     *PUBLISHED,
 )
@@ -62,6 +63,14 @@ ARCHITECTURES = {
 }
 """{architecture: "module:function"}; from a ModelConfig to a model."""
 
+GRAPHS = {
+    "categories": "graphs:logits",
+    "flip_mcl": "graphs:logits",
+    "flip_v": "graphs:logits",
+    "minifasnet": "graphs:logits",
+}
+"""{architecture: "module:function"}; parts that other runtimes can run, see ``core/graphs.py``."""
+
 CONVERTERS = {
     "flip": "models.checkpoints:convert_flip",
     "minifasnet": "minifasnet.checkpoints:convert",
@@ -92,9 +101,27 @@ COMMANDS = {
 
 CARD_WORDS = {
     "file": "capture.jpg",
+    "out_of_scope": (
+        "the only reason to refuse a person (keep a way to a human), recognizing people, documents, and "
+        "video "
+        "that is injected past the camera by virtual cameras or hooked streams."
+    ),
+    "limits": (
+        "One signal among several. Performance by skin tone, age or other group is not known. Faces are "
+        "biometric "
+        "data: pictures are processed in memory, nothing is stored or sent."
+    ),
     "validation": (
         "Validation is the development part of the sources: subjects that training did not see, in captures "
         "like those it saw.\nExpect less on other cameras and other attacks."
     ),
 }
 """{word: what a model card says}; see ``hub/card.py``."""
+
+PROBES = {
+    "categories": "probe_answers:answers_of_categories",
+    "flip_mcl": "probe_answers:answers_of_flip_mcl",
+    "flip_v": "probe_answers:answers_of_categories",
+    "minifasnet": "probe_answers:answers_of_minifasnet",
+}
+"""{architecture: "module:function"}; what a stored probe asks it, see ``core/probe_inputs.py``."""

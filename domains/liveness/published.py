@@ -56,6 +56,7 @@ def _flip(name: str, summary: str, crops: str) -> ModelSpec:
         intended_use=_FLIP_USE,
         paper="Srivatsan et al. 2023, FLIP, arXiv 2309.16649",
         extra="liveness",
+        parity=("clipc8/flip_mcl", "clipc8/flip_it"),
     )
 
 
@@ -76,6 +77,7 @@ def _clip(name: str, summary: str, file: PublishedFile) -> ModelSpec:
         intended_use=_GENERAL_USE,
         paper="Radford et al. 2021, CLIP, arXiv 2103.00020",
         extra="liveness",
+        parity=("clipc8/flip_it",),
     )
 
 
@@ -100,6 +102,7 @@ PUBLISHED: tuple[ModelSpec, ...] = (
         intended_use=_SFAS_USE,
         paper="minivision-ai/Silent-Face-Anti-Spoofing on GitHub",
         extra="liveness",
+        parity=("clipc8/minifasnet",),
     ),
     ModelSpec(
         name="liveness/minifasnet",
@@ -118,6 +121,7 @@ PUBLISHED: tuple[ModelSpec, ...] = (
         intended_use=_SFAS_USE,
         paper="minivision-ai/Silent-Face-Anti-Spoofing on GitHub",
         extra="liveness",
+        parity=("clipc8/minifasnet",),
     ),
     _flip(
         "flip-mcl",

@@ -28,6 +28,12 @@ MODELS = (
         licence="Apache-2.0",
         intended_use="Demonstration and tests. Not a medical device; not for diagnosis or triage.",
         extra="medical",
+        parity=(
+            "unimed_clip/tiny_b16",
+            "core/open_clip.zero_shot_classifier",
+            "medical_loading/windowing",
+            "medical_loading/series_volume",
+        ),
     ),
     *PUBLISHED,
 )
@@ -120,3 +126,18 @@ COMMANDS = {
 
 EVALUATIONS = {"sets": "tasks.evaluation_sets", "retrieval": "tasks.retrieval"}
 """{what is measured: "module"}; see ``verticlip evaluate``."""
+
+PROBES = {
+    "biovil": "probe_answers:answers_of_biovil",
+    "conceptclip": "probe_answers:answers_of_conceptclip",
+}
+"""{architecture: "module:function"}; what a stored probe asks it, see ``core/probe_inputs.py``."""
+
+CARD_WORDS = {
+    "file": "scan.png",
+    "out_of_scope": (
+        "diagnosis, triage, screening and every other decision about a patient: this is no medical device."
+    ),
+    "limits": "Performance by age, sex, ethnicity, disease stage, scanner and hospital was not measured.",
+}
+"""{word: what a model card says}; see ``hub/card.py``."""

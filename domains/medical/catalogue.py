@@ -25,6 +25,8 @@ _BIOVIL_USE = (
 
 _BIOMEDBERT = "microsoft/BiomedNLP-BiomedBERT"
 
+_SHARED_PARITY = ("core/open_clip.zero_shot_classifier", "medical_loading/windowing")
+
 
 def _unimed(  # one line per published file of UniMed-CLIP
     name: str, summary: str, *, repo_id: str, file: str, size: str, backbone: str, sizes: dict[str, int]
@@ -48,6 +50,7 @@ def _unimed(  # one line per published file of UniMed-CLIP
         intended_use=_UNIMED_USE,
         paper="arXiv 2412.10372",
         extra="medical",
+        parity=(f"unimed_clip/{'tiny_b16' if sizes['image_width'] == 768 else 'tiny_l14'}", *_SHARED_PARITY),
     )
 
 
@@ -69,6 +72,12 @@ def _biovil(  # one image and one text file, and the vocabulary beside the text
         intended_use=_BIOVIL_USE,
         paper=paper,
         extra="medical",
+        parity=(
+            f"biovil/{'image_encoder_temporal' if temporal else 'image_encoder'}",
+            "biovil/text_encoder",
+            "biovil/preprocess",
+            "biovil/phrase_grounding",
+        ),
     )
 
 
@@ -124,6 +133,7 @@ PUBLISHED = (
         intended_use=_CONCEPT_USE,
         paper="doi 10.1038/s41551-026-01764-x; arXiv 2501.15579",
         extra="medical",
+        parity=("conceptclip/tiny_b", "conceptclip/tiny_a", "medical_loading/windowing"),
     ),
     _biovil(
         "biovil",
@@ -183,6 +193,7 @@ PUBLISHED = (
         intended_use=f"Research on English radiology text: starting weights, masked words. {_NOT_A_DEVICE}",
         paper="arXiv 2204.09817",
         extra="medical",
+        parity=("biovil/text_encoder",),
     ),
 )
 """Every published checkpoint of UniMed-CLIP, ConceptCLIP, BioViL and BioViL-T that can be loaded by name."""

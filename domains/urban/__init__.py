@@ -28,6 +28,7 @@ MODELS = (
         licence="MIT",
         intended_use="Demonstration and tests, on Sentinel-2 pictures in true color at 10 m.",
         extra="urban",
+        parity=("unimed_clip/tiny_b16", "core/open_clip.zero_shot_classifier"),
     ),
     *PUBLISHED,
 )
@@ -55,6 +56,9 @@ GOLDENS = {"urbanclip": "goldens"}
 ARCHITECTURES = {"coca": "coca.model:CoCaModel"}
 """{architecture: "module:function"}; from a ModelConfig to a model."""
 
+EXPORTS = {"coca": "coca.export"}
+"""{architecture: "module"}; what other libraries call it, see ``core/layouts/exported.py``."""
+
 CONVERTERS = {
     "coca": "coca.convert:convert",
     "open_clip": "checkpoints.open_clip:convert",
@@ -81,6 +85,10 @@ EVALUATIONS = {"sets": "tasks.evaluation_sets", "retrieval": "tasks.retrieval"}
 
 CARD_WORDS = {
     "file": "tile.tif",
+    "out_of_scope": (
+        "decisions about people, property or land rights, and the only evidence that a place changed."
+    ),
+    "limits": "Other sensors, resolutions, seasons, clouds and parts of the world were not measured.",
     "validation": (
         "Validation is the sources' own validation part where there is one; otherwise groups of "
         "near-identical images\n(64-bit difference hash) were kept on one side of a random split. "
@@ -89,3 +97,8 @@ CARD_WORDS = {
     ),
 }
 """{word: what a model card says}; see ``hub/card.py``."""
+
+PROBES = {
+    "coca": "probe_answers:answers_of_coca",
+}
+"""{architecture: "module:function"}; what a stored probe asks it, see ``core/probe_inputs.py``."""

@@ -30,6 +30,10 @@ _SKY = "https://opendatasharing.s3.us-west-2.amazonaws.com/SkyScript/ckpt"
 _B32 = {"quick_gelu": True, "embed_dim": 512, "image_size": 224}
 _L14 = {"quick_gelu": True, "embed_dim": 768, "image_size": 224}
 
+_ZERO_SHOT = "core/open_clip.zero_shot_classifier"
+_CLIP_PARITY = ("clipc8/flip_it", _ZERO_SHOT)
+"""The towers of a CLIP with a Vision Transformer, and its answers."""
+
 
 def _spec(
     name: str,
@@ -40,6 +44,7 @@ def _spec(
     paper: str,
     use: str = _RESEARCH,
     embed_dim: int | None = None,
+    parity: tuple[str, ...] = _CLIP_PARITY,
 ) -> ModelSpec:
     return ModelSpec(
         name=f"urban/{name}",
@@ -52,6 +57,7 @@ def _spec(
         intended_use=use,
         paper=paper,
         extra="urban",
+        parity=parity,
     )
 
 
@@ -65,6 +71,8 @@ def _remote(name: str, summary: str, file: str, size: str, options: dict[str, ob
         licence="unknown",
         paper="arXiv 2306.11029",
         use=f"{_RESEARCH} The code is under Apache-2.0. {_UNSTATED}",
+        # No golden case has a ResNet of CLIP.
+        parity=(_ZERO_SHOT,) if name.endswith("rn50") else _CLIP_PARITY,
     )
 
 
@@ -125,6 +133,7 @@ def _git(name: str, summary: str, repo_id: str, size: str, embed_dim: int) -> Mo
         licence="unknown",
         paper="arXiv 2501.00895",
         use=f"{_RESEARCH} A change that nobody has accepted proposes MIT. {_UNSTATED}",
+        parity=(_ZERO_SHOT,),
     )
 
 
@@ -152,6 +161,7 @@ def _coca(
         paper="arXiv 2205.01917",
         use=_COCA_USE,
         embed_dim=embed_dim,
+        parity=("urbanclip/coca_loss_a", _ZERO_SHOT),
     )
 
 

@@ -149,7 +149,7 @@ def test_a_task_trains_and_its_score_keeps_its_name(toy, sounds, tmp_path):
     card = (result.model / "README.md").read_text()
     assert "| source | separation of levels | the unchanged input |" in card
     assert f"| sounds | {report['score']:.3f} dB | - |" in card
-    assert "verticlip audio loudness clip.wav --model test/loudness" in card
+    assert "verticlip audio loudness clip.wav --model ORG/NAME" in card
     assert result.metrics["source_splits"] == {"sounds": {"train": 36, "val": 12}}
     rows = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     panels = run_curves(rows, ScoreWords.of(result.metrics))

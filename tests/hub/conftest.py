@@ -33,6 +33,7 @@ class Online:
         hub: the server.
         cache: folder of the client's cache (``models--org--name`` lies in it).
         own_cache: folder of verticlip's own cache.
+        commit: of the model that the fixture ``hub`` puts there.
         waits: seconds the client wanted to wait before each retry; it waits a hundredth of them.
     """
 
@@ -40,6 +41,7 @@ class Online:
     cache: Path
     own_cache: Path
     patch: pytest.MonkeyPatch
+    commit: str = ""
     waits: list[float] = field(default_factory=list)
 
     def login(self, token: str | None = None) -> None:
@@ -132,3 +134,26 @@ def client_env(local_hub: LocalHub, tmp_path: Path) -> dict[str, str]:
         "TRANSFORMERS_OFFLINE": "",
         "OMP_NUM_THREADS": "1",
     }
+
+
+@pytest.fixture
+def files(model_folder: Path) -> dict[str, bytes]:
+    """The files of a small model in our own format."""
+    return {path.name: path.read_bytes() for path in model_folder.iterdir()}
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that loading wanted to pause between attempts; a hundredth of each is taken."""
+    from verticlip.hub import download, revisions
+
+    seen: list[float] = []
+    _hurry(monkeypatch, seen, revisions, download)
+    return seen
+
+
+@pytest.fixture
+def hub(online: Online, files: dict[str, bytes], waits: list[float]) -> LocalHub:
+    """A server that has one good model, ``org/model`` at ``online.commit``, and no long pauses."""
+    online.commit = online.hub.add_repository("org/model", files)
+    return online.hub

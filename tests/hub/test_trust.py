@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from verticlip.core.errors import ConfigError
+from verticlip.core.errors import ConfigError, WeightsError
 from verticlip.hub import trust
 from verticlip.hub.trust import FirstUse
 
@@ -57,6 +57,14 @@ def test_a_damaged_record_is_refused(cache, content: str) -> None:
     (cache / "first-use.json").write_text(content)
     with pytest.raises(ConfigError, match="not a record of first downloads. Repair it, or delete it"):
         trust.recorded("org/model", "a", "main")
+
+
+def test_a_cache_folder_that_cannot_be_written_is_said(monkeypatch, tmp_path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("VERTICLIP_CACHE", str(tmp_path / "file"))
+    match = r"nothing can be kept in the cache of verticlip: (Not a directory|File exists).*VERTICLIP_CACHE"
+    with pytest.raises(WeightsError, match=match):
+        trust.record([use("a")])
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path) -> None:

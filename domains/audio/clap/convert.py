@@ -32,7 +32,7 @@ SYSTEM = "CLAP"
 VERSION = 1
 """Raised when the same file would be converted differently; stored conversions are then made anew."""
 
-_NAMES = {
+NAMES = {
     "audio_model.": "towers.audio.model.",
     "text_model.": "towers.text.model.",
     "audio_projection.": "projections.audio.",
@@ -229,7 +229,7 @@ def _known(raw: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 def _rename(name: str) -> tuple[str, str | None] | None:
     if name.startswith(_LEFT_OUT):
         return "text", None
-    for start, ours in _NAMES.items():
+    for start, ours in NAMES.items():
         if name.startswith(start):
             return _part(ours), ours + name.removeprefix(start)
     return None

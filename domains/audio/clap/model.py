@@ -59,7 +59,7 @@ class FusionTower(Tower):
         """Return pooled [B, W]; tokens [B, N, W] of the last feature map."""
         features, longer = inputs["features"], inputs.get("is_longer")
         if longer is None:
-            longer = torch.zeros(len(features), 1, dtype=torch.bool, device=features.device)
+            longer = torch.zeros(features.shape[0], 1, dtype=torch.bool, device=features.device)
         if features.shape[1] != 4 and bool(longer.any()):
             raise InputError(
                 f"is_longer marks recordings that are fused from 4 spectrograms, and features have "

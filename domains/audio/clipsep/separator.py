@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ....core.blocks import values_known
 from ....core.config import Config
 from ....core.errors import ConfigError, InputError
 from .spectra import Spectra
@@ -177,7 +178,7 @@ class Separator(nn.Module):
 
     def _check_labels(self, labels: Tensor) -> None:
         rows = self.config.n_labels or 0
-        if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= rows):
+        if values_known() and labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= rows):
             raise InputError(
                 f"Label queries must be in 0..{rows - 1}, got {int(labels.min())}..{int(labels.max())}."
             )

@@ -90,6 +90,7 @@ class Judge:
         if not details:
             return report
         report["samples"] = len(heard)
+        report["score_interval"] = _share(hits)
         report["classes"] = {
             name: hits[asked == number].mean().item() for number, name in enumerate(self._names)
         }
@@ -188,3 +189,12 @@ class Judge:
             first = int((loudness[config.frames :] - loudness[: -config.frames]).argmax())
         part = mel[first : first + config.frames].T
         return to_targets(F.pad(part, (0, config.frames - part.shape[1]), value=config.low), config)
+
+
+def _share(hits: Tensor) -> dict[str, float]:
+    """Return the share of hits [N] with its 95 % Wilson interval."""
+    from scipy.stats import binomtest
+
+    count = len(hits)
+    bounds = binomtest(int(hits.sum()), count).proportion_ci(0.95, method="wilson")
+    return {"value": hits.mean().item(), "low": float(bounds.low), "high": float(bounds.high), "n": count}

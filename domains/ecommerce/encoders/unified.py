@@ -99,7 +99,7 @@ class JointEncoder(nn.Module):
             sides: lifted tokens [B, N, width] of the sides that some row has, with masks.
             present: bool [B] for each of ``sides``; where False, one mask token stands for the side.
         """
-        count = len(next(iter(sides.values())).tokens)
+        count = next(iter(sides.values())).tokens.shape[0]
         first = self.product.expand(count, 1, -1)
         pieces, seen = [first], [torch.ones(count, 1, dtype=torch.bool, device=first.device)]
         for name in PARTS:
@@ -148,7 +148,7 @@ class UnifiedProductEncoder(ProductModel):
         """Return raw embeddings float32 [B, D] with the other side masked, and the tower's token states."""
         output = self._run(modality, inputs, tokens=True).tokens
         states = self._checked(modality, inputs, output)
-        present = {modality: torch.ones(len(states.tokens), dtype=torch.bool, device=states.tokens.device)}
+        present = {modality: states.tokens.new_ones(states.tokens.shape[0], dtype=torch.bool)}
         lifted = TokenOutput(self.joint.lift(modality, states.tokens), None, states.mask)
         return self.joint({modality: lifted}, present).float(), output if tokens else None
 

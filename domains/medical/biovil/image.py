@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ....core.blocks import input_of
+from ....core.blocks import input_of, values_known
 from ....core.config import Config
 from ....core.errors import ConfigError, InputError
 from ....core.towers import Tower
@@ -137,7 +137,7 @@ class ImageTower(Tower):
 
     def _features(self, pixels: Tensor) -> Tensor:
         """Return the trunk's last feature map [B, C, h, w]."""
-        if self.training or pixels.device.type != "cpu":
+        if self.training or pixels.device.type != "cpu" or not values_known():
             return self.trunk.forward_features(pixels)
         # One by one and channels last, the maps of the first stages stay in the cache of a CPU, which a
         # batch of images of 480 pixels does not.

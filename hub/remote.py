@@ -1,0 +1,297 @@
+"""One model repository on the Hub, looked at and written to; what goes wrong is said in our own errors."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ..core.errors import ConfigError, VerticlipError
+from ..core.limits import DEFAULT
+from .folder_files import Snapshot, StoredFile
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd
+
+T = TypeVar("T")
+_WAITS_S = (0.5, 2.0)
+"""Before a question that was not answered is asked again; what changes something is never sent twice."""
+
+
+class PushError(VerticlipError):
+    """The Hub did not take what was pushed; the message says what is there now."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a repository: its SHA-256 where it is kept as a large file, else its git hash."""
+
+    sha256: str | None
+    git_sha1: str
+    bytes: int
+
+    def holds(self, file: StoredFile) -> bool:
+        """Return whether this is the content of a local file."""
+        if self.bytes != file.bytes:
+            return False
+        return self.sha256 == file.sha256 if self.sha256 else self.git_sha1 == file.git_sha1
+
+
+@dataclass(frozen=True)
+class RemoteState:
+    """A repository at one moment.
+
+    Attributes:
+        commit: head of ``main``, or None before the first commit.
+        private: whether strangers see it.
+        files: {name: what it holds}.
+    """
+
+    commit: str | None
+    private: bool
+    files: Mapping[str, RemoteFile]
+
+
+class Repository:
+    """A model repository ``org/name``, with the token that it is reached with.
+
+    Args:
+        repo_id: ``org/name``.
+        token: None takes ``HF_TOKEN`` or that of ``hf auth login``.
+    """
+
+    def __init__(self, repo_id: str, token: str | None = None) -> None:
+        from huggingface_hub import HfApi, get_token
+
+        self.repo_id = repo_id
+        self.has_token = (token or get_token()) is not None
+        self._api = HfApi(token=token)
+
+    @property
+    def endpoint(self) -> str:
+        """Address of the Hub."""
+        return self._api.endpoint
+
+    @property
+    def url(self) -> str:
+        """Page of the repository."""
+        return f"{self.endpoint}/{self.repo_id}"
+
+    def look(self, commit: str | None = None) -> RemoteState | None:
+        """Return what is in the repository, or None where there is none that this token may see.
+
+        Args:
+            commit: to look at instead of the head of ``main``.
+
+        Raises:
+            PushError: the Hub cannot be asked, or the repository has another name by now.
+        """
+        from huggingface_hub import RepoFile
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            with self._explained("look at"):
+                info = _ask(lambda: self._api.repo_info(self.repo_id, revision=commit, repo_type="model"))
+                # The client asks for a listing again by itself.
+                listed = (
+                    list(self._api.list_repo_tree(self.repo_id, recursive=True, revision=info.sha))
+                    if info.sha
+                    else []
+                )
+        except RepositoryNotFoundError:
+            return None
+        if info.id != self.repo_id:
+            raise PushError(f"{self.repo_id} is called {info.id} by now. Push there: its name decides.")
+        files = {
+            item.path: RemoteFile(item.lfs.sha256 if item.lfs else None, item.blob_id, item.size)
+            for item in listed
+            if isinstance(item, RepoFile)
+        }
+        return RemoteState(info.sha, bool(info.private), files)
+
+    def text(self, state: RemoteState, name: str) -> str:
+        """Return a text file of a repository, "" where there is none or none of a sensible size."""
+        if name not in state.files or state.files[name].bytes > DEFAULT.config_bytes:
+            return ""
+        with self._explained("look at"), tempfile.TemporaryDirectory() as folder:
+            path = _ask(
+                lambda: self._api.hf_hub_download(self.repo_id, name, revision=state.commit, local_dir=folder)
+            )
+            return Path(path).read_text(encoding="utf-8", errors="replace")
+
+    def need_token(self) -> None:
+        """Raise ``ConfigError`` where there is no token to write with."""
+        if not self.has_token:
+            raise ConfigError(
+                f"There is no token to publish {self.repo_id} with. Run: hf auth login (or set HF_TOKEN to a "
+                f"token that may write, from {self.endpoint}/settings/tokens)."
+            )
+
+    def create(self) -> RemoteState:
+        """Create the repository, private, and return what the Hub put into it."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            with self._explained("create"):
+                self._api.create_repo(self.repo_id, private=True, repo_type="model")
+        except RepositoryNotFoundError:
+            raise PushError(self._refused("create")) from None
+        state = self.look()
+        if state is None:
+            raise PushError(
+                f"{self.repo_id} was created and cannot be seen. Look at {self.url} and run again."
+            )
+        return state
+
+    def commit(
+        self,
+        snapshot: Snapshot,
+        names: Sequence[str],
+        deleted: Sequence[str],
+        *,
+        parent: str | None,
+        message: str,
+    ) -> str:
+        """Make one commit on top of ``parent`` and return it.
+
+        Raises:
+            PushError: the Hub refuses, or ``main`` is not at ``parent`` any more.
+            ConfigError: a file was changed while it was uploaded; nothing is committed.
+        """
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        files = [snapshot.files[name] for name in names]
+        try:
+            added = [
+                CommitOperationAdd(
+                    file.name, file.content if file.content is not None else str(snapshot.folder / file.name)
+                )
+                for file in files
+            ]
+        except (ValueError, OSError):
+            raise ConfigError("A file was taken away while it was pushed. Nothing was committed.") from None
+        try:
+            with self._explained("write to"):
+                # Large files go first; a commit that names them follows when they are what was checked.
+                self._api.preupload_lfs_files(self.repo_id, added, free_memory=False)
+                self._refuse_changed(snapshot, files, added)
+                removed = [CommitOperationDelete(name, is_folder=False) for name in deleted]
+                made = self._api.create_commit(
+                    self.repo_id, [*added, *removed], commit_message=message, parent_commit=parent
+                )
+        except RepositoryNotFoundError:
+            raise PushError(self._refused("write to")) from None
+        return made.oid
+
+    def _refuse_changed(
+        self, snapshot: Snapshot, files: Sequence[StoredFile], added: Sequence[CommitOperationAdd]
+    ) -> None:
+        """Raise where the bytes that were read for the upload are not those that were checked."""
+        touched = set(snapshot.changed())
+        for file, operation in zip(files, added, strict=True):
+            if operation.upload_info.sha256.hex() != file.sha256 or (
+                file.content is None and file.name in touched
+            ):
+                raise ConfigError(
+                    f"{file.name} was changed while it was pushed. Nothing was committed; push again when it "
+                    "is finished."
+                )
+            if getattr(operation, "_should_ignore", False):
+                raise PushError(
+                    f"{self.repo_id} has a .gitignore that leaves out {file.name}. Remove it there and push "
+                    "again."
+                )
+
+    def publish(self) -> None:
+        """Let everybody see the repository."""
+        with self._explained("change"):
+            self._api.update_repo_settings(self.repo_id, private=False)
+
+    def delete(self) -> None:
+        """Delete the repository."""
+        with self._explained("delete"):
+            self._api.delete_repo(self.repo_id)
+
+    def _refused(self, verb: str) -> str:
+        who = "this token may not" if self.has_token else "there is no token to"
+        return (
+            f"{self.repo_id}: {who} {verb} it. Check the name, and use a token with write access to it: "
+            "hf auth login, or HF_TOKEN."
+        )
+
+    @contextlib.contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        """Turn what the Hub client raises into :class:`PushError`; an unknown repository passes."""
+        from huggingface_hub import errors
+
+        try:
+            yield
+        except (errors.RepositoryNotFoundError, VerticlipError):
+            raise
+        except errors.OfflineModeIsEnabled:
+            raise PushError(
+                f"{self.repo_id}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it to publish."
+            ) from None
+        except errors.HfHubHTTPError as error:
+            raise PushError(self._answered(verb, error.response.status_code)) from error
+        except RuntimeError as error:
+            # The client wraps what ended an upload.
+            with self._explained(verb):
+                raise error.__cause__ or PushError(f"{self.repo_id}: {error}") from None
+        except ValueError as error:
+            raise PushError(f"{self.repo_id}: the Hub refuses it: {' '.join(str(error).split())}") from error
+        except (TypeError, LookupError, AttributeError) as error:
+            raise PushError(f"{self.repo_id}: {self.endpoint} does not answer as a Hub does.") from error
+        except (FileNotFoundError, PermissionError):
+            raise ConfigError("A file was taken away while it was pushed. Nothing was committed.") from None
+        except network_errors() as error:
+            raise PushError(
+                f"{self.repo_id}: the Hub cannot be reached or broke off ({type(error).__name__}). Run again "
+                "when it answers."
+            ) from error
+
+    def _answered(self, verb: str, status: int) -> str:
+        said = {
+            401: "it does not accept this token. Run: hf auth login, or set HF_TOKEN to a valid one.",
+            402: "its owner's storage is full or not paid for.",
+            403: (
+                f"this token may not {verb} it. Use one with write access: hf auth login, or HF_TOKEN "
+                f"(tokens are made at {self.endpoint}/settings/tokens)."
+            ),
+            409: "somebody created it meanwhile. Run again.",
+            412: "somebody else wrote to it meanwhile. Look at what they changed and run again.",
+            413: "it is too large for it.",
+            429: "it was asked too often. Wait some minutes and run again.",
+        }
+        more = said.get(status, "Run again later." if status >= 500 else "")
+        return f"{self.repo_id}: the Hub answers with status {status}: {more}".rstrip(": ")
+
+
+def network_errors() -> tuple[type[Exception], ...]:
+    """Return what the library below the Hub client raises, and what the system does."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+
+
+def _ask(question: Callable[[], T]) -> T:
+    """Return the answer to a question that changes nothing, asked again where the Hub is not well."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    for wait in _WAITS_S:
+        try:
+            return question()
+        except OfflineModeIsEnabled:
+            raise
+        except HfHubHTTPError as error:
+            if error.response.status_code < 500 and error.response.status_code != 429:
+                raise
+        except network_errors():
+            pass
+        time.sleep(wait)
+    return question()

@@ -1,0 +1,502 @@
+"""Publishing to a local Hub with the real client: one commit, nothing public too early, faults on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import verticlip
+from local_hub.faults import Reset, Slow, Stall, Status
+from make_publishable import make_publishable, restate
+from verticlip.core.errors import ConfigError
+from verticlip.core.files import sha256_of
+from verticlip.hub import remote
+from verticlip.hub.packaged import packaged_models, plan_packaged, repository_of, weights_ref
+from verticlip.hub.publish import Published, plan, publish, push
+from verticlip.hub.remote import PushError
+
+NAME = "somebody/random"
+FILES = {
+    "README.md", "config.json", "conversion.json", "model.safetensors", "probe.json", "probe.safetensors",
+    "processor.json", "prompts.yaml", "tokenizer.json",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made_once(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_publishable(model_folder, tmp_path_factory.mktemp("publishable") / "model")
+
+
+@pytest.fixture
+def folder(made_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made_once, tmp_path / "model"))
+
+
+@pytest.fixture
+def hub(online, monkeypatch):
+    monkeypatch.setattr(remote, "_WAITS_S", (0.01, 0.01))
+    online.login()
+    return online.hub
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def stored(hub, name: str = NAME) -> dict[str, bytes]:
+    return {path: data for path, data in hub.files(name).items() if path != ".gitattributes"}
+
+
+def writes(hub) -> list[str]:
+    """Return the requests that change a repository, by the last word of their path."""
+    return [
+        f"{one.method} {one.path.partition('?')[0].rpartition('/')[2]}"
+        for one in hub.requests
+        if "/api/" in one.path
+        and one.method != "GET"
+        and not any(word in one.path for word in ("preupload", "validate-yaml", "paths-info"))
+    ]
+
+
+def describe(folder: Path, text: str) -> None:
+    """Change the description of a model and what depends on it."""
+    from verticlip.hub.card import write_card
+    from verticlip.hub.stored_probe import write_probe
+
+    config = json.loads((folder / "config.json").read_text())
+    config["description"] = text
+    (folder / "config.json").write_text(json.dumps(config))
+    restate(folder)
+    write_probe(folder)
+    write_card(folder)
+
+
+def test_a_new_repository_is_private_until_its_one_commit_was_read_back(hub, folder) -> None:
+    done = publish(folder, NAME)
+    repository = hub.repositories[NAME]
+    assert stored(hub) == contents(folder)
+    assert set(done.files) == FILES
+    assert done.files["config.json"][0] == sha256_of(folder / "config.json")
+    assert (done.commit, done.changed, done.private) == (repository.branches["main"], True, False)
+    assert done.url == f"{hub.endpoint}/{NAME}"
+    # The Hub itself makes the first commit, with .gitattributes alone.
+    assert len(hub.commits(NAME)) == 2
+    assert not repository.private
+    assert writes(hub) == ["POST create", "POST main", "PUT settings"]
+    created, committed, shown = (
+        next(i for i, one in enumerate(hub.requests) if one.path.endswith(end))
+        for end in ("repos/create", "/commit/main", "/settings")
+    )
+    read = [i for i, one in enumerate(hub.requests) if f"/tree/{done.commit}" in one.path]
+    assert created < committed < read[0] < shown
+
+
+def test_what_was_published_loads_pinned_and_gives_the_same_answers(hub, folder, online) -> None:
+    done = publish(folder, NAME)
+    assert done.load == f'verticlip.from_pretrained("{NAME}", revision="{done.commit}")'
+    online.logout()
+    here, there = verticlip.from_pretrained(folder), verticlip.from_pretrained(NAME, revision=done.commit)
+    texts = ["a red cat", "no tumor"]
+    assert (here.embed(texts).vectors == there.embed(texts).vectors).all()
+    assert there.revision == done.commit
+
+
+def test_pushing_the_same_again_makes_no_commit_and_needs_no_token(hub, folder, online) -> None:
+    first = publish(folder, NAME)
+    hub.forget_requests()
+    online.logout()
+    again = publish(folder, NAME)
+    assert (again.commit, again.changed) == (first.commit, False)
+    assert again.changes is not None
+    assert set(again.changes.same) == FILES
+    assert not writes(hub)
+    assert all(one.method in ("GET", "HEAD") for one in hub.requests)
+
+
+def test_an_update_is_one_commit_that_deletes_what_is_gone_and_keeps_what_is_not_ours(hub, folder) -> None:
+    (folder / "LICENSE.txt").write_text("Apache License")
+    describe(folder, "Random.")
+    publish(folder, NAME)
+    hub.commit(NAME, {"figures/curve.svg": b"<svg/>"})
+    before = hub.repositories[NAME].branches["main"]
+    (folder / "LICENSE.txt").unlink()
+    describe(folder, "Other words.")
+    done = publish(folder, NAME, message="Say it better")
+    assert done.changes is not None
+    assert done.changes.deleted == ("LICENSE.txt",)
+    assert done.changes.kept == ("figures/curve.svg",)
+    assert "figures/curve.svg" in done.notes[0]
+    assert "model.safetensors" in done.changes.same
+    newest = hub.commits(NAME)[0]
+    assert (newest.parent, newest.title) == (before, "Say it better")
+    assert stored(hub) == {**contents(folder), "figures/curve.svg": b"<svg/>"}
+
+
+def test_private_stays_private_and_visibility_of_what_exists_is_never_changed(hub, folder) -> None:
+    assert publish(folder, NAME, private=True).private
+    assert hub.repositories[NAME].private
+    again = publish(folder, NAME)
+    assert hub.repositories[NAME].private
+    assert again.notes == (f"{NAME} is private and stays so; change that at {again.url}/settings.",)
+    hub.repositories[NAME].private = False
+    public = publish(folder, NAME, private=True)
+    assert not public.private
+    assert "is public and stays so" in public.notes[0]
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(hub, folder, online) -> None:
+    online.logout()
+    fresh = publish(folder, NAME, dry_run=True)
+    assert fresh.changed
+    assert fresh.commit == ""
+    assert fresh.changes is not None
+    assert set(fresh.changes.added) == FILES
+    assert "make it public" in fresh.notes[0]
+    assert NAME not in hub.repositories
+    assert not writes(hub)
+    online.login()
+    first = publish(folder, NAME)
+    online.logout()
+    hub.forget_requests()
+    same = publish(folder, NAME, dry_run=True)
+    assert (same.changed, same.commit) == (False, first.commit)
+    describe(folder, "Other words.")
+    other = publish(folder, NAME, dry_run=True)
+    assert other.changes is not None
+    assert "config.json" in other.changes.changed
+    assert other.commit == ""
+    assert not writes(hub)
+    assert hub.repositories[NAME].branches["main"] == first.commit
+
+
+def test_a_dry_run_without_network_still_checks(online, folder) -> None:
+    online.offline()
+    done = publish(folder, NAME, dry_run=True)
+    assert done.changes is None
+    assert "HF_HUB_OFFLINE is set" in done.notes[0]
+    assert set(done.files) == FILES
+    with pytest.raises(PushError, match="HF_HUB_OFFLINE is set"):
+        publish(folder, NAME)
+
+
+def test_a_folder_with_an_error_reaches_no_network(hub, folder) -> None:
+    (folder / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(ConfigError, match=r"cannot be published: photo\.png: It looks like data \(image\)"):
+        publish(folder, NAME)
+    assert not hub.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("random", "is no name of a repository"),
+        ("a/b/c", "is no name of a repository"),
+        ("../x", "is no name of a repository"),
+        ("acme/a b", "is no name of a repository"),
+        ("acme/x..y", "is no name of a repository"),
+        ("medical/mine", "those of this package's own models"),
+    ],
+)
+def test_names_that_no_repository_can_have(folder, name, said) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan(folder, name)
+
+
+def test_without_a_token_and_with_wrong_ones(hub, folder, online) -> None:
+    online.logout()
+    with pytest.raises(ConfigError, match=r"no token to publish .*hf auth login \(or set HF_TOKEN"):
+        publish(folder, NAME)
+    online.login(hub.read_token)
+    with pytest.raises(PushError, match="status 403: this token may not create it"):
+        publish(folder, NAME)
+    online.login("hf_wrong")
+    with pytest.raises(PushError, match="hf auth login, or"):
+        publish(folder, NAME)
+    assert NAME not in hub.repositories
+    online.login()
+    publish(folder, NAME)
+    describe(folder, "Other words.")
+    before = hub.repositories[NAME].branches["main"]
+    online.login(hub.read_token)
+    with pytest.raises(PushError, match="status 403: this token may not write to it"):
+        publish(folder, NAME)
+    assert hub.repositories[NAME].branches["main"] == before
+
+
+def test_no_message_holds_the_token(hub, folder, online) -> None:
+    online.login(hub.read_token)
+    with pytest.raises(PushError) as caught:
+        publish(folder, NAME)
+    chain, error = "", caught.value
+    while error is not None:
+        chain, error = f"{chain}{error}", error.__cause__
+    assert hub.read_token not in chain
+
+
+@pytest.mark.parametrize(
+    "fault", [Status(500, method="POST"), Status(503, method="POST"), Reset(at=0, method="POST")]
+)
+def test_a_commit_that_fails_leaves_no_repository_and_pushing_again_finishes(hub, folder, fault) -> None:
+    hub.fault("/commit/main", fault)
+    with pytest.raises(PushError, match="Nothing is left of the new repository"):
+        publish(folder, NAME)
+    assert NAME not in hub.repositories
+    assert publish(folder, NAME).changed
+    assert stored(hub) == contents(folder)
+    assert not hub.repositories[NAME].private
+
+
+def test_an_update_that_fails_leaves_the_repository_as_it_was(hub, folder) -> None:
+    first = publish(folder, NAME)
+    old = stored(hub)
+    describe(folder, "Other words.")
+    for path, fault in (("/commit/main", Status(500)), ("/preupload/", Status(403))):
+        hub.fault(path, fault)
+        with pytest.raises(PushError, match=rf"status {fault.code}"):
+            publish(folder, NAME)
+        assert hub.repositories[NAME].branches["main"] == first.commit
+        assert stored(hub) == old
+    assert publish(folder, NAME).changed
+    assert stored(hub) == contents(folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "fault", "said"),
+    [
+        (".", Status(403, method="PUT", times=9), "status 403"),
+        (".", Reset(at=0, method="PUT", times=99), "broke off"),
+        ("objects/batch", Status(507, times=9), "status 507"),
+    ],
+)
+def test_an_upload_that_breaks_off_commits_nothing(hub, folder, path, fault, said) -> None:
+    hub.fault(path, fault)
+    with pytest.raises(PushError, match=f"{said}.*Nothing is left of the new repository"):
+        publish(folder, NAME)
+    assert NAME not in hub.repositories
+
+
+def test_questions_are_asked_again_where_the_hub_is_not_well(hub, folder) -> None:
+    hub.fault(rf"/api/models/{NAME}", Status(503, times=2, method="GET"))
+    assert publish(folder, NAME).changed
+    hub.fault(rf"/api/models/{NAME}", Status(500, times=9, method="GET"))
+    with pytest.raises(PushError, match="status 500: Run again later"):
+        publish(folder, NAME)
+
+
+def test_a_commit_whose_answer_is_lost_counts_as_made(hub, folder) -> None:
+    hub.fault("/commit/main", Reset(at=0.5, method="POST"))
+    done = publish(folder, NAME)
+    assert done.commit == hub.repositories[NAME].branches["main"]
+    assert len(hub.commits(NAME)) == 2
+    assert not done.private
+    assert stored(hub) == contents(folder)
+
+
+def test_a_push_that_could_not_become_public_becomes_public_the_next_time(hub, folder) -> None:
+    hub.fault("/settings", Status(500, method="PUT"))
+    with pytest.raises(PushError, match=r"status 500.*still private; pushing again makes it public"):
+        publish(folder, NAME)
+    assert hub.repositories[NAME].private
+    again = publish(folder, NAME)
+    assert not again.changed
+    assert not again.private
+    assert not hub.repositories[NAME].private
+    # Whoever hides it afterwards is not overruled.
+    hub.repositories[NAME].private = True
+    assert publish(folder, NAME).private
+
+
+def test_a_push_that_cannot_be_read_back_stays_private(hub, folder) -> None:
+    # The commit is looked at by its name, which the first look, at main, is not.
+    hub.fault(rf"/api/models/{NAME}/revision/", Status(500, times=3))
+    with pytest.raises(PushError, match=r"status 500.*Left is .*which is private; pushing again uses it"):
+        publish(folder, NAME)
+    assert hub.repositories[NAME].private
+    assert stored(hub) == contents(folder)
+    again = publish(folder, NAME)
+    assert not again.changed
+    assert not hub.repositories[NAME].private
+
+
+def test_what_comes_back_different_stays_private(hub, folder, monkeypatch) -> None:
+    look = remote.Repository.look
+
+    def other(self, commit=None):
+        state = look(self, commit)
+        if commit is not None:
+            files = {**state.files, "config.json": remote.RemoteFile(None, "0" * 40, 1)}
+            return remote.RemoteState(state.commit, state.private, files)
+        return state
+
+    monkeypatch.setattr(remote.Repository, "look", other)
+    with pytest.raises(PushError, match="is not what was sent. The repository is private and stays so"):
+        publish(folder, NAME)
+    assert hub.repositories[NAME].private
+
+
+def test_somebody_else_who_writes_meanwhile_is_not_overwritten(hub, folder, monkeypatch) -> None:
+    publish(folder, NAME)
+    describe(folder, "Other words.")
+    made = remote.Repository.commit
+
+    def late(self, *args, **kwargs):
+        hub.commit(NAME, {"notes.md": b"mine"})
+        return made(self, *args, **kwargs)
+
+    monkeypatch.setattr(remote.Repository, "commit", late)
+    with pytest.raises(PushError, match="status 412: somebody else wrote to it meanwhile"):
+        publish(folder, NAME)
+    assert hub.commits(NAME)[0].title == "Add files"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"README.md": b"---\nlibrary_name: transformers\n---\n", "config.json": b"{}"},
+            "a model of transformers",
+        ),
+        ({"pytorch_model.bin": b"x"}, "files that verticlip did not publish"),
+        (
+            {"README.md": b"---\nlicense: mit\n---\n", "data.csv": b"a,b"},
+            "files that verticlip did not publish",
+        ),
+        ({"README.md": b"---\n[: {\n---\n", "x": b""}, "a model of a damaged card"),
+    ],
+)
+def test_repositories_of_something_else_are_refused(hub, folder, files, said) -> None:
+    commit = hub.add_repository(NAME, files)
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match=f"{NAME} holds {said}. Publish under another name"):
+            publish(folder, NAME, dry_run=dry_run)
+    assert hub.repositories[NAME].branches["main"] == commit
+
+
+def test_another_model_of_ours_is_not_overwritten(hub, folder) -> None:
+    first = publish(folder, NAME)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "name": "other"}))
+    describe(folder, "Another one.")
+    with pytest.raises(ConfigError, match=f"{NAME} holds another model, random; the folder holds other"):
+        publish(folder, NAME)
+    assert hub.repositories[NAME].branches["main"] == first.commit
+
+
+def test_an_empty_repository_made_by_hand_is_used_as_it_is(hub, folder) -> None:
+    hub.add_repository(NAME, {"README.md": b"---\nlicense: apache-2.0\n---\n"}, private=True)
+    done = publish(folder, NAME)
+    assert done.private
+    assert hub.repositories[NAME].private
+    assert stored(hub) == contents(folder)
+
+
+def test_a_folder_that_changes_after_the_checks_is_not_pushed(hub, folder) -> None:
+    made = plan(folder, NAME)
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    with pytest.raises(ConfigError, match=r"config\.json changed since the checks"):
+        push(made)
+    assert NAME not in hub.repositories
+
+
+def test_a_file_that_appears_after_the_checks_is_not_pushed(hub, folder) -> None:
+    made = plan(folder, NAME)
+    (folder / "LICENSE.txt").write_text("new")
+    with pytest.raises(ConfigError, match=r"LICENSE\.txt changed since the checks"):
+        push(made)
+    assert NAME not in hub.repositories
+
+
+def test_a_large_file_that_changes_while_it_is_sent_is_not_committed(hub, folder, monkeypatch) -> None:
+    from huggingface_hub import HfApi
+    from verticlip.hub import folder_files
+
+    # Files above this size are not kept in memory.
+    monkeypatch.setattr(folder_files, "_KEPT_BYTES", 60_000)
+    uploaded = HfApi.preupload_lfs_files
+
+    def change(self, repo_id, additions, **options):
+        uploaded(self, repo_id, additions, **options)
+        with (folder / "model.safetensors").open("r+b") as handle:
+            handle.seek(-4, os.SEEK_END)
+            handle.write(b"\0\0\0\0")
+
+    monkeypatch.setattr(HfApi, "preupload_lfs_files", change)
+    with pytest.raises(
+        ConfigError, match=r"model\.safetensors was changed while it was pushed.*Nothing is left"
+    ):
+        publish(folder, NAME)
+    assert NAME not in hub.repositories
+
+
+def test_large_files_are_read_from_the_folder(hub, folder, monkeypatch) -> None:
+    from verticlip.hub import folder_files
+
+    monkeypatch.setattr(folder_files, "_KEPT_BYTES", 60_000)
+    publish(folder, NAME)
+    assert stored(hub) == contents(folder)
+
+
+def test_a_killed_push_shows_nothing_and_pushing_again_finishes(hub, folder, client_env) -> None:
+    hub.fault("/commit/main", Stall(30, at=0, method="POST"))
+    hub.fault(".", Slow(20_000, method="PUT"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from verticlip.cli import main; main()", "hub", "push", str(folder), NAME],
+        env={**client_env, "HF_TOKEN": hub.token, "VERTICLIP_CACHE": os.environ["VERTICLIP_CACHE"]},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 20
+    while NAME not in hub.repositories and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    hub.faults.__init__()
+    repository = hub.repositories[NAME]
+    assert repository.private
+    assert not stored(hub)
+    done = publish(folder, NAME)
+    assert done.changed
+    assert not repository.private
+    assert stored(hub) == contents(folder)
+
+
+def test_two_pushes_at_once_make_one_repository(hub, folder) -> None:
+    made = plan(folder, NAME)
+    results: list[object] = []
+
+    def go() -> None:
+        try:
+            results.append(push(made))
+        except PushError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert any(isinstance(one, Published) for one in results)
+    assert stored(hub) == contents(folder)
+    assert len(hub.commits(NAME)) == 2
+    assert not push(plan(folder, NAME)).changed
+
+
+def test_the_package_publishes_each_of_its_models(monkeypatch) -> None:
+    names = set(packaged_models())
+    assert {"medical/tiny", "audio/tiny-sep", "liveness/minifasnet-v2"} <= names
+    assert repository_of("medical/tiny", "acme") == "acme/medical-tiny"
+    with pytest.raises(ConfigError, match="'acme/x' is no organization"):
+        plan_packaged("acme/x")
+    done = Published("acme/medical-tiny", "c" * 40, "", dict.fromkeys(FILES, ("d" * 64, 1)), True, False)
+    text = weights_ref("medical/tiny", done)
+    assert f'revision="{"c" * 40}"' in text
+    assert f'"model.safetensors": "{"d" * 64}"' in text
+    assert "README.md" not in text

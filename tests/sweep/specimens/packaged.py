@@ -1,0 +1,16 @@
+"""Models that are part of the package: they are small, and taken as they are."""
+
+from __future__ import annotations
+
+from .specimen import Specimen
+
+SPECIMENS = {
+    "medical/tiny": Specimen("words and pictures"),
+    "audio/tiny-tagger": Specimen("words and sounds"),
+    "audio/tiny-sep": Specimen("separator with words"),
+    "audio/tiny-sonic": Specimen("maker of sound"),
+    "urban/tiny": Specimen("words and pictures"),
+    "ecommerce/tiny": Specimen("product"),
+    "liveness/tiny": Specimen("categories of words"),
+    "liveness/minifasnet-v2": Specimen("faces"),
+}
