@@ -34,9 +34,9 @@ def verify(
         bool, typer.Option("--json", help="Print the certificate on one line, and no table.")
     ] = False,
 ) -> None:
-    """Check a model on this machine and print a certificate: files, stored outputs, golden cases.
+    """Check a model here and print its certificate.
 
-    Fetches the model when it is not here. Every file is compared with what the registry, the Hub, the first
+    Fetches the model when it is not on this machine. Every file is compared with what the registry, the Hub, the first
     download and the stored probe say; the stored probe is run again; golden cases of the code that the model
     runs are replayed. The certificate goes to standard output as JSON, a summary to standard error. Exit
     status 1 when anything disagrees; what could not be checked is said and is no failure.
@@ -79,9 +79,9 @@ def probe(
     seed: Annotated[int, typer.Option(help="Of the made-up inputs.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Write probe.json and probe.safetensors: a few inputs and the outputs that others shall get as well.
+    """Write the stored probe that others check a model by.
 
-    A probe that is there and still holds stays as it is.
+    These are probe.json and probe.safetensors: a few made-up inputs and the outputs of the model. A probe that is there and still holds stays as it is.
     """
     from .core.errors import ConfigError
     from .hub.stored_probe import PROBE_FILE, PROBE_TENSORS, write_probe

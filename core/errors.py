@@ -58,7 +58,7 @@ def require(module: str, *, extra: str) -> ModuleType:
         ) from error
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known word, or an empty string."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+def nearest(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known word of some likeness (0 to 1), or ""."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)
     return f" Did you mean {match[0]!r}?" if match else ""

@@ -153,8 +153,10 @@ def kinds_of(error: Exception) -> set[str]:
 
 def _no_repository(wanted: Wanted) -> ConfigError:
     mine = "the token in use may not read it" if token_is_set() else "it is private, and no token is set"
+    # Most names here are other people's: only what looks like a slip of the finger is taken for ours.
+    meant = nearest(wanted.repo_id, registry.models(), likeness=0.8)
     return ConfigError(
-        f"No model {wanted.repo_id!r} on the Hub (or {mine}).{nearest(wanted.repo_id, registry.models())} "
+        f"No model {wanted.repo_id!r} on the Hub (or {mine}).{meant} "
         "Check the name; for a private one run: hf auth login (or set HF_TOKEN)"
     )
 

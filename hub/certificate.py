@@ -29,6 +29,7 @@ from ..core.verify import OutputCheck
 from .certified_files import FileCheck, fetch_probe, named_here, packaged_files, resolved_files
 from .conversions import CONVERSION_FILE
 from .download import MismatchError
+from .imports import kept_import
 from .loading import ResolvedModel, load_model, resolve
 from .parity import ParityCheck, cases_of, replay_parity
 from .published import published_facts
@@ -214,6 +215,9 @@ def folder_here(certificate: Certificate, model: str | None = None) -> Path | No
             f"{model!r} is no folder, and the certificate is of {certificate.model!r}. Name one or the other."
         )
     spec = registry.models().get(certificate.model)
+    if spec is None and any("conversion" in row.agree for row in certificate.files):
+        kept = kept_import(certificate.model, certificate.revision)
+        return None if kept is None else kept.folder
     if spec is None:
         return _in_the_hubs_cache(certificate.model, certificate.revision)
     if isinstance(spec.weights, registry.PublishedWeights):
@@ -259,9 +263,10 @@ def _probed(
     resolved: ResolvedModel, parts: Parts, files: tuple[FileCheck, ...], device: str
 ) -> tuple[tuple[FileCheck, ...], ProbeCheck]:
     """Return the file rows with what the probe says of them, and what came of replaying it."""
-    fetch_probe(resolved)
+    trouble = fetch_probe(resolved)
     if not has_probe(resolved.folder):
-        return files, _no_probe(resolved)
+        missing = _no_probe(resolved)
+        return files, missing.model_copy(update={"reason": trouble}) if trouble else missing
     try:
         probe = read_probe(resolved.folder)
         files = _with_probe(files, probe)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,23 +103,47 @@ def resolved_files(resolved: ResolvedModel) -> tuple[FileCheck, ...]:
         if not path.is_file():
             continue
         row = FileCheck.of(path).witnessed("registry", registered.get(name))
-        rows.append(_as_cached(row, path).witnessed("conversion", written.get(name)))
-    return (*rows, *_sources(spec, conversion))
+        row = _as_cached(row, path)
+        if resolved.commit and not row.agree and not row.disagree and name not in written:
+            # A cache without names: resolving asked the Hub, or the record of the first download, just now.
+            row = row.witnessed("hub", resolved.files.get(name) or None)
+        rows.append(row.witnessed("conversion", written.get(name)))
+    # A folder in another library's format was converted from what lies in it.
+    own = Path(resolved.id) if spec is None and resolved.commit is None else None
+    return (*rows, *_sources(spec, conversion, own))
 
 
-def fetch_probe(resolved: ResolvedModel) -> None:
-    """Fetch the stored probe of a Hub repository in our own format, where it has one."""
-    from huggingface_hub.errors import RemoteEntryNotFoundError
+def fetch_probe(resolved: ResolvedModel) -> str:
+    """Fetch the stored probe of a Hub repository in our own format, where it has one.
 
+    Returns:
+        Why it could not be asked for; empty where it is here now, or where there is none.
+    """
     if not resolved.commit or "+" in resolved.commit or (resolved.folder / CONVERSION_FILE).is_file():
-        return
+        return ""
     spec = resolved.spec
     repo_id = spec.weights.repo_id if spec and isinstance(spec.weights, WeightsRef) else resolved.id
-    if repo_id is None:
-        return
-    with contextlib.suppress(RemoteEntryNotFoundError, VerticlipError):
+    try:
         for name in (PROBE_FILE, PROBE_TENSORS):
-            fetch(repo_id, name, resolved.commit, optional=True)
+            if repo_id is None or not _fetch_if_there(repo_id, name, resolved.commit):
+                break
+    except VerticlipError as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def _fetch_if_there(repo_id: str, name: str, commit: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    known = try_to_load_from_cache(repo_id, name, revision=commit)
+    if known is not None and not isinstance(known, str):
+        return False  # the cache notes that this commit lacks it
+    try:
+        fetch(repo_id, name, commit, optional=True)
+    except RemoteEntryNotFoundError:
+        return False
+    return True
 
 
 def _as_cached(row: FileCheck, path: Path) -> FileCheck:
@@ -139,27 +162,36 @@ def _conversion(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _sources(spec: ModelSpec | None, conversion: dict[str, Any]) -> Iterator[FileCheck]:
-    """Yield the files a conversion read: hashed where the Hub's cache still has them."""
+def _sources(spec: ModelSpec | None, conversion: dict[str, Any], own: Path | None) -> Iterator[FileCheck]:
+    """Yield the files a conversion read: hashed where they are still here.
+
+    Args:
+        own: folder of the user's that was converted.
+    """
     stated = spec.weights.files if spec and isinstance(spec.weights, PublishedWeights) else ()
     registered = {(one.repo_id, one.name): one.sha256 for one in stated}
     for one in conversion.get("files", ()):
         repo_id, name = str(one.get("repo_id", "")), str(one.get("name", ""))
-        where, sha256 = _cached(repo_id, name, one.get("commit")), str(one.get("sha256", ""))
-        label = f"{repo_id or 'by hand'}: {Path(name).name if not repo_id else name}"
-        row = (
-            FileCheck.of(where, label)
-            if where is not None
-            else FileCheck(name=label, bytes=one.get("bytes"), sha256=None, expected=sha256 or None)
-        )
-        if where is None:
-            # What the conversion read was compared then; there is nothing left to compare now.
-            yield row.model_copy(
-                update={"expected_by": "registry" if one.get("registered") else "conversion"}
-            )
+        sha256 = str(one.get("sha256", "")) or None
+        from_hub = isinstance(one.get("commit"), str)
+        recorded: Witness = "first use" if from_hub else "conversion"
+        where = _cached(repo_id, name, one.get("commit")) if from_hub else None
+        if own is not None and (own / name).is_file():
+            where = own / name
+        label = f"{repo_id or 'by hand'}: {name if from_hub else Path(name).name}"
+        if where is not None:
+            row = FileCheck.of(where, label).witnessed("registry", registered.get((repo_id, name)))
+            yield _as_cached(row, where).witnessed(recorded, sha256)
             continue
-        row = row.witnessed("registry", registered.get((repo_id, name)))
-        yield _as_cached(row, where).witnessed("first use", sha256 or None)
+        # What the conversion read was compared then; there is nothing left to compare now.
+        by: Witness = "registry" if one.get("registered") else recorded
+        yield FileCheck(
+            name=label,
+            bytes=one.get("bytes"),
+            sha256=None,
+            expected=sha256,
+            expected_by=by if sha256 else None,
+        )
 
 
 def _cached(repo_id: str, name: str, commit: Any) -> Path | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import shutil
 import time
@@ -285,7 +286,13 @@ def _checked(wanted: Wanted, path: Path, sha256: str | None, *, etag: str | None
     expected = sha256 or (known.sha256 if known else None)
     if name is None and expected is None:
         name = etag or _etag_of(wanted)
-    digests = digests_of(path, name)
+    try:
+        digests = digests_of(path, name)
+    except OSError as error:
+        raise WeightsError(
+            f"{wanted.said}: the copy in the Hub's cache cannot be read: {os.strerror(error.errno or 0)}. "
+            "Let it be read, delete it, or choose another cache by HF_HOME."
+        ) from error
     found = Fetched(path, wanted.revision, digests.sha256, digests.bytes, verified=True)
     whole = digests.agree_with(name) if name is not None and is_hash(name) else None
     if expected is not None:

@@ -103,7 +103,7 @@ class StoredFile:
     Attributes:
         sha256, bytes: of its content.
         git_sha1: name that git gives the content.
-        content: the bytes of texts, and of other files up to 8 MiB; larger ones are read again from the folder.
+        content: the bytes of texts, and of other files up to 8 MiB; larger ones are read again later.
         stamp: what the file system said of it; a later write changes it.
     """
 

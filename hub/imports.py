@@ -13,6 +13,7 @@ import json
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -27,7 +28,7 @@ from .advice import UnreachableError, Wanted, explain
 from .conversions import CONVERSION_FILE, SourceFile, conversions_folder, keep_converted, sweep_staging
 from .download import Fetched, fetch
 from .loading import ResolvedModel, verify_files
-from .revisions import resolve_commit, storage_of
+from .revisions import PAUSES, may_pass, resolve_commit, storage_of
 from .trust import FirstUse, locked, record, recorded
 
 if TYPE_CHECKING:
@@ -210,21 +211,28 @@ def fetched(repo_id: str, commit: str, role: str, name: str) -> _File:
 
 
 def listed(repo_id: str, commit: str) -> set[str]:
-    """Return the names of a commit's files, of the Hub or, where it cannot be asked, of the cache."""
+    """Return the names of a commit's files: of the Hub or, where it cannot be asked, of the cache.
+
+    Raises:
+        ConfigError: no such repository, or no access to it.
+        UnreachableError: the Hub cannot be asked now, and the cache has no whole checkpoint.
+    """
     from huggingface_hub import HfApi, constants
 
     wanted = Wanted(repo_id, CONFIG_FILE, commit)
-    known = _cached_names(repo_id, commit)
-    if constants.HF_HUB_OFFLINE and known:
-        return known
-    try:
-        info = HfApi().model_info(repo_id, revision=commit, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    except Exception as error:
-        told = explain(error, wanted)
-        if known and isinstance(told, UnreachableError):
-            return known
-        raise told from None
-    return {sibling.rfilename for sibling in info.siblings or ()}
+    pauses = [] if constants.HF_HUB_OFFLINE else list(PAUSES)
+    while True:
+        try:
+            info = HfApi().model_info(repo_id, revision=commit, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+            return {sibling.rfilename for sibling in info.siblings or ()}
+        except Exception as error:
+            if pauses and may_pass(error):
+                time.sleep(pauses.pop(0))
+                continue
+            told = explain(error, wanted)
+            if isinstance(told, UnreachableError) and is_at_hand(repo_id, commit):
+                return _cached_names(repo_id, commit)
+            raise told from None
 
 
 def _snapshot(repo_id: str, commit: str) -> Path:

@@ -7,6 +7,7 @@ own format, pickles among them, are read by a converter with torch's ``weights_o
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ..core.model import ContrastiveModel
     from ..core.processing import Processor
     from ..core.prompts import PromptSet
+
+_log = logging.getLogger(__name__)
 
 REQUIRED_FILES = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE)
 OPTIONAL_FILES = (TOKENIZER_FILE, PROMPTS_FILE)
@@ -103,7 +106,7 @@ def stored_facts(name_or_path: str | Path, revision: str | None = None) -> dict[
     """Return what a model's own config says of it, without fetching its weights.
 
     Keys: ``revision, modalities, embed_dim, licence, description``; for a repository in the format of
-    another library those of :func:`.imports.import_facts` beside ``revision``.
+    another library those of :func:`.import_facts.import_facts` beside ``revision``.
 
     Args:
         name_or_path: a folder, ``org/name``, or a name of weights in our own format.
@@ -117,10 +120,9 @@ def stored_facts(name_or_path: str | Path, revision: str | None = None) -> dict[
 
     if _is_repository(name_or_path):
         repo_id = str(name_or_path)
-        _refuse_published(repo_id)
         commit = resolve_commit(repo_id, revision)
         if _fetch_processor(repo_id, commit) is None:
-            from .imports import import_facts
+            from .import_facts import import_facts
 
             return {"revision": commit, **import_facts(repo_id, commit)}
         found = ResolvedModel(fetch(repo_id, CONFIG_FILE, commit).path.parent, repo_id, commit)
@@ -275,8 +277,8 @@ def verify_files(folder: Path, hashes: Mapping[str, str], *, source: str) -> Non
             )
 
 
-def _refuse_published(repo_id: str) -> None:
-    """Raise for the home of weights in another format: they load by their registered name."""
+def _published_at(repo_id: str) -> str:
+    """Return what to say of a repository whose weights the registry knows by a name, or ""."""
     names = [
         spec.name
         for spec in registry.models().values()
@@ -286,15 +288,25 @@ def _refuse_published(repo_id: str) -> None:
             for file in spec.weights.files
         )
     ]
-    if names:
-        raise ConfigError(
-            f"{repo_id} holds weights in its authors' own format. Load it by name, which converts them: "
-            f"{' or '.join(map(repr, names))}."
-        )
+    by_name = " or ".join(map(repr, names))
+    return f"Load it by name, with its domain and what the registry pins: {by_name}." if names else ""
 
 
 def _from_hub(repo_id: str, revision: str | None) -> ResolvedModel:
-    _refuse_published(repo_id)
+    by_name = _published_at(repo_id)
+    if not by_name:
+        return _fetched(repo_id, revision)
+    try:
+        found = _fetched(repo_id, revision)
+    except ConfigError as error:
+        raise ConfigError(f"{error} {by_name}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{error} {by_name}") from error
+    _log.warning("%s: loaded as any checkpoint of its library. %s", repo_id, by_name)
+    return found
+
+
+def _fetched(repo_id: str, revision: str | None) -> ResolvedModel:
     # Resolved once: every file is of this commit, wherever the branch moves meanwhile.
     commit = resolve_commit(repo_id, revision)
     from .imports import import_repository, kept_import
@@ -350,6 +362,7 @@ def _fetch_if_there(repo_id: str, name: str, commit: str, *, needed: bool = True
     except UnreachableError:
         if needed:
             raise
+        _log.warning("%s: loaded without asking whether commit %s has a %s too", repo_id, commit[:7], name)
         return None
 
 

@@ -5,6 +5,7 @@ The smallest cases of every system ship with the package; all of them lie in the
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -135,7 +136,8 @@ def _summary(report: Report, case: str) -> ParityCheck:
     failed = [check.name for check in report.checks if check.status not in ("ok", "documented")]
     reason = f"{len(failed)} of {len(report.checks)} outputs differ, {failed[0]} for one" if failed else ""
     facts: dict[str, Any] = {}
-    if worst is not None and worst.error is not None and worst.error != float("inf"):
+    # JSON has no infinity.
+    if worst is not None and math.isfinite(worst.error or 0.0) and math.isfinite(worst.tolerance or 0.0):
         facts = {"output": worst.name, "error": worst.error, "tolerance": worst.tolerance}
     return ParityCheck(
         system=report.system,

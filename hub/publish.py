@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -23,6 +24,8 @@ from .folder_files import CARD_FILE, PUBLISHED, Snapshot, take_snapshot
 from .remote import PushError, RemoteState, Repository
 from .trust import cache_folder
 
+_CLOCKS_DIFFER_S = 600.0
+"""By how much the Hub's clock and creating a repository may be off."""
 _HOUSEKEEPING = frozenset({".gitattributes"})
 
 
@@ -174,7 +177,7 @@ def push(
     if before is not None:
         _refuse_foreign(made, repository, before)
     # An earlier push of ours that was cut off left the repository private on the way to being public.
-    unfinished = before is not None and before.private and _is_noted(repository)
+    unfinished = before is not None and before.private and _is_noted(repository, before)
     if before is not None and changes.is_empty and not unfinished:
         return _published(made, repository, before, changes, asked=private, changed=False)
     repository.need_token()
@@ -272,7 +275,7 @@ def _shown(repository: Repository, after: RemoteState) -> RemoteState:
             "again makes it public."
         ) from error
     _forget(repository)
-    return RemoteState(after.commit, False, after.files)
+    return replace(after, private=False)
 
 
 def _refuse_foreign(made: Plan, repository: Repository, state: RemoteState) -> None:
@@ -360,19 +363,23 @@ def _note_path(repository: Repository) -> Path:
 
 
 def _note(repository: Repository) -> None:
-    """Note that a repository is created and shall become public, for when this process is killed."""
+    """Note that a repository is created now and shall become public, for when this process is killed."""
+    note = {"endpoint": repository.endpoint, "repository": repository.repo_id, "time": time.time()}
     with contextlib.suppress(OSError):
-        write_json_atomic(
-            _note_path(repository), {"endpoint": repository.endpoint, "repository": repository.repo_id}
-        )
+        write_json_atomic(_note_path(repository), note)
 
 
-def _is_noted(repository: Repository) -> bool:
+def _is_noted(repository: Repository, state: RemoteState) -> bool:
+    """Return whether the repository is one that an earlier push created and did not finish.
+
+    One that was created at another time is somebody's own, and private on purpose.
+    """
     try:
         noted = read_json(_note_path(repository))
-    except (VerticlipError, OSError):
+        same = (noted["endpoint"], noted["repository"]) == (repository.endpoint, repository.repo_id)
+        return same and state.created is not None and abs(state.created - noted["time"]) < _CLOCKS_DIFFER_S
+    except (VerticlipError, OSError, LookupError, TypeError):
         return False
-    return noted == {"endpoint": repository.endpoint, "repository": repository.repo_id}
 
 
 def _forget(repository: Repository) -> None:

@@ -49,11 +49,13 @@ class RemoteState:
         commit: head of ``main``, or None before the first commit.
         private: whether strangers see it.
         files: {name: what it holds}.
+        created: when, in seconds since 1970, or None where the Hub does not say.
     """
 
     commit: str | None
     private: bool
     files: Mapping[str, RemoteFile]
+    created: float | None = None
 
 
 class Repository:
@@ -95,7 +97,7 @@ class Repository:
 
         try:
             with self._explained("look at"):
-                info = _ask(lambda: self._api.repo_info(self.repo_id, revision=commit, repo_type="model"))
+                info = _ask(lambda: self._api.model_info(self.repo_id, revision=commit))
                 # The client asks for a listing again by itself.
                 listed = (
                     list(self._api.list_repo_tree(self.repo_id, recursive=True, revision=info.sha))
@@ -111,7 +113,8 @@ class Repository:
             for item in listed
             if isinstance(item, RepoFile)
         }
-        return RemoteState(info.sha, bool(info.private), files)
+        created = info.created_at.timestamp() if info.created_at else None
+        return RemoteState(info.sha, bool(info.private), files, created)
 
     def text(self, state: RemoteState, name: str) -> str:
         """Return a text file of a repository, "" where there is none or none of a sensible size."""

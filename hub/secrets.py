@@ -49,7 +49,7 @@ _KEYS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("a PyPI token", r"(?<![A-Za-z0-9])pypi-AgE[\w-]{40,}"),
         ("a secret API key", r"(?<![A-Za-z0-9])sk-(?:proj-|ant-|or-)?[A-Za-z0-9_-]{32,}"),
         ("a payment key", r"(?<![A-Za-z0-9])[sr]k_(?:live|test)_[A-Za-z0-9]{20,}"),
-        ("a JSON web token", r"(?<![A-Za-z0-9])eyJ[\w-]{10,2000}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
+        ("a JSON web token", r"(?<![A-Za-z0-9])eyJ[\w-]{10,400}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
         ("an address with a password", r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'<>]{1,80}:[^\s/@\"'<>]{1,120}@"),
         ("a bearer token", r"(?i)\bauthorization\W{1,4}(?:bearer|basic|token)\s+[\w.~+/=-]{12,}"),
     )
@@ -67,7 +67,7 @@ _PLACEHOLDER = re.compile(
 )
 _PASSWORDS = re.compile(r"(?i)passw|pwd|passphrase")
 
-_URL = re.compile(r"(?i)\b(?!file:)[a-z][a-z0-9+.-]*://[^\s\"'<>)\]}]*")
+_URL = re.compile(r"(?i)\b(?!file:)[a-z][a-z0-9+.-]{0,30}://[^\s\"'<>)\]}]*")
 _END = r"(?=$|[\s\"'`<>|,;:)\]}])"
 _HOMES = r"(?:home|Users|users|export/home|usr/home|var/home|root)"
 _ROOTS = (

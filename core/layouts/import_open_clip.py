@@ -62,6 +62,7 @@ _FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "roberta": {"layer_norm_eps": 1e-5, "pad_id": 1, "skipped": 2},
 }
 """Epsilon, padding token, and how many rows of the table of positions a RoBERTa never reads."""
+_STRETCHED = "Imported from a checkpoint of open_clip; its tables of positions were stretched to other sizes."
 _POOLS = {"mean_pooler": "mean", "cls_last_hidden_state_pooler": "cls"}
 _HEAD = 64
 
@@ -93,6 +94,7 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
     words, processing = _words(settings, files, name)
     size = settings.vision_cfg.side
     tensors = _resized(state, settings, source)
+    stretched = any(tensors[key] is not state[key] for key in state)
     if settings.text_cfg.hf_model_name:
         text, tensors = _bert(settings, text, tensors, source)
     raw: dict[str, Any] = {
@@ -100,6 +102,7 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
         "embed_dim": settings.embed_dim,
         "towers": {"image": image, "text": text},
         "logit_bias": _bias(settings, tensors),
+        "description": _STRETCHED if stretched else "",
     }
     if "logit_scale" in tensors:
         raw["logit_scale"] = min(max(float(tensors["logit_scale"]), 0.0), LN_100)

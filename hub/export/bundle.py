@@ -6,7 +6,6 @@ of it with numpy; ``README.md`` says how.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from ...core.files import PROMPTS_FILE, write_json_atomic, write_text_atomic
 from ...core.spectrogram import mel_filters
 from ...core.verify import OutputCheck
-from .report import ExportReport, file_hashes, public_id, write_report
+from .report import ExportReport, file_hashes, write_report
 
 if TYPE_CHECKING:
     from .dispatch import Subject
@@ -79,15 +78,14 @@ def finish(
     Raises:
         ExportRefused: a comparison failed.
     """
-    name = public_id(subject.id, subject.config.name)
-    _write(folder, dataclasses.replace(subject, id=name), files, facts=facts, notes=notes)
+    _write(folder, subject, files, facts=facts, notes=notes)
     report = ExportReport(
         format=facts["format"],
         files=file_hashes(folder),
         checks=tuple(checks),
         tolerance=max((check.tolerance or 0.0 for check in checks), default=0.0),
         versions=facts["versions"],
-        model=name,
+        model=subject.id,
         revision=subject.revision,
         notes=(*notes, *dict.fromkeys(note for file in files for note in file.notes)),
     )

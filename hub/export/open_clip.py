@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...core.config import ImageProcessing, ModelConfig, ProcessorConfig, TextProcessing
-from ...core.errors import ConfigError, require
+from ...core.errors import ConfigError
 from ...core.files import write_json_atomic
 from ...core.layouts.exported import NotExpressible
 from ...core.layouts.to_open_clip import open_clip_layout
@@ -74,9 +74,7 @@ def export(model: Subject, out: str | Path, *, repo_id: str | None = None) -> Ex
     Raises:
         ConfigError: open_clip has no words for the model, or ``repo_id`` is no repository.
         WeightsError: open_clip answers otherwise than the model; nothing is left behind.
-        DependencyError: open_clip is not installed.
     """
-    require("open_clip", extra="export")
     if repo_id is not None and not _REPOSITORY.fullmatch(repo_id):
         raise ConfigError(f"repo_id {repo_id!r} is no repository of the Hub. Give 'org/name'.")
     processing = model.processor.config

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core import registry
 from ...core.errors import ConfigError, WeightsError
 from ...core.files import sha256_of, write_json_atomic
 from ...core.verify import OutputCheck, largest_error
@@ -164,16 +163,6 @@ def file_hashes(folder: str | Path) -> dict[str, str]:
 def write_report(folder: str | Path, report: ExportReport) -> None:
     """Write ``report.json`` into ``folder``."""
     write_json_atomic(Path(folder) / REPORT_FILE, report.to_dict())
-
-
-def public_id(identifier: str, name: str) -> str:
-    """Return what an export may call its model: ``identifier``, or ``name`` where that is a folder here.
-
-    Args:
-        identifier: registry name, ``org/name`` or a folder, whose path is nobody else's business.
-        name: of the model's config.
-    """
-    return name if identifier not in registry.models() and Path(identifier).is_dir() else identifier
 
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:

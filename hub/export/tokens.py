@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.config import TextProcessing
-from ...core.errors import ConfigError, require
+from ...core.errors import ConfigError
 from ...core.files import TOKENIZER_FILE, write_json_atomic, write_text_atomic
 from ...core.layouts.exported import NotExpressible
 from ...core.processing import Processor
@@ -27,13 +27,14 @@ _PUNCTUATION = r"[!-/:-@\[-`{-~]"
 
 def write_openai_tokenizer(folder: Path, context_length: int) -> None:
     """Write OpenAI's byte-pair tokenizer as ``tokenizer.json`` and its settings into ``folder``."""
-    transformers = require("transformers", extra="export")
-    simple = require("open_clip.tokenizer", extra="export")
-    lines = gzip.decompress(Path(simple.default_bpe()).read_bytes()).decode("utf-8").split("\n")[_MERGES]
-    words = {_NAMES.get(word, word): place for word, place in simple.SimpleTokenizer().encoder.items()}
-    tokenizer = transformers.CLIPTokenizer(
-        vocab=words, merges=[tuple(line.split()) for line in lines], model_max_length=context_length
-    )
+    from open_clip.tokenizer import SimpleTokenizer, default_bpe
+    from transformers import CLIPTokenizer
+
+    lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode("utf-8").split("\n")[_MERGES]
+    words = {_NAMES.get(word, word): place for word, place in SimpleTokenizer().encoder.items()}
+    # Any: it takes pairs as well, which its annotation does not say.
+    pairs: Any = [tuple(line.split()) for line in lines]
+    tokenizer = CLIPTokenizer(vocab=words, merges=pairs, model_max_length=context_length)
     write_text_atomic(folder / TOKENIZER_FILE, tokenizer.backend_tokenizer.to_str())
     special = {"bos_token": _START, "eos_token": _END, "pad_token": _END, "unk_token": _END}
     _write_settings(folder, "CLIPTokenizer", context_length, special)

@@ -250,6 +250,19 @@ class TestOverTheHub:
         assert "published no stored probe" in found.probe.reason
         assert all(row.agree == ("hub",) for row in found.files)
 
+    def test_a_probe_that_cannot_be_asked_for_is_not_called_missing(self, online, folder):
+        from verticlip.hub.loading import resolve
+
+        commit = online.hub.add_repository("org/model", self.published(folder))
+        resolve("org/model")
+        online.offline()
+        found = verify_model("org/model", commit)
+        assert found.verdict == "incomplete"
+        assert "probe.json" in found.probe.reason
+        assert "published no" not in found.probe.reason
+        online.offline(False)
+        assert verify_model("org/model", commit).verdict == "verified"
+
     def test_private_repositories_and_unknown_ones_say_what_to_do(self, online, folder):
         online.hub.add_repository("org/secret", self.published(folder), private=True)
         with pytest.raises(ConfigError, match="hf auth login"):

@@ -26,6 +26,8 @@ def test_private_gated_and_unknown_repositories(online, hub, files, caplog) -> N
             resolve(name)
     with pytest.raises(ConfigError, match="Did you mean 'medical/tiny'"):
         resolve("medicl/tiny")
+    with pytest.raises(ConfigError, match=r"no token is set\). Check the name"):
+        resolve("org/tinny")
     page = f"Ask at {hub.endpoint}/org/gated, then run: hf auth login"
     with pytest.raises(ConfigError, match=page + r" \(or set HF_TOKEN\).$"):
         resolve("org/gated")
@@ -70,7 +72,7 @@ def test_offline_names_file_repository_commit_and_the_way(online, hub) -> None:
         resolve(NAME, online.commit)
 
 
-def test_a_cache_that_another_program_filled_loads_offline(online, hub, files) -> None:
+def test_a_cache_that_another_program_filled_loads_offline(online, hub, files, caplog) -> None:
     from huggingface_hub import snapshot_download
 
     del files["prompts.yaml"]
@@ -79,6 +81,9 @@ def test_a_cache_that_another_program_filled_loads_offline(online, hub, files) -
     snapshot_download("org/plain")
     online.offline()
     assert resolve("org/plain").revision == commit
+    assert said(caplog) == [
+        f"org/plain: loaded without asking whether commit {commit[:7]} has a prompts.yaml too"
+    ]
     (online.snapshot("org/plain", commit) / "tokenizer.json").unlink()
     with pytest.raises(WeightsError, match=r"tokenizer.json at '\w+' is not in the cache, and offline mode"):
         resolve("org/plain")

@@ -207,6 +207,19 @@ def test_a_damaged_entry_without_a_hub_says_what_to_do(online, hub) -> None:
         resolve(NAME, online.commit)
 
 
+def test_an_entry_that_cannot_be_read_is_said(online, hub, monkeypatch) -> None:
+    resolve(NAME)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/somebody/elses/file")
+
+    monkeypatch.setattr(downloads, "digests_of", refused)
+    with pytest.raises(
+        WeightsError, match="the Hub's cache cannot be read: Permission denied. Let it be read"
+    ):
+        resolve(NAME)
+
+
 def test_a_link_to_nowhere_is_mended(online, hub) -> None:
     weights = resolve(NAME).folder / "model.safetensors"
     weights.resolve().unlink()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import verticlip
+from local_hub.faults import Status
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer, models, processors
 from verticlip.core.errors import ConfigError, WeightsError
@@ -159,12 +160,33 @@ def test_a_repository_is_imported_at_one_commit_and_kept(online, local_hub, capl
     assert prune(dry_run=True) == []
 
 
+def test_a_repository_of_registered_weights_is_imported_and_its_name_told(online, local_hub, caplog) -> None:
+    commit = local_hub.add_repository("patrickjohncyh/fashion-clip", clip_files())
+    with caplog.at_level(logging.WARNING):
+        model = verticlip.from_pretrained("patrickjohncyh/fashion-clip", device="cpu")
+    assert (model.id, model.revision) == ("patrickjohncyh/fashion-clip", commit)
+    assert (
+        "Load it by name, with its domain and what the registry pins: 'ecommerce/fashion-clip'" in caplog.text
+    )
+
+
 def test_files_in_the_cache_are_imported_without_network(online, local_hub) -> None:
     local_hub.add_repository("org/model", clip_files())
     expected = embeddings(verticlip.from_pretrained("org/model", device="cpu"))
     shutil.rmtree(online.own_cache)
     online.offline()
     assert torch.equal(embeddings(verticlip.from_pretrained("org/model", device="cpu")), expected)
+
+
+def test_trouble_of_the_server_passes_and_its_silence_is_told(online, local_hub, monkeypatch) -> None:
+    monkeypatch.setattr(imports, "PAUSES", (0.01,))
+    local_hub.add_repository("org/model", clip_files())
+    local_hub.fault("api/models/org/model", Status(code=500))
+    verticlip.from_pretrained("org/model", device="cpu")
+    commit = local_hub.commit("org/model", {"README.md": b"new"})
+    local_hub.fault("api/models/org/model", Status(code=503, times=9))
+    with pytest.raises(WeightsError, match="org/model: config.json at .* is not in the cache"):
+        verticlip.from_pretrained("org/model", revision=commit, device="cpu")
 
 
 def test_a_new_commit_is_a_new_conversion_and_the_old_one_stays(online, local_hub) -> None:

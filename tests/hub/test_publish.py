@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -300,6 +301,25 @@ def test_a_commit_whose_answer_is_lost_counts_as_made(hub, folder) -> None:
     assert stored(hub) == contents(folder)
 
 
+def test_a_repository_whose_creation_was_not_answered_is_finished_the_next_time(hub, folder) -> None:
+    hub.fault("/repos/create", Reset(at=0.5, method="POST"))
+    with pytest.raises(PushError, match="cannot be reached or broke off"):
+        publish(folder, NAME)
+    assert hub.repositories[NAME].private
+    assert not publish(folder, NAME).private
+    assert stored(hub) == contents(folder)
+
+
+def test_a_private_repository_made_by_hand_after_a_push_that_failed_stays_private(hub, folder) -> None:
+    hub.fault("/repos/create", Status(500, method="POST"))
+    with pytest.raises(PushError, match="status 500"):
+        publish(folder, NAME)
+    hub.add_repository(NAME, {}, private=True)
+    hub.repositories[NAME].created = "2020-01-01T00:00:00.000Z"
+    assert publish(folder, NAME).private
+    assert hub.repositories[NAME].private
+
+
 def test_a_push_that_could_not_become_public_becomes_public_the_next_time(hub, folder) -> None:
     hub.fault("/settings", Status(500, method="PUT"))
     with pytest.raises(PushError, match=r"status 500.*still private; pushing again makes it public"):
@@ -333,7 +353,7 @@ def test_what_comes_back_different_stays_private(hub, folder, monkeypatch) -> No
         state = look(self, commit)
         if commit is not None:
             files = {**state.files, "config.json": remote.RemoteFile(None, "0" * 40, 1)}
-            return remote.RemoteState(state.commit, state.private, files)
+            return replace(state, files=files)
         return state
 
     monkeypatch.setattr(remote.Repository, "look", other)
@@ -432,6 +452,34 @@ def test_a_large_file_that_changes_while_it_is_sent_is_not_committed(hub, folder
     with pytest.raises(
         ConfigError, match=r"model\.safetensors was changed while it was pushed.*Nothing is left"
     ):
+        publish(folder, NAME)
+    assert NAME not in hub.repositories
+
+
+def test_a_file_that_a_gitignore_leaves_out_is_told(hub, folder, monkeypatch) -> None:
+    from huggingface_hub import HfApi
+
+    uploaded = HfApi.preupload_lfs_files
+
+    def ignore(self, repo_id, additions, **options):
+        uploaded(self, repo_id, additions, **options)
+        additions[0]._should_ignore = True
+
+    publish(folder, NAME)
+    first = hub.repositories[NAME].branches["main"]
+    describe(folder, "Other words.")
+    monkeypatch.setattr(HfApi, "preupload_lfs_files", ignore)
+    with pytest.raises(PushError, match=r"has a \.gitignore that leaves out"):
+        publish(folder, NAME)
+    assert hub.repositories[NAME].branches["main"] == first
+
+
+def test_a_push_that_is_interrupted_by_its_user_leaves_nothing(hub, folder, monkeypatch) -> None:
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(remote.Repository, "commit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
         publish(folder, NAME)
     assert NAME not in hub.repositories
 

@@ -196,6 +196,7 @@ def test_a_saved_model_answers_as_in_open_clip(name: str, tmp_path: Path) -> Non
         words(tmp_path, bert=tokens == "bert")
     made = convert(name, files_of(tmp_path), {})
     agrees(made, *reference(tmp_path))
+    assert made.config.description == ""
     backends = {tower.backend for tower in made.config.towers.values()}
     assert ("open_clip" in backends) == (name not in ("own-towers", "quick-gelu"))
 
@@ -207,7 +208,9 @@ def test_positions_are_stretched_to_another_size_as_there(tmp_path: Path) -> Non
     content["model_cfg"]["vision_cfg"]["image_size"] = 48
     content["model_cfg"]["text_cfg"]["context_length"] = 31
     path.write_text(json.dumps(content))
-    agrees(convert("test", files_of(tmp_path), {}), *reference(tmp_path))
+    made = convert("test", files_of(tmp_path), {})
+    assert "its tables of positions were stretched" in made.config.description
+    agrees(made, *reference(tmp_path))
 
 
 @pytest.mark.parametrize(("family", "pool"), [("roberta", "mean"), ("bert", "cls_last_hidden_state")])

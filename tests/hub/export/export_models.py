@@ -55,26 +55,26 @@ VIT = {
     "image_size": SIZE,
     "patch_size": 8,
     "width": 32,
-    "layers": 2,
+    "layers": 1,
     "heads": 4,
     "mlp_width": 64,
 }
-TEXT = {"width": 32, "layers": 2, "heads": 4, "mlp_width": 64, "vocab_size": 64}
+TEXT = {"width": 32, "layers": 1, "heads": 4, "mlp_width": 64, "vocab_size": 64}
 CLIP_TEXT = {"backend": "clip_text", "context_length": CONTEXT, **TEXT}
 BERT = {"backend": "bert", "max_positions": 24, **TEXT}
 RESNET = {
-    "backend": "timm", "architecture": "resnet18d",
+    "backend": "timm", "architecture": "resnet10t",
     "options": {"channels": [8, 8, 16, 16], "stem_width": 8},
 }  # fmt: skip
 OPEN_VISION = {
     "backend": "open_clip", "kind": "vision", "output_dim": DIM,
-    "options": {"image_size": SIZE, "patch_size": 8, "width": 32, "layers": 2, "head_width": 8},
+    "options": {"image_size": SIZE, "patch_size": 8, "width": 32, "layers": 1, "head_width": 8},
 }  # fmt: skip
 OPEN_TEXT = {
     "backend": "open_clip", "kind": "text", "output_dim": DIM,
-    "options": {"context_length": CONTEXT, "vocab_size": 64, "width": 32, "heads": 4, "layers": 2},
+    "options": {"context_length": CONTEXT, "vocab_size": 64, "width": 32, "heads": 4, "layers": 1},
 }  # fmt: skip
-HF = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+HF = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
 HF_TEXT = {**HF, "vocab_size": 64, "max_position_embeddings": 24}
 
 
@@ -133,7 +133,7 @@ def out(tower: dict[str, Any]) -> dict[str, Any]:
 def clap(*, fusion: bool) -> Subject:
     """Return a small CLAP."""
     audio = {
-        "patch_embeds_hidden_size": 8, "depths": [1, 2], "num_attention_heads": [2, 4], "spec_size": 128,
+        "patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [2, 4], "spec_size": 128,
         "num_mel_bins": 64, "window_size": 4, "hidden_size": 16, "enable_fusion": fusion, "projection_dim": DIM,
     }  # fmt: skip
     towers = {
@@ -149,7 +149,7 @@ def clap(*, fusion: bool) -> Subject:
 SIGLIP = {
     "image": {
         "backend": "timm", "architecture": "vit_tiny_patch16_224", "projection": "linear",
-        "options": {"img_size": SIZE, "global_pool": "map", "class_token": False, "depth": 2},
+        "options": {"img_size": SIZE, "global_pool": "map", "class_token": False, "depth": 1},
     },
     "text": {
         "backend": "open_clip", "kind": "text", "output_dim": DIM,

@@ -315,3 +315,21 @@ def test_without_a_name_no_other_tokenizer_is_taken_from_a_hub(tmp_path, online,
         open_clip.get_tokenizer("hf-hub:org/model")
     asked = {request.path.split("?")[0] for request in online.hub.requests[before:]}
     assert all("org/model" in path for path in asked)
+
+
+def test_the_program_hands_the_repository_on(tmp_path, run):
+    subject = make.word_clip()
+    Model(subject.network, subject.processor).save(tmp_path / "mine")
+    status, _, error = run(
+        "hub", "export", tmp_path / "mine", tmp_path / "x", "--to", "onnx", "--repo-id", "a/b"
+    )
+    assert status == 1
+    assert "--repo-id is for open_clip" in error
+    status, out, _ = run(
+        "hub", "export", tmp_path / "mine", tmp_path / "out", "--to", "open_clip", "--repo-id", "a/b"
+    )
+    assert status == 0
+    assert "token ids of its tokenizer" in out
+    config = read_json(tmp_path / "out" / "open_clip_config.json")
+    assert config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] == "a/b"
+    assert "hf-hub:a/b" in (tmp_path / "out" / "README.md").read_text()

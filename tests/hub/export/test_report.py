@@ -12,7 +12,6 @@ from verticlip.hub.export.report import (
     check_out,
     compare,
     file_hashes,
-    public_id,
     stage,
     versions_of,
     write_report,
@@ -129,12 +128,6 @@ def test_a_link_to_an_empty_folder_stays_one(tmp_path):
         (folder / "file").write_text("whole")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "file").is_file()
-
-
-def test_a_folder_of_this_machine_is_not_named(tmp_path):
-    assert public_id(str(tmp_path), "test/small") == "test/small"
-    assert public_id("medical/tiny", "x") == "medical/tiny"
-    assert public_id("org/name", "x") == "org/name"
 
 
 def test_versions_name_what_is_installed():

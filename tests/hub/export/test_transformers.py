@@ -46,11 +46,11 @@ def photographs():
     return [one.resize(size, Image.Resampling.BICUBIC) for one, size in zip(small, sizes, strict=True)]
 
 
-def there(folder, **options):
+def there(folder):
     """The model and processor that a stranger gets, who knows nothing but the folder."""
     from transformers import AutoModel, AutoProcessor
 
-    return AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder, **options)
+    return AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
 
 
 def unit(output):
@@ -83,6 +83,8 @@ MODELS = {
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_transformers_answers_as_the_model(kind, tmp_path):
+    from transformers import AutoImageProcessor
+
     make_one, name = MODELS[kind]
     subject = make_one()
     report = export(subject, tmp_path / "out", "transformers")
@@ -103,7 +105,8 @@ def test_transformers_answers_as_the_model(kind, tmp_path):
         assert torch.allclose(output.logits_per_image, subject.network.logits(ours, words), atol=1e-3)
     else:
         assert F.cosine_similarity(image, ours).min() > 0.999
-        exact = there(tmp_path / "out", backend="pil")[1].image_processor(photographs(), return_tensors="pt")
+        by_pillow = AutoImageProcessor.from_pretrained(tmp_path / "out", backend="pil")
+        exact = by_pillow(photographs(), return_tensors="pt")
         with torch.no_grad():
             image = unit(model.get_image_features(pixel_values=exact["pixel_values"]))
         assert torch.allclose(image, ours, atol=2e-5)
@@ -237,6 +240,19 @@ def test_a_siglip_goes_from_one_library_to_the_other(tmp_path, monkeypatch, timm
     export(subject, tmp_path / "first", "open_clip")
     assert export(tmp_path / "first", tmp_path / "second", "transformers").passed
     model, processor = there(tmp_path / "second")
+    tokens = processor.tokenizer(TEXTS, padding="max_length", return_tensors="pt")
+    with torch.no_grad():
+        assert torch.allclose(
+            unit(model.get_text_features(**tokens)), encode(subject, "text", TEXTS), atol=2e-5
+        )
+
+
+def test_transformers_loads_it_from_a_hub(tmp_path, online):
+    subject = make.siglip()
+    export(subject, tmp_path / "out", "transformers")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    online.hub.add_repository("org/model", files)
+    model, processor = there("org/model")
     tokens = processor.tokenizer(TEXTS, padding="max_length", return_tensors="pt")
     with torch.no_grad():
         assert torch.allclose(

@@ -24,7 +24,7 @@ def _clipsep(spec: ModelSpec, folder: Path) -> dict[str, Path]:
 
 def clap(*, fusion: bool) -> Specimen:
     """Return a CLAP that sees one window of a recording, or several at once."""
-    return Specimen("clap", lambda spec, folder: make_clap.saved(folder, fusion=fusion)[0])
+    return Specimen("clap", lambda spec, folder: make_clap.saved(folder, fusion=fusion)[0], dimension=24)
 
 
 def bigvgan(case: str) -> Maker:

@@ -14,7 +14,7 @@ from torch import Tensor
 from urban.checkpoints import make_siglip
 from verticlip.core.registry import ModelSpec
 
-from .specimen import Specimen, place, published, put
+from .specimen import Maker, Specimen, place, published, put
 
 VOCABULARY = 49_408
 TEXT_WIDTH, WIDTH = 16, 128
@@ -59,7 +59,12 @@ def _resnet(spec: ModelSpec, folder: Path) -> dict[str, Path]:
     torch.manual_seed(0)
     vision = CLIPVisionCfg(layers=(1, 1, 1, 1), width=16, image_size=224)
     text = CLIPTextCfg(context_length=77, vocab_size=VOCABULARY, width=TEXT_WIDTH, heads=1, layers=1)
-    return {"weights": put(spec, folder, CLIP(spec.embed_dim, vision, text, quick_gelu=True).state_dict())}
+    network = CLIP(spec.embed_dim, vision, text, quick_gelu=True)
+    for module in network.modules():
+        # A fresh network's last norm of each block is zero: nothing before it would count.
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.7, 1.3)
+    return {"weights": put(spec, folder, network.state_dict())}
 
 
 RESNET = Specimen("clip with a resnet", _resnet)
@@ -85,8 +90,13 @@ def _siglip(spec: ModelSpec, folder: Path) -> dict[str, Path]:
     return make_siglip.saved(make_siglip.siglip(text), folder, text=text)
 
 
-SIGLIP = Specimen("siglip", _siglip, {"embed_dim": make_siglip.VISION["hidden_size"]})
-"""As transformers saves it: the joint width is that of the image tower, which is not kept so wide here."""
+def _of_width(kind: str, make: Maker, width: int) -> Specimen:
+    """Return a SigLIP of another joint width than registered: that of its image tower, narrow here."""
+    return Specimen(kind, make, {"embed_dim": width}, dimension=width)
+
+
+SIGLIP = _of_width("siglip", _siglip, make_siglip.VISION["hidden_size"])
+"""As transformers saves it."""
 
 
 def _open_clip_siglip(spec: ModelSpec, folder: Path) -> dict[str, Path]:
@@ -94,5 +104,5 @@ def _open_clip_siglip(spec: ModelSpec, folder: Path) -> dict[str, Path]:
     return make_open_clip_siglip.saved(network, folder)
 
 
-OPEN_CLIP_SIGLIP = Specimen("siglip of timm", _open_clip_siglip, {"embed_dim": make_open_clip_siglip.WIDTH})
-"""As open_clip saves it, with the registered picture size; the joint width is that of the image tower."""
+OPEN_CLIP_SIGLIP = _of_width("siglip", _open_clip_siglip, make_open_clip_siglip.WIDTH)
+"""As open_clip saves it, with the registered picture size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -77,12 +78,12 @@ def _text(spec: ModelSpec, folder: Path, *, joint: bool = True) -> dict[str, Pat
 
 
 def _biovil(spec: ModelSpec, folder: Path) -> dict[str, Path]:
-    image = _part(GOLDEN / "biovil" / "phrase_grounding", "image_model.")
+    image = _thinned(_part(GOLDEN / "biovil" / "phrase_grounding", "image_model."))
     return {"image": put(spec, folder, image, "image"), **_text(spec, folder)}
 
 
 def _biovil_t(spec: ModelSpec, folder: Path) -> dict[str, Path]:
-    image = load_file(GOLDEN / "biovil" / "image_encoder_temporal" / "weights.safetensors")
+    image = _thinned(load_file(GOLDEN / "biovil" / "image_encoder_temporal" / "weights.safetensors"))
     files = _text(spec, folder)
     # The two cases have joint spaces of 32 and 24 values; the wider one is cut.
     width = len(torch.load(files["text"])["cls_projection_head.dense_to_output.weight"])
@@ -96,15 +97,23 @@ def _part(case: Path, start: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(start): one for name, one in state.items() if name.startswith(start)}
 
 
+def _thinned(image: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return an image model with the first two of each group of residual blocks."""
+    late = re.compile(r"encoder\.encoder\.layer\d\.([2-9]|\d\d)\.")
+    return {name: one for name, one in image.items() if not late.match(name)}
+
+
 SPECIMENS = {
     "medical/unimed-clip-vit-b16": unimed(16),
     "medical/unimed-clip-vit-l14-336-base-text": unimed(14),
     "medical/unimed-clip-vit-l14-336-large-text": unimed(14),
     # Heads are known for the published widths alone.
-    "medical/conceptclip": Specimen("conceptclip", _conceptclip, {"image_heads": 4, "text_heads": 4}),
-    "medical/biovil": Specimen("biovil", _biovil),
-    "medical/biovil-t": Specimen("biovil", _biovil_t),
+    "medical/conceptclip": Specimen(
+        "conceptclip", _conceptclip, {"image_heads": 4, "text_heads": 4}, dimension=48
+    ),
+    "medical/biovil": Specimen("biovil", _biovil, dimension=24),
+    "medical/biovil-t": Specimen("biovil", _biovil_t, dimension=24),
     "medical/cxr-bert-general": Specimen(
-        "masked words", lambda spec, folder: _text(spec, folder, joint=False)
+        "masked words", lambda spec, folder: _text(spec, folder, joint=False), dimension=40
     ),
 }

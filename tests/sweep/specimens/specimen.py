@@ -28,11 +28,13 @@ class Specimen:
         make: writes the files; None for a model that is part of the package and taken as it is.
         sizes: options of the converter beside those of the registry: sizes that the published tensors have
             and small ones cannot, or that only the published sizes imply.
+        dimension: width of its joint space where that is not the published one.
     """
 
     kind: str
     make: Maker | None = None
     sizes: Mapping[str, Any] = field(default_factory=dict)
+    dimension: int | None = None
 
 
 def published(spec: ModelSpec) -> PublishedWeights:

@@ -11,31 +11,25 @@ from verticlip.core.registry import ModelSpec
 from .clips import RESNET, SIGLIP, VOCABULARY, clip, transformers_clip
 from .specimen import Specimen, put
 
-HEAD = 16
-"""Width of an attention head, which no tensor tells; published ones have 64."""
+WIDTH, HEAD = 32, 16
+"""Of every part and so of the joint space, which is as wide as the decoder; and of an attention head."""
 
 
 def coca(patch: int) -> Specimen:
-    """Return a CoCa of the registered joint width, one narrow block in each tower and in the decoder."""
+    """Return a narrow CoCa with one block in each tower and in the decoder."""
 
     def make(spec: ModelSpec, folder: Path) -> dict[str, Path]:
         from open_clip.coca_model import CoCa
 
-        narrow = {"width": HEAD, "heads": 1, "layers": 1, "vocab_size": VOCABULARY, "context_length": 76}
+        narrow = {"width": WIDTH, "heads": 2, "layers": 1, "vocab_size": VOCABULARY, "context_length": 76}
         changes = {f"{part}__{name}": value for part in ("text", "decoder") for name, value in narrow.items()}
-        arguments = make_coca.arguments(
-            embed_dim=spec.embed_dim,
-            vision__image_size=224,
-            vision__patch_size=patch,
-            vision__width=32,
-            vision__head_width=HEAD,
-            vision__attn_pooler_heads=8,
-            **changes,
-        )
-        network = make_coca.random_weights(CoCa(**json.loads(json.dumps(arguments))))
+        image = {"image_size": 224, "patch_size": patch, "width": WIDTH, "head_width": HEAD}
+        changes |= {f"vision__{name}": value for name, value in {**image, "attn_pooler_heads": 8}.items()}
+        arguments = json.loads(json.dumps(make_coca.arguments(embed_dim=WIDTH, **changes)))
+        network = make_coca.random_weights(CoCa(**arguments))
         return {"weights": put(spec, folder, network.state_dict())}
 
-    return Specimen("coca", make, {"head_width": HEAD})
+    return Specimen("coca", make, {"head_width": HEAD}, dimension=WIDTH)
 
 
 SPECIMENS = {

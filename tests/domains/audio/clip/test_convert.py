@@ -13,7 +13,7 @@ from verticlip.core import registry
 from verticlip.core.clip_layout import clip_towers
 from verticlip.core.config import ModelConfig
 from verticlip.core.conversion import build_empty
-from verticlip.core.errors import ConfigError, WeightsError
+from verticlip.core.errors import ConfigError, VerticlipError, WeightsError
 from verticlip.core.model import build_model
 from verticlip.core.recipe import load_recipe
 from verticlip.core.start import Start, fill, model_config
@@ -186,7 +186,7 @@ def test_a_small_clip_fills_the_model_of_a_recipe(recipe, root, tmp_path):
 
 def test_the_hub_name_points_to_the_registered_one():
     with pytest.raises(
-        ConfigError,
-        match=r"Load it by name, which converts them: 'audio/openai-clip-vit-b32' or 'urban/openai-",
+        VerticlipError,
+        match=r"Load it by name, with its domain .*: 'audio/openai-clip-vit-b32' or 'urban/openai-",
     ):
         verticlip.from_pretrained("timm/vit_base_patch32_clip_224.openai")

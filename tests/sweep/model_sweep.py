@@ -1,0 +1,110 @@
+"""What is asked of every registered model; a file for each room says ``class TestModels(ModelSweep)``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+import torch
+import verticlip
+from sweep.kinds import KINDS, first_of
+from sweep.made import Made
+from verticlip.core.config import ModelConfig, read_config
+from verticlip.core.errors import InputError
+from verticlip.core.files import CONFIG_FILE
+from verticlip.hub.card import write_card
+from verticlip.hub.checks import check_folder
+from verticlip.hub.export import export, exportable
+from verticlip.hub.stored_probe import make_probe, replay_probe
+
+
+class ModelSweep:
+    """One test of each kind for each model of a room, in this order."""
+
+    def test_it_is_what_the_registry_says(self, made: Made) -> None:
+        spec, config = made.spec, made.model.config
+        assert (config.name, config.domain, config.licence) == (spec.name, spec.domain, spec.licence)
+        assert config.embed_dim == made.dimension
+        if config.towers:
+            assert set(config.towers) == set(spec.modalities)
+        for part, became in made.report.items():
+            assert (became["missing"], became["unexpected"]) == ([], []), part
+
+    def test_it_answers_for_every_modality(self, made: Made) -> None:
+        if not made.has_joint_space:
+            modality = next(iter(made.model.network.modalities), None)
+            with pytest.raises(InputError, match="embeds nothing|masked words only"):
+                made.model.embed(["a photo"], modality=modality)
+            return
+        assert set(made.items) >= set(made.spec.modalities)
+        for modality in made.spec.modalities:
+            found = made.model.embed(made.items[modality], modality=modality)  # pyright: ignore
+            assert found.vectors.shape == (2, made.dimension)
+            assert found.vectors.dtype == torch.float32
+            assert torch.allclose(found.vectors.norm(dim=1), torch.ones(2), atol=1e-5)
+            assert float((found.vectors[0] - found.vectors[1]).abs().max()) > 1e-5, modality
+
+    def test_it_comes_back_to_the_bit(self, made: Made, tmp_path: Path) -> None:
+        model = made.model
+        again = verticlip.from_pretrained(model.save(tmp_path / "again"), device="cpu")
+        assert again.config == model.config
+        assert again.prompts == model.prompts
+        assert again.processor.fingerprint == model.processor.fingerprint
+        mine, theirs = model.network.state_dict(), again.network.state_dict()
+        assert mine.keys() == theirs.keys()
+        for name, tensor in mine.items():
+            assert tensor.dtype == theirs[name].dtype
+            assert torch.equal(tensor, theirs[name]), name
+        # Whatever it answers: embeddings of its towers, masks, waves, logits.
+        before, after = make_probe(model), make_probe(again)
+        assert before.outputs.keys() == after.outputs.keys() != set()
+        for name, tensor in before.outputs.items():
+            assert torch.equal(tensor, after.outputs[name]), name
+
+    def test_a_changed_weight_shows_in_its_probe(self, made: Made) -> None:
+        model, probe = made.model, made.probe
+        assert replay_probe(model, probe).passed
+        state = model.network.state_dict()
+        names = sorted(name for name, one in state.items() if one.is_floating_point() and one.ndim > 1)
+        name = names[crc32(made.spec.name.encode()) % len(names)]
+        kept = state[name].clone()
+        with torch.no_grad():
+            noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(0))
+            state[name].add_(0.05 * kept.std() * noise)
+        try:
+            report = replay_probe(model, probe)
+            assert not report.passed, f"{name} may change unseen"
+        finally:
+            with torch.no_grad():
+                state[name].copy_(kept)
+
+    def test_nothing_but_the_licence_keeps_it_from_being_published(self, made: Made) -> None:
+        assert made.probe.outputs
+        write_card(made.folder)
+        found = check_folder(made.folder)
+        wrong = [one for one in found if one.level == "error"]
+        assert {one.code for one in wrong} == expected_errors(made), wrong
+
+    def test_it_says_where_it_can_be_exported(self, made: Made) -> None:
+        reasons = exportable(made.model.config, made.model.processor.config)
+        assert {name for name, reason in reasons.items() if not reason} == set(KINDS[made.specimen.kind])
+        for reason in reasons.values():
+            assert not reason or (reason.endswith((".", ")")) and str(made.folder) not in reason), reason
+
+    def test_the_first_of_its_kind_is_exported(self, made: Made, tmp_path: Path) -> None:
+        kind = made.specimen.kind
+        if first_of(kind) != made.spec.name:
+            pytest.skip(f"{first_of(kind)} is exported for all of the kind {kind!r}")
+        for to in KINDS[kind]:
+            report = export(made.model, tmp_path / to, to)
+            assert report.passed, to
+            assert report.model == made.spec.name
+            shutil.rmtree(tmp_path / to)
+
+
+def expected_errors(made: Made) -> set[str]:
+    """Return the codes of what has to keep a model from being published."""
+    licence = read_config(ModelConfig, made.folder / CONFIG_FILE).licence
+    return {"licence-unknown"} if licence == "unknown" else set()

@@ -1,0 +1,11 @@
+"""Every urban model of the registry."""
+
+from __future__ import annotations
+
+from sweep.model_sweep import ModelSweep
+
+ROOM = "urban"
+
+
+class TestModels(ModelSweep):
+    """One test of each kind for each model."""
