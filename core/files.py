@@ -16,8 +16,8 @@ from .errors import ConfigError
 from .limits import DEFAULT, Limits
 
 CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE = "config.json", "processor.json", "model.safetensors"
-TOKENIZER_FILE, PROMPTS_FILE = "tokenizer.json", "prompts.yaml"
-"""What a model folder holds; the last two only where the model has them."""
+TOKENIZER_FILE, PROMPTS_FILE, THRESHOLD_FILE = "tokenizer.json", "prompts.yaml", "threshold.json"
+"""What a model folder holds; the last three only where the model has them."""
 
 
 @contextlib.contextmanager

@@ -67,14 +67,15 @@ class ProbeInputs:
         if self.stored is None:
             generator = torch.Generator().manual_seed(self.seed + crc32(name.encode()))
             self.drawn[name] = torch.randn(shape, generator=generator) * std + mean
-        elif name not in self.stored or tuple(self.stored[name].shape) != shape:
-            has = list(self.stored[name].shape) if name in self.stored else "nothing"
-            raise ConfigError(
-                f"The probe holds {has} for its input {name!r}; this model takes {list(shape)}. It was made "
-                "for another model, or by another version of verticlip: make it again."
-            )
         else:
-            self.drawn[name] = self.stored[name]
+            found = self.stored.get(name)
+            if found is None or tuple(found.shape) != shape or found.dtype != torch.float32:
+                has = "nothing" if found is None else list(found.shape)
+                raise ConfigError(
+                    f"The probe holds {has} for its input {name!r}; this model takes float32 {list(shape)}. It "
+                    "was made for another model, or by another version of verticlip: make it again."
+                )
+            self.drawn[name] = found
         return self.drawn[name].to(self.device)
 
     def draw_unit(self, name: str, *shape: int) -> Tensor:

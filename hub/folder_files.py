@@ -15,13 +15,20 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..core.errors import ConfigError
-from ..core.files import CONFIG_FILE, PROCESSOR_FILE, PROMPTS_FILE, TOKENIZER_FILE, WEIGHTS_FILE
+from ..core.files import (
+    CONFIG_FILE,
+    PROCESSOR_FILE,
+    PROMPTS_FILE,
+    THRESHOLD_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+)
 from ..core.limits import DEFAULT
 from .conversions import CONVERSION_FILE
 from .stored_probe import PROBE_FILE, PROBE_TENSORS
 
 CARD_FILE, RECIPE_FILE, METRICS_FILE = "README.md", "recipe.yaml", "metrics.json"
-LICENSE_FILE, THRESHOLD_FILE = "LICENSE.txt", "threshold.json"
+LICENSE_FILE = "LICENSE.txt"
 
 PUBLISHED = (
     CONFIG_FILE,

@@ -21,6 +21,7 @@ from ..core.files import (
     CONFIG_FILE,
     PROCESSOR_FILE,
     PROMPTS_FILE,
+    THRESHOLD_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     read_json,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 REQUIRED_FILES = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE)
-OPTIONAL_FILES = (TOKENIZER_FILE, PROMPTS_FILE)
+OPTIONAL_FILES = (TOKENIZER_FILE, PROMPTS_FILE, THRESHOLD_FILE)
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -276,10 +276,18 @@ def replay_probe(model: Loaded | Parts | str | Path, probe: StoredProbe | None =
     with torch.inference_mode():
         inputs = _prepare(network, processor, probe.inputs, record.texts, seed=record.seed, stored=True)
         answers = _answers(network, inputs)
+    # What the model answers and the probe does not name is unchecked, and so no pass.
+    unknown = [
+        OutputCheck(name, "not replayed", note="the probe lacks it: make it again")
+        for name in sorted(answers.keys() - record.outputs.keys())
+    ]
     return ProbeReport(
-        tuple(
-            _check(name, record.outputs[name], probe.outputs[name], answers.get(name), record.tolerance)
-            for name in sorted(record.outputs)
+        (
+            *(
+                _check(name, record.outputs[name], probe.outputs[name], answers.get(name), record.tolerance)
+                for name in sorted(record.outputs)
+            ),
+            *unknown,
         )
     )
 
@@ -328,6 +336,12 @@ def _prepare(
     stored: bool = False,
 ) -> ProbeInputs:
     images, waves, texts = given.get("images"), given.get("waves"), tuple(texts)
+    if images is not None and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3):
+        raise ConfigError(
+            f"The probe's images are {images.dtype} {list(images.shape)}, not uint8 [B, H, W, 3]."
+        )
+    if waves is not None and (waves.dtype != torch.float32 or waves.ndim != 2):
+        raise ConfigError(f"The probe's waves are {waves.dtype} {list(waves.shape)}, not float32 [B, T].")
     items: dict[str, list[Any]] = {}
     if images is not None:
         items["image"] = [picture.numpy() for picture in images]

@@ -89,6 +89,8 @@ def reason(config: ModelConfig, processor: ProcessorConfig | None) -> str:
         return ""
     if not config.towers:
         return f"the architecture {config.architecture!r} has no towers, and its domain names no other part."
+    if config.options.get("joint_space") is False:
+        return "its weights have no projection head, so its towers embed nothing."
     if processor is None:
         return ""
     missing = [name for name in config.towers if getattr(processor, name, None) is None]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import shutil
 from dataclasses import replace
@@ -210,6 +211,16 @@ def test_witnesses_add_up():
     assert (small.ok, small.expected) == (True, "git:" + "c" * 40)
 
 
+@pytest.fixture
+def foreign_files() -> dict[str, bytes]:
+    """A CLIP as transformers saves it; made where imports are tested."""
+    place = Path(__file__).with_name("test_imports.py")
+    spec = importlib.util.spec_from_file_location("made_for_imports", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.clip_files()
+
+
 class TestOverTheHub:
     def published(self, folder: Path) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -271,6 +282,27 @@ class TestOverTheHub:
         assert verify_model("org/secret").verdict == "verified"
         with pytest.raises(ConfigError, match="org/none"):
             verify_model("org/none")
+
+    def test_what_another_library_wrote_is_covered_by_hashes(self, online, foreign_files, tmp_path):
+        commit = online.hub.add_repository("org/clip", foreign_files)
+        found = verify_model("org/clip")
+        assert (found.model, found.revision, found.verdict) == ("org/clip", commit, "incomplete")
+        rows = {row.name: row for row in found.files}
+        assert rows["org/clip: model.safetensors"].agree == ("hub", "first use")
+        assert rows["model.safetensors"].agree == ("conversion",)
+        assert compare_files(found, folder_here(found)) == []
+        (folder_here(found) / "processor.json").write_text("{}")
+        (changed,) = compare_files(found, folder_here(found))
+        assert changed.startswith("processor.json has SHA-256")
+
+        theirs = tmp_path / "somebodys-secret-place"
+        theirs.mkdir()
+        for name, content in foreign_files.items():
+            (theirs / name).write_bytes(content)
+        found = verify_model(theirs)
+        assert found.verdict == "incomplete"
+        assert {row.agree for row in found.files} == {("conversion",)}
+        assert "somebodys-secret-place" not in json.dumps(found.to_dict())
 
     def test_published_weights_are_covered_by_hashes_and_parity(self, online, small_golden, monkeypatch):
         case = small_golden / "unimed_clip" / "tiny_b16"

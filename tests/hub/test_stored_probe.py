@@ -195,7 +195,8 @@ def test_inputs_of_another_shape_are_refused():
     probe = make_probe(parts)
     wrong = StoredProbe(probe.record, {"vocoder_mel": torch.zeros(1, 2, 3)}, probe.outputs)
     with pytest.raises(
-        ConfigError, match=r"holds \[1, 2, 3\] for its input 'vocoder_mel'; this model takes \[1, 16, 4\]"
+        ConfigError,
+        match=r"holds \[1, 2, 3\] for its input 'vocoder_mel'; this model takes float32 \[1, 16, 4\]",
     ):
         replay_probe(parts, wrong)
     with pytest.raises(ConfigError, match="holds nothing for its input 'vocoder_mel'"):
@@ -263,6 +264,43 @@ def test_a_missing_text_of_the_probe_is_no_pass(folder):
     damaged(folder, texts=[])
     with pytest.raises(ConfigError, match="asks nothing of 'text'"):
         replay_probe(folder)
+
+
+def test_a_probe_that_asks_less_than_the_model_answers_is_no_pass(folder):
+    write_probe(folder)
+    tensors = load_file(folder / PROBE_TENSORS)
+    kept = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.startswith("input.") or name == "output.scale"
+    }
+    save_file(kept, folder / PROBE_TENSORS)
+    damaged(folder, outputs={"scale": [1]}, tensors=sha256_of(folder / PROBE_TENSORS))
+    report = replay_probe(folder)
+    assert not report.passed
+    assert {check.name: check.status for check in report.checks} == {
+        "scale": "ok",
+        "image-text.logits": "not replayed",
+        "image.embedding": "not replayed",
+        "text.embedding": "not replayed",
+    }
+
+
+def test_inputs_of_another_kind_are_refused():
+    parts = model("clipsonic")
+    probe = make_probe(parts)
+    for name, wrong, message in (
+        ("waves", torch.zeros(4), r"waves are torch.float32 \[4\], not float32 \[B, T\]"),
+        ("noisy_mel", probe.inputs["noisy_mel"].long(), "this model takes float32"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            replay_probe(parts, StoredProbe(probe.record, {**probe.inputs, name: wrong}, probe.outputs))
+    parts = model("fused_product")
+    probe = make_probe(parts)
+    with pytest.raises(ConfigError, match=r"images are torch.float32 .*, not uint8 \[B, H, W, 3\]"):
+        replay_probe(
+            parts, StoredProbe(probe.record, {"images": probe.inputs["images"].float()}, probe.outputs)
+        )
 
 
 def test_a_saved_architecture_is_probed_from_its_folder(tmp_path):

@@ -17,14 +17,13 @@ from pydantic import Field, model_validator
 from ....core.config import parse_config
 from ....core.config_base import Config, Probability
 from ....core.errors import ConfigError, nearest
+from ....core.files import THRESHOLD_FILE as THRESHOLD_FILE
 from ....core.limits import DEFAULT, Limits
 from ..metrics.iso import BONA_FIDE
 from .fingerprint import Fingerprint
 from .sealed import read_sealed, write_sealed
 
 Mode = Literal["secure", "balanced", "convenient"]
-THRESHOLD_FILE = "threshold.json"
-"""Where a model folder keeps the thresholds that were made for it."""
 _FORMAT = "verticlip liveness thresholds 1"
 _ADVICE = "Make it again: verticlip liveness calibrate MANIFEST --model MODEL --out threshold.json"
 
