@@ -2,30 +2,78 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .core.commandline import Json, read_pairs
 from .core.console import plain, print_json, print_table, say
 
+if TYPE_CHECKING:
+    from .hub.catalogue import Row
+
 app = typer.Typer(help="Models that can be loaded by name.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Model name, e.g. medical/unimed-clip-vit-b16.")]
 
 
-@app.command("list")
-def list_models(as_json: Json = False) -> None:
-    """List the models that can be loaded by name."""
-    from .core import registry
+class Format(str, enum.Enum):
+    """How the list is printed."""
 
-    rows = [_spec_facts(spec) for spec in registry.models().values()]
-    if as_json:
-        print_json(rows)
+    table = "table"
+    md = "md"
+    json = "json"
+    csv = "csv"
+
+
+@app.command("list")
+def list_models(
+    form: Annotated[Format, typer.Option("--format", help="md is the table of the README.")] = Format.table,
+    domain: Annotated[str | None, typer.Option(help="Only of this domain: medical, audio ...")] = None,
+    task: Annotated[str | None, typer.Option(help="Only for this task, e.g. retrieval.")] = None,
+    takes: Annotated[str | None, typer.Option(help="Only those that take it: image, text, audio.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Only licences that begin with it, e.g. mit or cc-by.")
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(help="With --format md: put the table between the markers of this file."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models that can be loaded by name."""
+    from .hub import catalogue
+
+    form = Format.json if as_json else form
+    if write is not None and form is not Format.md:
+        raise typer.BadParameter("--write goes with --format md.")
+    found = catalogue.rows(domain=domain, task=task, modality=takes, licence=licence)
+    if form is Format.json:
+        print_json(_row_facts(row) for row in found)
+    elif form is Format.csv:
+        print(catalogue.as_csv(found), end="")
+    elif write is not None:
+        changed = catalogue.write_between_markers(write, catalogue.as_markdown(found))
+        say(f"{write}: {len(found)} models{'' if changed else ', as before'}.")
+    elif form is Format.md:
+        print(catalogue.as_markdown(found), end="")
     else:
-        keys = ("name", "domain", "takes", "licence", "access", "summary")
-        print_table(keys, [tuple(_shown(row)[key] for key in keys) for row in rows])
+        print_table(
+            ("name", "takes", "licence", "access", "tasks"),
+            [
+                (
+                    row.name,
+                    "+".join(row.modalities) or "(part)",
+                    catalogue.licence_words(row.licence),
+                    row.access,
+                    ", ".join(row.tasks),
+                )
+                for row in found
+            ],
+        )
 
 
 @app.command("info")
@@ -35,10 +83,13 @@ def model_info(
 ) -> None:
     """Show what a model is, what it takes and what it may be used for; published weights are not fetched."""
     from .core import registry
+    from .hub.catalogue import row_of
 
     known = registry.models().get(name)
-    facts: dict[str, Any] = _spec_facts(known) if known else {"name": name}
+    facts: dict[str, Any] = _row_facts(row_of(known)) if known else {"name": name}
     files: list[dict[str, Any]] = []
+    if known:
+        facts |= {key: getattr(known, key) for key in ("intended_use", "paper", "extra")}
     if known and isinstance(known.weights, registry.PublishedWeights):
         from .hub.published import published_facts
 
@@ -48,22 +99,12 @@ def model_info(
         stored = _stored_facts(name, facts.get("licence", ""))
         # A model without towers, whose config names no modality, keeps what the registry says.
         facts |= {key: value for key, value in stored.items() if value or key not in facts}
+    facts["export"] = _export_targets(name, facts.get("converted"))
+    facts["check"] = f"verticlip hub verify {name}"
     if as_json:
         print_json([facts])
         return
-    facts.pop("files", None)
-    if files:
-        facts["converted"] = facts["converted"] or _not_yet(known)
-    print_table(("", ""), [(key, plain(value)) for key, value in facts.items() if value not in ("", None)])
-    if files:
-        print()
-        rows = [
-            (file["role"] + (" (optional)" if file["optional"] else ""), _place(file),
-             (file["commit"] or file["revision"]) if file["repo_id"] else "-",
-             file["size"] or "-", file["sha256"])
-            for file in files
-        ]  # fmt: skip
-        print_table(("role", "file", "revision", "size", "sha256"), rows)
+    _print_facts(facts, files, known)
 
 
 @app.command("convert")
@@ -170,19 +211,58 @@ def _stored_facts(name: str, licence: str) -> dict[str, Any]:
     return {**facts, "licence": facts["licence"] or licence}
 
 
-def _spec_facts(spec: Any) -> dict[str, Any]:
-    keys = (
-        "name",
-        "domain",
-        "summary",
-        "modalities",
-        "embed_dim",
-        "licence",
-        "intended_use",
-        "paper",
-        "extra",
+def _row_facts(row: Row) -> dict[str, Any]:
+    """Return a row of the catalogue as a mapping."""
+    from dataclasses import asdict
+
+    return asdict(row)
+
+
+def _export_targets(name: str, converted: str | None) -> dict[str, str] | None:
+    """Return {format: why not, "" where it can}; None where no config is at hand yet."""
+    from .core import registry
+    from .core.config import ModelConfig, ProcessorConfig, read_config
+    from .core.files import CONFIG_FILE, PROCESSOR_FILE
+    from .hub.catalogue import packaged_folder
+
+    known = registry.models().get(name)
+    folder = (packaged_folder(known) if known else None) or Path(converted or name).expanduser()
+    if not all((folder / file).is_file() for file in (CONFIG_FILE, PROCESSOR_FILE)):
+        return None
+    from .hub.export import exportable
+
+    config = read_config(ModelConfig, folder / CONFIG_FILE)
+    return exportable(config, read_config(ProcessorConfig, folder / PROCESSOR_FILE))
+
+
+def _print_facts(facts: dict[str, Any], files: Sequence[dict[str, Any]], known: Any) -> None:
+    """Print what is known of a model for people."""
+    from .hub.catalogue import count_words
+
+    shown = {key: value for key, value in facts.items() if key not in ("files", "measured")}
+    if "parameters" in facts:
+        shown["parameters"] = count_words(facts["parameters"])
+    if facts["export"] is None:
+        del shown["export"]
+    else:
+        shown["export"] = [target for target, reason in facts["export"].items() if not reason] or "-"
+    if files:
+        shown["converted"] = facts["converted"] or _not_yet(known)
+    print_table(
+        ("", ""), [(key, plain(value)) for key, value in shown.items() if value not in ("", None, (), [])]
     )
-    return {**{key: getattr(spec, key) for key in keys}, "access": _access(spec)}
+    for figure in facts.get("measured", ()):
+        how = figure["command"] or f"its authors: {figure['source']}"
+        print(f"\n{figure['value']}\n    {how}")
+    if files:
+        print()
+        rows = [
+            (file["role"] + (" (optional)" if file["optional"] else ""), _place(file),
+             (file["commit"] or file["revision"]) if file["repo_id"] else "-",
+             file["size"] or "-", file["sha256"])
+            for file in files
+        ]  # fmt: skip
+        print_table(("role", "file", "revision", "size", "sha256"), rows)
 
 
 def _place(file: dict[str, Any]) -> str:
@@ -197,24 +277,3 @@ def _not_yet(spec: Any) -> str:
     from .hub.published import how_by_hand
 
     return how_by_hand(spec) or "not yet; the first load fetches the files below"
-
-
-def _access(spec: Any) -> str:
-    """Return ``packaged``, ``open``, ``gated``, or ``by hand`` for files a person has to download."""
-    from .core.registry import PublishedWeights
-
-    if isinstance(spec.weights, PublishedWeights):
-        if spec.weights.by_hand:
-            return "by hand"
-        return "gated" if spec.weights.gated else "open"
-    return "packaged" if spec.weights.packaged else "open"
-
-
-def _shown(row: dict[str, Any]) -> dict[str, str]:
-    """Return the facts of a model as the list shows them."""
-    licence = row["licence"] + (" (non-commercial)" if "-NC" in row["licence"].upper() else "")
-    return {
-        **{key: plain(value) for key, value in row.items()},
-        "takes": "+".join(row["modalities"]) or "(part)",
-        "licence": licence,
-    }

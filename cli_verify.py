@@ -36,10 +36,10 @@ def verify(
 ) -> None:
     """Check a model here and print its certificate.
 
-    Fetches the model when it is not on this machine. Every file is compared with what the registry, the Hub, the first
-    download and the stored probe say; the stored probe is run again; golden cases of the code that the model
-    runs are replayed. The certificate goes to standard output as JSON, a summary to standard error. Exit
-    status 1 when anything disagrees; what could not be checked is said and is no failure.
+    Fetches the model when it is not on this machine. Every file is compared with what the registry, the Hub,
+    the first download and the stored probe say; the stored probe is run again; golden cases of the code that
+    the model runs are replayed. The certificate goes to standard output as JSON, a summary to standard error.
+    Exit status 1 when anything disagrees; what could not be checked is said and is no failure.
     """
     from .core.errors import ConfigError
 
@@ -81,7 +81,8 @@ def probe(
 ) -> None:
     """Write the stored probe that others check a model by.
 
-    These are probe.json and probe.safetensors: a few made-up inputs and the outputs of the model. A probe that is there and still holds stays as it is.
+    These are probe.json and probe.safetensors: a few made-up inputs and the outputs of the model. A probe
+    that is there and still holds stays as it is.
     """
     from .core.errors import ConfigError
     from .hub.stored_probe import PROBE_FILE, PROBE_TENSORS, write_probe

@@ -72,8 +72,8 @@ class ProbeInputs:
             if found is None or tuple(found.shape) != shape or found.dtype != torch.float32:
                 has = "nothing" if found is None else list(found.shape)
                 raise ConfigError(
-                    f"The probe holds {has} for its input {name!r}; this model takes float32 {list(shape)}. It "
-                    "was made for another model, or by another version of verticlip: make it again."
+                    f"The probe holds {has} for its input {name!r}; this model takes float32 {list(shape)}. "
+                    "It was made for another model, or by another version of verticlip: make it again."
                 )
             self.drawn[name] = found
         return self.drawn[name].to(self.device)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,7 +103,9 @@ class Measured:
     """A figure of a model and how it came about.
 
     Attributes:
-        value: the figure in words, with its interval: ``"accuracy 0.947 (0.918 to 0.968), brain MRI"``.
+        value: the figure in words, with its interval: ``"accuracy 0.947 (0.918 to 0.968), brain MRI"``. For
+            weights of this package it points into the records beside them instead of repeating numbers:
+            ``"accuracy {validation/score:.3f}"``; see ``hub/catalogue.py``.
         command: that measures it again, or "" for a figure of the model's authors.
         source: who measured it where ``command`` is empty: a paper or page.
     """
@@ -120,7 +122,7 @@ class ModelSpec:
     Attributes:
         tasks: what it does, in words of the catalogue: ``zero-shot classification``, ``retrieval`` ...
         parity: golden cases that run the code of this model, ``system/case``; see ``core/verify.py``.
-        parameters: their number, or None where only the file says it.
+        parameters: their number, rounded where its authors round it; None where only the file says it.
         source: page of the authors' code or weights; "" for models trained here.
         measured: figures, own ones first.
     """
@@ -140,6 +142,38 @@ class ModelSpec:
     parameters: int | None = None
     source: str = ""
     measured: tuple[Measured, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the catalogue says of a model beyond what loading it needs; fields as in :class:`ModelSpec`."""
+
+    tasks: tuple[str, ...]
+    source: str = ""
+    parameters: int | None = None
+    measured: tuple[Measured, ...] = ()
+
+
+def described(specs: Iterable[ModelSpec], facts: Mapping[str, Facts]) -> tuple[ModelSpec, ...]:
+    """Return the models of a room with the facts of their names.
+
+    Raises:
+        ConfigError: a model without facts, or facts of no model.
+    """
+    specs = tuple(specs)
+    odd = {spec.name for spec in specs} ^ set(facts)
+    if odd:
+        raise ConfigError(f"Models and facts of a room differ by: {', '.join(sorted(odd))}.")
+    return tuple(
+        replace(
+            spec,
+            tasks=facts[spec.name].tasks,
+            source=facts[spec.name].source,
+            parameters=facts[spec.name].parameters,
+            measured=facts[spec.name].measured,
+        )
+        for spec in specs
+    )
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ...core.registry import CommandGroup, ModelSpec, WeightsRef
+from ...core.registry import CommandGroup, ModelSpec, WeightsRef, described
+from .model_facts import FACTS
 from .prompt_index import PROMPTS
 from .published import PUBLISHED
 
-MODELS = (
+_PACKAGED = (
     ModelSpec(
         name="ecommerce/tiny",
         domain="ecommerce",
@@ -30,8 +31,9 @@ MODELS = (
         extra="ecommerce",
         parity=("unimed_clip/tiny_b16", "core/open_clip.zero_shot_classifier"),
     ),
-    *PUBLISHED,
 )
+
+MODELS = described((*_PACKAGED, *PUBLISHED), FACTS)
 """Models users can name."""
 
 RECIPES: dict[str, str] = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ...core.registry import CommandGroup, ModelSpec, WeightsRef
+from ...core.registry import CommandGroup, ModelSpec, WeightsRef, described
+from .model_facts import FACTS
 from .prompt_index import PROMPTS
 from .published import PUBLISHED
 
-MODELS: tuple[ModelSpec, ...] = (
+_PACKAGED = (
     ModelSpec(
         name="liveness/tiny",
         domain="liveness",
@@ -31,8 +32,9 @@ MODELS: tuple[ModelSpec, ...] = (
         extra="liveness",
         parity=("clipc8/flip_it", "unimed_clip/tiny_b16"),
     ),
-    *PUBLISHED,
 )
+
+MODELS: tuple[ModelSpec, ...] = described((*_PACKAGED, *PUBLISHED), FACTS)
 """Models users can name."""
 
 RECIPES: dict[str, str] = {

@@ -21,11 +21,12 @@ _SFAS_USE = (
 )
 
 
-def _sfas_file(role: str, name: str) -> PublishedFile:
+def _sfas_file(role: str, name: str, sha256: str) -> PublishedFile:
     return PublishedFile(
         role,
         "",
         name,
+        sha256=sha256,
         page=f"{_SFAS}/raw/{_SFAS_COMMIT}/resources/anti_spoof_models/{name}",
         size="1.9 MB",
     )
@@ -112,8 +113,16 @@ PUBLISHED: tuple[ModelSpec, ...] = (
         embed_dim=0,
         weights=PublishedWeights(
             (
-                _sfas_file("v2", "2.7_80x80_MiniFASNetV2.pth"),
-                _sfas_file("v1se", "4_0_0_80x80_MiniFASNetV1SE.pth"),
+                _sfas_file(
+                    "v2",
+                    "2.7_80x80_MiniFASNetV2.pth",
+                    "a5eb02e1843f19b5386b953cc4c9f011c3f985d0ee2bb9819eea9a142099bec0",
+                ),
+                _sfas_file(
+                    "v1se",
+                    "4_0_0_80x80_MiniFASNetV1SE.pth",
+                    "84ee1d37d96894d5e82de5a57df044ef80a58be2b218b5ed7cdfd875ec2f5990",
+                ),
             ),
             converter="minifasnet",
         ),

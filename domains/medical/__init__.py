@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ...core.registry import CommandGroup, ModelSpec, WeightsRef
+from ...core.registry import CommandGroup, ModelSpec, WeightsRef, described
 from .catalogue import PUBLISHED
+from .model_facts import FACTS
 from .prompt_index import PROMPTS
 
-MODELS = (
+_PACKAGED = (
     ModelSpec(
         name="medical/tiny",
         domain="medical",
@@ -35,8 +36,9 @@ MODELS = (
             "medical_loading/series_volume",
         ),
     ),
-    *PUBLISHED,
 )
+
+MODELS = described((*_PACKAGED, *PUBLISHED), FACTS)
 """Models users can name."""
 
 RECIPES = {

@@ -55,7 +55,7 @@ def unseen(parts, probe: StoredProbe, count: int) -> list[str]:
     """Change some tensors one after the other; return those whose change no output shows."""
     network = parts[0]
     state = network.state_dict(keep_vars=True)
-    names = [name for name in state if may_matter(name)]
+    names = [name for name, tensor in state.items() if may_matter(name) and tensor.is_floating_point()]
     step = max(1, len(names) // count)
     chosen = names if EVERY_TENSOR else names[step // 2 :: step]
     found = []

@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-from verticlip.core import registry
-
-from sweep.specimens.by_room import specimens_of
+from dataclasses import dataclass
 
 GRAPHS = ("onnx", "openvino")
-"""Every part of such a model is a graph that ONNX Runtime and OpenVINO run."""
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "clip": ("open_clip", "transformers", *GRAPHS),
-    "clip with a resnet": ("open_clip", *GRAPHS),
-    "siglip": ("transformers", *GRAPHS),
-    "coca": ("open_clip", *GRAPHS),
-    "clap": ("transformers", *GRAPHS),
-    "words and pictures": GRAPHS,
-    "words and sounds": GRAPHS,
-    "product": GRAPHS,
-    "conceptclip": GRAPHS,
-    "biovil": GRAPHS,
-    "masked words": (),
-    "separator with words": GRAPHS,
-    "separator with clip": GRAPHS,
-    "maker of sound": GRAPHS,
-    "vocoder": GRAPHS,
-    "prior": (),
-    "categories of words": GRAPHS,
-    "categories of words and clip": GRAPHS,
-    "flip": GRAPHS,
-    "faces": GRAPHS,
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of model.
+
+    Attributes:
+        example: the model that is exported for all of the kind; its parts are the smallest ones.
+        libraries: formats of other libraries, each of which the example is written in.
+        parts: what of it is written as ONNX: what no kind above has; None is every part. Empty for a kind
+            that neither ONNX Runtime nor OpenVINO can run.
+    """
+
+    example: str
+    libraries: tuple[str, ...] = ()
+    parts: tuple[str, ...] | None = None
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Every format that such a model can be had in."""
+        return (*self.libraries, *(() if self.parts == () else GRAPHS))
+
+
+KINDS = {
+    "clip": Kind("urban/openai-clip-vit-b32", ("open_clip", "transformers")),
+    "clip with a resnet": Kind("urban/remoteclip-rn50", ("open_clip",), ("image",)),
+    "siglip": Kind("urban/git-rsclip", ("transformers",), ("image",)),
+    "coca": Kind("urban/coca-vit-b32", ("open_clip",), ("image",)),
+    "clap": Kind("audio/clap-htsat-unfused", ("transformers",), ("audio",)),
+    "words and pictures": Kind("medical/unimed-clip-vit-b16", parts=("text",)),
+    "words and sounds": Kind("audio/tiny-tagger", parts=("audio",)),
+    "conceptclip": Kind("medical/conceptclip", parts=("image",)),
+    "biovil": Kind("medical/biovil", parts=("image",)),
+    "masked words": Kind("medical/cxr-bert-general", parts=()),
+    "separator": Kind("audio/clipsep-nit", parts=("masks",)),
+    "maker of sound": Kind("audio/tiny-sonic", parts=("text",)),
+    "vocoder": Kind("audio/bigvgan-22khz-80band"),
+    "prior": Kind("audio/laion-prior-vit-l14", parts=()),
+    "categories": Kind("liveness/clip-vit-b32", parts=("logits",)),
+    "flip": Kind("liveness/flip-mcl", parts=("logits",)),
+    "faces": Kind("liveness/minifasnet-v2"),
 }
-"""{kind: formats}; the first registered model of a kind is written in every one of them."""
-
-
-def first_of(kind: str) -> str:
-    """Return the first registered model of a kind."""
-    return next(
-        name
-        for room in registry.ROOMS
-        for name, specimen in specimens_of(room).items()
-        if specimen.kind == kind
-    )
+"""By name, as specimens say it."""

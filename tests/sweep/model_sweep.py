@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from zlib import crc32
 
 import pytest
 import torch
 import verticlip
-from sweep.kinds import KINDS, first_of
+from sweep.kinds import KINDS
 from sweep.made import Made
 from verticlip.core.config import ModelConfig, read_config
 from verticlip.core.errors import InputError
 from verticlip.core.files import CONFIG_FILE
 from verticlip.hub.card import write_card
 from verticlip.hub.checks import check_folder
-from verticlip.hub.export import export, exportable
+from verticlip.hub.export import exportable
+from verticlip.hub.export.report import file_hashes
 from verticlip.hub.stored_probe import make_probe, replay_probe
 
 
@@ -57,8 +57,13 @@ class ModelSweep:
         for name, tensor in mine.items():
             assert tensor.dtype == theirs[name].dtype
             assert torch.equal(tensor, theirs[name]), name
+        # A converter's file has another header, so tensors begin elsewhere in memory: some processors then
+        # add up in another order, and answers may differ in their last digit.
+        assert replay_probe(again, made.probe).passed
+        once_more = verticlip.from_pretrained(again.save(tmp_path / "once more"), device="cpu")
+        assert file_hashes(tmp_path / "again") == file_hashes(tmp_path / "once more")
         # Whatever it answers: embeddings of its towers, masks, waves, logits.
-        before, after = make_probe(model), make_probe(again)
+        before, after = make_probe(again), make_probe(once_more)
         assert before.outputs.keys() == after.outputs.keys() != set()
         for name, tensor in before.outputs.items():
             assert torch.equal(tensor, after.outputs[name]), name
@@ -89,19 +94,9 @@ class ModelSweep:
 
     def test_it_says_where_it_can_be_exported(self, made: Made) -> None:
         reasons = exportable(made.model.config, made.model.processor.config)
-        assert {name for name, reason in reasons.items() if not reason} == set(KINDS[made.specimen.kind])
+        assert {name for name, reason in reasons.items() if not reason} == set(KINDS[made.specimen.kind].formats)
         for reason in reasons.values():
             assert not reason or (reason.endswith((".", ")")) and str(made.folder) not in reason), reason
-
-    def test_the_first_of_its_kind_is_exported(self, made: Made, tmp_path: Path) -> None:
-        kind = made.specimen.kind
-        if first_of(kind) != made.spec.name:
-            pytest.skip(f"{first_of(kind)} is exported for all of the kind {kind!r}")
-        for to in KINDS[kind]:
-            report = export(made.model, tmp_path / to, to)
-            assert report.passed, to
-            assert report.model == made.spec.name
-            shutil.rmtree(tmp_path / to)
 
 
 def expected_errors(made: Made) -> set[str]:

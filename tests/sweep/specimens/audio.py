@@ -68,7 +68,7 @@ def prior(case: str) -> Maker:
 SECOND, FIRST = Specimen("vocoder", bigvgan("bigvgan")), Specimen("vocoder", bigvgan("bigvgan_first_version"))
 
 SPECIMENS = {
-    "audio/clipsep-nit": Specimen("separator with clip", _clipsep),
+    "audio/clipsep-nit": Specimen("separator", _clipsep),
     "audio/openai-clip-vit-b32": clip(32),
     "audio/openai-clip-vit-l14": clip(14),
     "audio/clap-htsat-unfused": clap(fusion=False),

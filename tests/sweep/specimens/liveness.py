@@ -41,6 +41,6 @@ SPECIMENS = {
     "liveness/minifasnet": Specimen("faces", _minifasnet),
     "liveness/flip-mcl": FLIP,
     "liveness/flip-mcl-wcs": FLIP,
-    "liveness/clip-vit-b16": clip(16, kind="categories of words and clip"),
-    "liveness/clip-vit-b32": clip(32, kind="categories of words and clip"),
+    "liveness/clip-vit-b16": clip(16, kind="categories"),
+    "liveness/clip-vit-b32": clip(32, kind="categories"),
 }

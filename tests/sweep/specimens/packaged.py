@@ -7,10 +7,10 @@ from .specimen import Specimen
 SPECIMENS = {
     "medical/tiny": Specimen("words and pictures"),
     "audio/tiny-tagger": Specimen("words and sounds"),
-    "audio/tiny-sep": Specimen("separator with words"),
+    "audio/tiny-sep": Specimen("separator"),
     "audio/tiny-sonic": Specimen("maker of sound"),
     "urban/tiny": Specimen("words and pictures"),
-    "ecommerce/tiny": Specimen("product"),
-    "liveness/tiny": Specimen("categories of words"),
+    "ecommerce/tiny": Specimen("words and pictures"),
+    "liveness/tiny": Specimen("categories"),
     "liveness/minifasnet-v2": Specimen("faces"),
 }

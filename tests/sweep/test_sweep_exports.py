@@ -1,0 +1,50 @@
+"""One model of every kind in every format it can be had in, each compared with the model it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sweep.kinds import KINDS
+from sweep.made import make
+from sweep.specimens.by_room import specimens_of
+from verticlip.core import registry
+from verticlip.hub.export import export
+
+CASES = [
+    (kind, to) for kind, about in KINDS.items() for to in about.formats if to != "openvino" or kind == "clip"
+]
+"""OpenVINO's files are made of the ONNX ones: one kind stands for all."""
+
+
+def test_kinds_are_those_of_the_specimens():
+    kinds = {
+        name: specimen.kind for room in registry.ROOMS for name, specimen in specimens_of(room).items()
+    }
+    assert set(kinds.values()) == set(KINDS)
+    assert {kind: kinds[about.example] for kind, about in KINDS.items()} == {kind: kind for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def models(quick, tmp_path_factory):
+    """A function from a kind to its example; one is kept at a time."""
+    kept = {}
+
+    def of(kind):
+        if kind not in kept:
+            kept.clear()
+            kept[kind] = make(KINDS[kind].example, tmp_path_factory.mktemp("made")).model
+        return kept[kind]
+
+    return of
+
+
+@pytest.mark.parametrize(("kind", "to"), CASES)
+def test_the_example_of_a_kind_is_exported(models, tmp_path: Path, kind, to):
+    for module in {"onnx": ("onnxruntime", "onnxscript")}.get(to, (to,)):
+        pytest.importorskip(module, reason="the export extra is not installed")
+    parts = {"onnx": KINDS[kind].parts, "openvino": ("text",)}.get(to)
+    report = export(models(kind), tmp_path / "out", to, **({"towers": parts} if parts else {}))
+    assert report.passed
+    assert report.model == KINDS[kind].example
+    assert {check.status for check in report.checks} == {"ok"}
