@@ -19,7 +19,11 @@ def card(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the card instead of writing it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write README.md of a model folder from what training, evaluation or conversion recorded."""
+    """Write a model's card from its records.
+
+    README.md of the folder is written from what training, evaluation or conversion recorded there: data,
+    licence, results with intervals, limits, hardware and time. Exit status 1 when --check finds a difference.
+    """
     from .hub.card import (
         CARD,
         check_card,

@@ -128,6 +128,11 @@ def stored_facts(name_or_path: str | Path, revision: str | None = None) -> dict[
             return {"revision": commit, **import_facts(repo_id, commit)}
         found = ResolvedModel(fetch(repo_id, CONFIG_FILE, commit).path.parent, repo_id, commit)
     else:
+        folder = Path(name_or_path).expanduser()
+        if str(name_or_path) not in registry.models() and _is_foreign(folder):
+            from .import_facts import import_folder_facts
+
+            return {"revision": "", **import_folder_facts(folder)}
         found = resolve(name_or_path, revision)
     config = read_config(ModelConfig, found.folder / CONFIG_FILE)
     return {

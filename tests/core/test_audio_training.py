@@ -185,7 +185,7 @@ def test_a_classifier_of_recordings_answers_for_a_file(sounds, tmp_path):
     card = (made.model / "README.md").read_text()
     assert 'model.classify(["clip.wav"]' in card
     assert "Recordings are read at 4000 Hz in windows of 0.4 s" in card
-    assert "calibration error | recordings |" in card
+    assert "calibration error | chance | before training | recordings |" in card
     assert "image" not in card
 
 

@@ -83,6 +83,4 @@ def make(name: str, folder: Path) -> Made:
     source = name if specimen.make is None else home
     model = verticlip.from_pretrained(source, device="cpu")
     stored = home / "conversion.json"
-    return Made(
-        spec, specimen, home, model, read_json(stored).get("report", {}) if stored.is_file() else {}
-    )
+    return Made(spec, specimen, home, model, read_json(stored).get("report", {}) if stored.is_file() else {})

@@ -94,7 +94,9 @@ class ModelSweep:
 
     def test_it_says_where_it_can_be_exported(self, made: Made) -> None:
         reasons = exportable(made.model.config, made.model.processor.config)
-        assert {name for name, reason in reasons.items() if not reason} == set(KINDS[made.specimen.kind].formats)
+        assert {name for name, reason in reasons.items() if not reason} == set(
+            KINDS[made.specimen.kind].formats
+        )
         for reason in reasons.values():
             assert not reason or (reason.endswith((".", ")")) and str(made.folder) not in reason), reason
 

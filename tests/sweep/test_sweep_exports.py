@@ -9,7 +9,7 @@ from sweep.kinds import KINDS
 from sweep.made import make
 from sweep.specimens.by_room import specimens_of
 from verticlip.core import registry
-from verticlip.hub.export import export
+from verticlip.hub.export import export, exportable
 
 CASES = [
     (kind, to) for kind, about in KINDS.items() for to in about.formats if to != "openvino" or kind == "clip"
@@ -18,9 +18,7 @@ CASES = [
 
 
 def test_kinds_are_those_of_the_specimens():
-    kinds = {
-        name: specimen.kind for room in registry.ROOMS for name, specimen in specimens_of(room).items()
-    }
+    kinds = {name: specimen.kind for room in registry.ROOMS for name, specimen in specimens_of(room).items()}
     assert set(kinds.values()) == set(KINDS)
     assert {kind: kinds[about.example] for kind, about in KINDS.items()} == {kind: kind for kind in KINDS}
 
@@ -48,3 +46,26 @@ def test_the_example_of_a_kind_is_exported(models, tmp_path: Path, kind, to):
     assert report.passed
     assert report.model == KINDS[kind].example
     assert {check.status for check in report.checks} == {"ok"}
+
+
+PUBLISHED = {
+    # {model: (layers, heads) of both towers}; every other size is in its converter's options.
+    "ecommerce/marqo-fashion-siglip": (12, 12),
+    "ecommerce/marqo-ecommerce-l": (24, 16),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_siglip_of_published_size_can_be_had_in_open_clip(quick, tmp_path, name):
+    """Not so the small ones: open_clip builds image towers of timm by name, and no name is of their size."""
+    pytest.importorskip("open_clip", reason="the export extra is not installed")
+    small, spec = make(name, tmp_path).model, registry.model_spec(name)
+    config, processing = small.config, small.processor.config
+    assert "timm has no name for this one" in exportable(config, processing)["open_clip"]
+    layers, heads = PUBLISHED[name]
+    image, text = config.towers["image"], config.towers["text"]
+    sizes = {"embed_dim": spec.embed_dim, "depth": layers, "num_heads": heads, "mlp_ratio": 4.0}
+    image = image.model_copy(update={"options": {**image.options, **sizes}})  # pyright: ignore
+    text = text.model_copy(update={"output_dim": spec.embed_dim})
+    whole = config.model_copy(update={"towers": {"image": image, "text": text}, "embed_dim": spec.embed_dim})
+    assert exportable(whole, processing)["open_clip"] == ""

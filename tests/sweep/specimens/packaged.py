@@ -8,7 +8,7 @@ SPECIMENS = {
     "medical/tiny": Specimen("words and pictures"),
     "audio/tiny-tagger": Specimen("words and sounds"),
     "audio/tiny-sep": Specimen("separator"),
-    "audio/tiny-sonic": Specimen("maker of sound"),
+    "audio/tiny-sonic": Specimen("words and sounds"),
     "urban/tiny": Specimen("words and pictures"),
     "ecommerce/tiny": Specimen("words and pictures"),
     "liveness/tiny": Specimen("categories"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import verticlip
+import yaml
 from PIL import Image
 from verticlip.core.errors import ConfigError, DataError
 from verticlip.core.recipe import LoadedRecipe, load_recipe
@@ -469,5 +470,6 @@ def test_a_model_of_the_room_is_trained_further_as_it_is(learned, data, tmp_path
     config = verticlip.from_pretrained(result.model).config
     assert config.options == verticlip.from_pretrained(learned.model).config.options
     assert result.metrics["start"]["new"] == []
-    terms = "presentations: research only, by agreement with the makers of each data set"
-    assert f'\ntraining_data_terms: "{terms}"\n---' in (result.model / "README.md").read_text()
+    header = (result.model / "README.md").read_text().split("---\n")[1]
+    terms = yaml.safe_load(header)["training_data_terms"]
+    assert terms == "presentations: research only, by agreement with the makers of each data set"
