@@ -37,7 +37,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[medical,audio,video,urban,ecommerce,liveness,lancedb,qdrant,train,export,dev]"
+	$(BIN)/python -m pip install --quiet -e ".[medical,audio,video,urban,ecommerce,liveness,lancedb,qdrant,train,openvino,dev]"
 	@touch $@
 
 clean:

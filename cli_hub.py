@@ -9,7 +9,9 @@ from .cli_export import export
 from .cli_push import push
 from .cli_verify import probe, verify
 
-app = typer.Typer(help="Publish models, check what was loaded, export to other libraries.", no_args_is_help=True)
+app = typer.Typer(
+    help="Publish models, check what was loaded, export to other libraries.", no_args_is_help=True
+)
 
 
 @app.callback()

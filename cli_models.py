@@ -252,7 +252,7 @@ def _print_facts(facts: dict[str, Any], files: Sequence[dict[str, Any]], known: 
         ("", ""), [(key, plain(value)) for key, value in shown.items() if value not in ("", None, (), [])]
     )
     for figure in facts.get("measured", ()):
-        how = figure["command"] or f"its authors: {figure['source']}"
+        how = figure["command"] or f"as published: {figure['source']}"
         print(f"\n{figure['value']}\n    {how}")
     if files:
         print()

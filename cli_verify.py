@@ -36,10 +36,10 @@ def verify(
 ) -> None:
     """Check a model here and print its certificate.
 
-    Fetches the model when it is not on this machine. Every file is compared with what the registry, the Hub,
-    the first download and the stored probe say; the stored probe is run again; golden cases of the code that
-    the model runs are replayed. The certificate goes to standard output as JSON, a summary to standard error.
-    Exit status 1 when anything disagrees; what could not be checked is said and is no failure.
+    The model is fetched when it is not on this machine. Every file is compared with what the registry, the
+    Hub, the first download and the stored probe say; the stored probe is run again; golden cases of the code
+    that the model runs are replayed. The certificate goes to standard output as JSON, a summary to standard
+    error. Exit status 1 when anything disagrees; what could not be checked is said and is no failure.
     """
     from .core.errors import ConfigError
 

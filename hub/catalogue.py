@@ -34,7 +34,7 @@ _KINDS = {"task": "tasks", "modality": "modalities", "domain": "domain"}
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure in words: ``command`` measures it again; without one it is its authors', of ``source``."""
+    """A figure in words: ``command`` measures it again; without one it is as published in ``source``."""
 
     value: str
     command: str = ""
@@ -180,7 +180,7 @@ def as_csv(found: Iterable[Row]) -> str:
                     for cell in cells
                 ),
                 "; ".join(figure.value for figure in row.measured),
-                "; ".join(figure.command or f"theirs, {figure.source}" for figure in row.measured),
+                "; ".join(figure.command or f"as published: {figure.source}" for figure in row.measured),
             ]
         )
     return out.getvalue()
@@ -254,7 +254,7 @@ def _figures_table(found: Iterable[Row]) -> str:
     lines = [_line(("figure", "of", "measured by")), _line(["---"] * 3)]
     for figure in ours:
         names = ", ".join(f"`{name}`" for name in owners[figure])
-        how = f"`{figure.command}`" if figure.command else f"its authors: {figure.source}"
+        how = f"`{figure.command}`" if figure.command else f"as published: {figure.source}"
         lines.append(_line((figure.value, names, how)))
     return "\n".join(lines)
 

@@ -58,7 +58,7 @@ def import_facts(repo_id: str, revision: str | None = None) -> dict[str, Any]:
 
 
 def import_folder_facts(folder: Path) -> dict[str, Any]:
-    """Return what a folder of open_clip or transformers files holds, without reading or converting its weights.
+    """Return what a folder of open_clip or transformers files holds; its weights stay unread.
 
     Keys: ``format, modalities, embed_dim, weights, pickled, licence``, as in :func:`import_facts`.
 

@@ -56,6 +56,77 @@ def test_the_list_shows_licence_and_access(run) -> None:
     assert access["medical/conceptclip"] == "gated"
 
 
+def test_the_list_is_narrow_and_can_be_chosen_from(run) -> None:
+    out = run("models", "list")[1]
+    assert out.splitlines()[0].split() == ["name", "takes", "licence", "access", "tasks"]
+    assert max(map(len, out.splitlines())) < 170
+    status, out, err = run("models", "list", "--domain", "audio", "--takes", "image", "--licence", "mit")
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [
+        "audio/clipsep-nit", "audio/openai-clip-vit-b32", "audio/openai-clip-vit-l14",
+    ]  # fmt: skip
+    status, out, err = run("models", "list", "--task", "captionin")
+    assert (status, out) == (1, "")
+    assert "Did you mean 'captioning'" in err
+    status, out, _ = run("models", "list", "--task", "separation", "--licence", "apache")
+    assert (status, len(out.splitlines())) == (0, 1)
+
+
+def test_the_list_comes_in_the_formats_of_others(run, tmp_path: Path) -> None:
+    status, out, err = run("models", "list", "--format", "csv", "--domain", "medical")
+    assert (status, err) == (0, "")
+    assert out.startswith("name,domain,system,")
+    assert run("models", "list", "--format", "json")[1] == run("models", "list", "--json")[1]
+    row = json.loads(run("models", "list", "--json")[1].splitlines()[0])
+    assert row["measured"][0]["command"].startswith("verticlip train run medical/tiny")
+    out = run("models", "list", "--format", "md", "--domain", "liveness")[1]
+    assert out.startswith("### Models: liveness\n\n| model | what it is |")
+    page = tmp_path / "page.md"
+    page.write_text("# Ours\n")
+    status, _, err = run("models", "list", "--format", "md", "--write", page)
+    assert status == 1
+    assert "have to be there once each" in err
+    assert page.read_text() == "# Ours\n"
+    status, _, err = run("models", "list", "--write", page)
+    assert status == 2
+    assert "--write goes with --format md" in err
+
+
+def test_facts_say_what_to_do_next(run) -> None:
+    out = run("models", "info", "medical/tiny")[1]
+    assert "verticlip hub verify medical/tiny" in out
+    assert "    verticlip train run medical/tiny --data DATA --out RUN" in out
+    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
+    assert "onnx," in lines["export"]
+    assert lines["parameters"] == ["3.1", "M"]
+    assert "as published: arXiv 2301.04558" in run("models", "info", "medical/biovil")[1]
+    facts = json.loads(run("models", "info", "medical/tiny", "--json")[1])
+    assert facts["export"]["onnx"] == ""
+    assert facts["export"]["transformers"]
+
+
+def test_a_folder_of_another_library_is_told_without_its_weights(run, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = {
+        "model_type": "clip",
+        "projection_dim": 12,
+        "text_config": {**sizes, "vocab_size": 30, "max_position_embeddings": 8},
+        "vision_config": {**sizes, "image_size": 16, "patch_size": 8},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"nobody reads this")
+    status, out, err = run("models", "info", folder, "--json")
+    assert (status, err) == (0, "")
+    facts = json.loads(out)
+    assert facts["format"] == "transformers:clip"
+    assert (facts["modalities"], facts["embed_dim"]) == (["image", "text"], 12)
+    assert facts["export"] is None
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.mark.parametrize("name", sorted(registry.models()))
 def test_facts_of_every_model_are_shown_without_a_download(run, name: str) -> None:
     status, out, err = run("models", "info", name)
@@ -172,7 +243,7 @@ def test_weights_that_only_a_person_can_download(
         "audio/test", "audio", "a test", (), 0, PublishedWeights(files, "clipsep"), "MIT", "Research."
     )
     monkeypatch.setattr(registry, "models", lambda: {spec.name: spec})
-    assert " by hand " in run("models", "list")[1]
+    assert "by hand" in run("models", "list")[1]
     out = run("models", "info", "audio/test")[1]
     assert "best_model.pt, https://example.org/weights" in out
     assert "clip (optional)" in out

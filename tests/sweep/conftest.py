@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from sweep.made import Made
 
 TESTS = Path(__file__).resolve().parent.parent
 for home in (TESTS, TESTS / "domains"):
@@ -14,13 +18,12 @@ for home in (TESTS, TESTS / "domains"):
     if str(home) not in sys.path:
         sys.path.insert(0, str(home))
 
-from sweep.made import Made, make
-from sweep.specimens.by_room import specimens_of
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Ask every test with ``made`` about each model of the room that its file names."""
     if "made" in metafunc.fixturenames:
+        from sweep.specimens.by_room import specimens_of
+
         names = list(specimens_of(metafunc.module.ROOM))
         metafunc.parametrize("made", names, indirect=True, scope="module")
 
@@ -30,9 +33,9 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache folder of verticlip for nobody else, one thread, and the vocabulary of CLIP read once."""
     import functools
 
-    import open_clip.tokenizer as clip_words
     import torch
 
+    clip_words = pytest.importorskip("open_clip.tokenizer", reason="open_clip makes and reads many of them")
     cache, threads = tmp_path_factory.mktemp("cache"), torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VERTICLIP_CACHE", str(cache))
@@ -49,6 +52,8 @@ def made(
 ) -> Iterator[Made]:
     """One model, converted from files of its authors' layout or taken from the package, with its folder."""
     import shutil
+
+    from sweep.made import make
 
     folder = tmp_path_factory.mktemp("made")
     yield make(request.param, folder)

@@ -33,7 +33,7 @@ KINDS = {
     "clip with a resnet": Kind("urban/remoteclip-rn50", ("open_clip",), ("image",)),
     "siglip": Kind("urban/git-rsclip", ("transformers",), ("image",)),
     "coca": Kind("urban/coca-vit-b32", ("open_clip",), ("image",)),
-    "clap": Kind("audio/clap-htsat-unfused", ("transformers",), ("audio",)),
+    "clap": Kind("audio/clap-htsat-unfused", ("transformers",), ("text",)),
     "words and pictures": Kind("medical/unimed-clip-vit-b16", parts=("text",)),
     "words and sounds": Kind("audio/tiny-sonic", parts=("audio",)),
     "conceptclip": Kind("medical/conceptclip", parts=("image",)),

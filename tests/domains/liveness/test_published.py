@@ -11,7 +11,7 @@ import verticlip
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 from verticlip.core import registry
-from verticlip.core.errors import ConfigError
+from verticlip.core.errors import ConfigError, WeightsError
 from verticlip.core.files import read_json, sha256_of
 from verticlip.domains.liveness.models.base import score_crops
 from verticlip.domains.liveness.published import PUBLISHED
@@ -110,7 +110,9 @@ def test_the_two_released_files_convert_under_their_registered_name(tmp_path, ca
     torch.save(state, folder / "4_0_0_80x80_MiniFASNetV1SE.pth")
     files = roles(spec, [str(folder)])
     assert set(files) == {"v2", "v1se"}
-    convert_files(spec, files, tmp_path / "model")
+    with pytest.raises(WeightsError, match="the published 2.7_80x80_MiniFASNetV2.pth has a5eb02e1"):
+        convert_files(spec, files, tmp_path / "model")
+    convert_files(spec, files, tmp_path / "model", any_file=True)
     model = verticlip.from_pretrained(tmp_path / "model")
     assert [crop.scale for crop in model.network.crops] == [2.7, 4.0]
     noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)

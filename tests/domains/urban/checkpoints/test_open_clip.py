@@ -90,7 +90,9 @@ def test_the_registered_sizes_are_those_of_the_architecture(architecture, monkey
         found = convert(name, {"weights": Path("weights.pt")}, weights.options)
         assert found.config.embed_dim == spec.embed_dim
         assert spec.modalities == tuple(found.config.towers)
-        wanted = {key: value.shape for key, value in build_empty(found.config).state_dict().items()}
+        empty = build_empty(found.config)
+        assert spec.parameters == sum(value.numel() for value in empty.parameters())
+        wanted = {key: value.shape for key, value in empty.state_dict().items()}
         assert {key: value.shape for key, value in found.state.items()} == wanted
         for tower in found.config.towers.values():
             assert tower.quick_gelu is architecture.endswith("quickgelu")
