@@ -286,6 +286,12 @@ def _checked(wanted: Wanted, path: Path, sha256: str | None, *, etag: str | None
     expected = sha256 or (known.sha256 if known else None)
     if name is None and expected is None:
         name = etag or _etag_of(wanted)
+    if path.exists() and not path.is_file():
+        # A pipe would be waited for without an end.
+        raise WeightsError(
+            f"{wanted.said}: what the Hub's cache keeps under this name is no file. Delete it, or choose "
+            "another cache by HF_HOME."
+        )
     try:
         digests = digests_of(path, name)
     except OSError as error:

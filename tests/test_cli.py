@@ -109,7 +109,7 @@ def test_models_list_and_info(run, model_folder: Path) -> None:
     assert rows(out)[0]["name"] == "medical/tiny"
     status, out, _ = run("models", "list")
     assert status == 0
-    assert out.splitlines()[1].split()[:3] == ["medical/tiny", "medical", "image+text"]
+    assert out.splitlines()[1].split()[:2] == ["medical/tiny", "image+text"]
     status, out, _ = run("models", "info", model_folder, "--json")
     assert status == 0
     assert rows(out)[0]["embed_dim"] == 12

@@ -37,6 +37,8 @@ SOUND_TURN = 1e-6
 
 KERNELS = {"open_clip": "pillow", "transformers": "torch"}
 """{library: whose kernel resizes pictures there}, in words of :class:`core.config.ImageProcessing`."""
+_CENTERS = {"open_clip": "round", "transformers": "floor"}
+"""{library: where its crops begin}, in the same words."""
 _TOKENS = ("input_ids", "attention_mask")
 _TEXTS = (
     "a",
@@ -58,11 +60,25 @@ def resized_alike(config: ImageProcessing, library: str) -> bool:
 
 
 def cropped_alike(config: ImageProcessing, image: Image.Image, library: str) -> bool:
-    """Return whether a library crops a picture at the same pixel; transformers begins by rounding down."""
-    if library != "transformers" or config.resize != "shortest" or config.center == "floor":
+    """Return whether a library begins the crop of a picture at the same pixel as the model."""
+    if config.resize != "shortest" or config.center == _CENTERS[library]:
         return True
-    spare = int((config.short_side or config.size) * max(image.size) / min(image.size)) - config.size
-    return round(spare / 2) == spare // 2
+    short = config.short_side or config.size
+    spare = (short - config.size, int(short * max(image.size) / min(image.size)) - config.size)
+    return all(round(each / 2) == each // 2 for each in spare)
+
+
+def crop_notes(config: ImageProcessing, library: str, got: Tensor, expected: Tensor) -> tuple[str, ...]:
+    """Return what a crop at another pixel does to embeddings [B, D] of pictures that have one, if any do."""
+    if not len(got):
+        return ()
+    earlier, later = (library, "the model") if config.center == "round" else ("the model", library)
+    turned = float((1 - F.cosine_similarity(got, expected, dim=-1)).max())
+    return (
+        f"Where an odd number of pixels is cropped, {earlier} begins one pixel earlier than {later} in half of "
+        f"the cases; such pictures of the trial came out with 1 - cosine up to {turned:.1e}, by the "
+        f"preprocessing of {library} from beginning to end.",
+    )
 
 
 def pictures(size: int) -> list[Image.Image]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 
 import pytest
@@ -182,3 +183,15 @@ def test_facts_of_a_model_need_no_weights(online, hub, run) -> None:
     )
     with pytest.raises(ConfigError, match="no revision 'v9'"):
         stored_facts(NAME, "v9")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_the_cache_is_not_waited_for(online, hub) -> None:
+    commit = resolve(NAME).revision
+    path = download(NAME, "config.json", commit).resolve()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(WeightsError, match="config.json at .*is no file. Delete it"):
+        download(NAME, "config.json", commit)
+    path.unlink()
+    assert download(NAME, "config.json", commit).is_file()

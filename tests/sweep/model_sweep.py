@@ -18,7 +18,7 @@ from verticlip.hub.catalogue import row_of
 from verticlip.hub.checks import check_folder
 from verticlip.hub.export import exportable
 from verticlip.hub.export.report import file_hashes
-from verticlip.hub.stored_probe import make_probe, replay_probe
+from verticlip.hub.stored_probe import make_probe, read_probe, replay_probe
 
 
 class ModelSweep:
@@ -74,21 +74,23 @@ class ModelSweep:
             assert torch.equal(tensor, after.outputs[name]), name
 
     def test_a_changed_weight_shows_in_its_probe(self, made: Made) -> None:
+        kept = read_probe(made.folder).record if made.specimen.make is None else None
         model, probe = made.model, made.probe
+        assert kept in (None, probe.record), "the probe in the package is not of its files: write it again"
         assert replay_probe(model, probe).passed
         state = model.network.state_dict()
         names = sorted(name for name, one in state.items() if one.is_floating_point() and one.ndim > 1)
         name = names[crc32(made.spec.name.encode()) % len(names)]
-        kept = state[name].clone()
+        right = state[name].clone()
         with torch.no_grad():
-            noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(0))
-            state[name].add_(0.05 * kept.std() * noise)
+            noise = torch.randn(right.shape, generator=torch.Generator().manual_seed(0))
+            state[name].add_(0.05 * right.std() * noise)
         try:
             report = replay_probe(model, probe)
             assert not report.passed, f"{name} may change unseen"
         finally:
             with torch.no_grad():
-                state[name].copy_(kept)
+                state[name].copy_(right)
 
     def test_nothing_but_the_licence_keeps_it_from_being_published(self, made: Made) -> None:
         assert made.probe.outputs
