@@ -174,12 +174,13 @@ def train(
     A recipe's ``start`` is found as :func:`from_pretrained` finds a model. A recipe of kind ``probe``
     writes a head, which :meth:`Model.classify` takes as ``head=``.
     """
+    from .core.files import CARD_FILE
     from .core.train import train as run
-    from .hub.card import CARD, write_card, write_probe_card
+    from .hub.card import write_card, write_probe_card
     from .hub.stored_probe import write_probe
 
     result = run(recipe, data, out, overrides=overrides, resume=resume, progress=progress, start=_find_start)
-    if not (result.model / CARD).is_file():
+    if not (result.model / CARD_FILE).is_file():
         if "probes" in result.metrics:
             write_probe_card(result.folder)
         else:

@@ -24,8 +24,8 @@ def card(
     README.md of the folder is written from what training, evaluation or conversion recorded there: data,
     licence, results with intervals, limits, hardware and time. Exit status 1 when --check finds a difference.
     """
+    from .core.files import CARD_FILE
     from .hub.card import (
-        CARD,
         check_card,
         is_probe_run,
         render_card,
@@ -35,7 +35,7 @@ def card(
     )
 
     probe = is_probe_run(folder)
-    path = folder / "head" / CARD if probe else folder / CARD
+    path = folder / "head" / CARD_FILE if probe else folder / CARD_FILE
     if check:
         found = ["There is no card; write one: verticlip hub card FOLDER."]
         if path.is_file():

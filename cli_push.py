@@ -53,10 +53,10 @@ def push(
     from .hub.publish import plan
     from .hub.publish import push as carry_out
 
-    made = plan(folder, repository)
+    made = plan(folder, repository, private=private)
     _stop_on_errors({"": made}, as_json=as_json)
     with _quiet_bars():
-        done = carry_out(made, private=private, dry_run=dry_run, message=message)
+        done = carry_out(made, dry_run=dry_run, message=message)
     if as_json:
         print_json([_row(made, done, dry_run=dry_run)])
     else:
@@ -66,20 +66,20 @@ def push(
 def _push_packaged(organization: str, *, private: bool, dry_run: bool, as_json: bool) -> None:
     from .hub.packaged import plan_packaged, push_packaged, weights_ref
 
-    plans = plan_packaged(organization)
+    plans = plan_packaged(organization, private=private)
     _stop_on_errors(plans, as_json=as_json)
     with _quiet_bars():
-        done = push_packaged(plans, private=private, dry_run=dry_run)
-    for name, one in done.items():
-        if as_json:
-            more = {} if dry_run else {"weights_ref": weights_ref(name, one)}
-            print_json([{"model": name, **_row(plans[name], one, dry_run=dry_run), **more}])
-            continue
-        _show(one, dry_run=dry_run)
-        if not dry_run:
-            print(f"\n{weights_ref(name, one)}")
-        print()
-    say(f"{len(done)} models {'would be' if dry_run else 'are'} published under {organization}.")
+        # Each is told before the next one begins: should that fail, what is public is known.
+        for name, one in push_packaged(plans, dry_run=dry_run):
+            if as_json:
+                more = {} if dry_run else {"weights_ref": weights_ref(name, one)}
+                print_json([{"model": name, **_row(plans[name], one, dry_run=dry_run), **more}])
+                continue
+            _show(one, dry_run=dry_run)
+            if not dry_run:
+                print(f"\n{weights_ref(name, one)}")
+            print()
+    say(f"{len(plans)} models {'would be' if dry_run else 'are'} published under {organization}.")
 
 
 @contextlib.contextmanager

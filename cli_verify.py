@@ -30,6 +30,9 @@ def verify(
         Path | None,
         typer.Option(help="Check a certificate instead: its own hash, and the files where they are here."),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option(help="Exit with status 1 unless the verdict is 'verified'.", show_default=False)
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the certificate on one line, and no table.")
     ] = False,
@@ -39,14 +42,15 @@ def verify(
     The model is fetched when it is not on this machine. Every file is compared with what the registry, the
     Hub, the first download and the stored probe say; the stored probe is run again; golden cases of the code
     that the model runs are replayed. The certificate goes to standard output as JSON, a summary to standard
-    error. Exit status 1 when anything disagrees; what could not be checked is said and is no failure.
+    error. Exit status 1 when anything disagrees; what could not be checked is said and, without --strict, is
+    no failure.
     """
     from .core.errors import ConfigError
 
     if check is not None:
         if revision or goldens or out:
             raise ConfigError("--check reads a certificate; leave --revision, --goldens and --out away.")
-        _check(check, model, as_json=as_json)
+        _check(check, model, strict=strict, as_json=as_json)
         return
     if model is None:
         raise ConfigError("Name a model, a folder or a Hub repository, or a certificate with --check FILE.")
@@ -70,7 +74,11 @@ def verify(
             print(json.dumps(content, indent=2, ensure_ascii=False))
         else:
             say(f"wrote {out}")
-    if found.verdict == "failed":
+    _exit(found, strict=strict)
+
+
+def _exit(found: Certificate, *, strict: bool) -> None:
+    if found.verdict == "failed" or (strict and found.verdict != "verified"):
         raise typer.Exit(_FAILED)
 
 
@@ -114,6 +122,7 @@ def _show(found: Certificate) -> None:
         cases = [
             (
                 f"{one.system}/{one.case}",
+                ", ".join(one.covers) or "-",
                 str(one.compared),
                 number(one.error),
                 number(one.tolerance),
@@ -122,7 +131,9 @@ def _show(found: Certificate) -> None:
             for one in found.parity
         ]
         if cases:
-            print_table(("golden case", "outputs", "worst error", "tolerance", ""), cases)
+            print_table(
+                ("golden case", "runs of the model", "outputs", "worst error", "tolerance", ""), cases
+            )
             print()
     say(f"{found.model} at {found.revision or 'no revision'}: {found.verdict}")
     for reason in found.reasons:
@@ -144,7 +155,7 @@ def _file_row(row: Any) -> tuple[str, ...]:
     )
 
 
-def _check(path: Path, model: str | None, *, as_json: bool) -> None:
+def _check(path: Path, model: str | None, *, strict: bool, as_json: bool) -> None:
     """Check a certificate's own hash, and the files of the model where it is on this machine."""
     from .hub.certificate import check_certificate, compare_files, folder_here
 
@@ -164,5 +175,8 @@ def _check(path: Path, model: str | None, *, as_json: bool) -> None:
             say("  the files here are those of the certificate")
         for line in differences or ():
             say(f"  {line}")
+        for reason in found.reasons:
+            say(f"  {reason}")
     if differences:
         raise typer.Exit(_FAILED)
+    _exit(found, strict=strict)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .errors import WeightsError
-from .files import atomic_path, unique_keys
+from .files import atomic_path
+from .tensor_header import read_header
 
 
 def save_weights(module: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -52,9 +51,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file. A weights folder needs model.safetensors.")
     try:
-        _refuse_duplicate_names(path)
+        read_header(path)
         state = load_file(path)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path.name}: not a whole safetensors file ({error}). Fetch it again.") from error
     for key, tensor in state.items():
         if not is_finite(tensor):
@@ -68,20 +67,6 @@ def is_finite(tensor: Tensor) -> bool:
         return True
     low, high = tensor.aminmax()
     return bool(torch.isfinite(low) & torch.isfinite(high))
-
-
-def _refuse_duplicate_names(path: Path) -> None:
-    """safetensors keeps the last of two equal names without a word; a damaged or hostile file would win."""
-    with path.open("rb") as handle:
-        prefix = handle.read(8)
-        if len(prefix) < 8:
-            raise ValueError("shorter than its header")
-        length = struct.unpack("<Q", prefix)[0]
-        if length > 100_000_000:
-            raise ValueError(f"header of {length:,} bytes")
-        header = handle.read(length)
-
-    json.loads(header, object_pairs_hook=unique_keys)
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

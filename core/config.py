@@ -363,8 +363,16 @@ def read_yaml(path: str | Path, *, limits: Limits = DEFAULT) -> Any:
     limits.check("config_bytes", path.stat().st_size, what=f"{path.name}: bytes")
     try:
         text = path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise ConfigError(f"{path.name}: not valid YAML ({' '.join(str(error).split())}).") from error
+    return parse_yaml(text, source=path.name)
+
+
+def parse_yaml(text: str, *, source: str) -> Any:
+    """Return what one YAML document holds, as :func:`read_yaml` does; ``source`` names it in errors."""
+    try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ConfigError(f"{path.name}: YAML aliases ('*name') are not accepted. Write the value out.")
+            raise ConfigError(f"{source}: YAML aliases ('*name') are not accepted. Write the value out.")
         return yaml.load(text, Loader=_UniqueKeyLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path.name}: not valid YAML ({' '.join(str(error).split())}).") from error
+        raise ConfigError(f"{source}: not valid YAML ({' '.join(str(error).split())}).") from error

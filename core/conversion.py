@@ -25,6 +25,7 @@ from .checkpoint import is_finite, read_weights
 from .config import ModelConfig, ProcessorConfig
 from .errors import ConfigError, InputError, VerticlipError, WeightsError
 from .files import atomic_path
+from .tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
     from .model import ContrastiveModel
@@ -331,11 +332,10 @@ def check_vocabulary(tokenizer_json: str, rows: int, *, name: str, source: str) 
         name, source: what messages call the vocabulary's file and the checkpoint.
 
     Raises:
+        ConfigError: not a tokenizer file.
         WeightsError: another number of pieces: words would get the embeddings of others.
     """
-    from tokenizers import Tokenizer
-
-    pieces = Tokenizer.from_str(tokenizer_json).get_vocab_size()
+    pieces = read_tokenizer(tokenizer_json, source=name).get_vocab_size()
     if pieces != rows:
         raise WeightsError(
             f"{name} has {pieces} pieces, the word table of {source} {rows} rows. It is the vocabulary of "

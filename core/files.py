@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,15 @@ from .limits import DEFAULT, Limits
 CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE = "config.json", "processor.json", "model.safetensors"
 TOKENIZER_FILE, PROMPTS_FILE, THRESHOLD_FILE = "tokenizer.json", "prompts.yaml", "threshold.json"
 """What a model folder holds; the last three only where the model has them."""
+PROBE_FILE, PROBE_TENSORS = "probe.json", "probe.safetensors"
+"""The stored probe, which loading does not read."""
+
+REQUIRED_FILES = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE)
+OPTIONAL_FILES = (TOKENIZER_FILE, PROMPTS_FILE, THRESHOLD_FILE)
+"""What loading reads."""
+
+CARD_FILE, RECIPE_FILE, METRICS_FILE, LICENCE_FILE = "README.md", "recipe.yaml", "metrics.json", "LICENSE.txt"
+"""What says where a model comes from, how good it is and what it may be used for."""
 
 
 @contextlib.contextmanager
@@ -25,15 +34,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on error it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode & 0o777
     try:
         yield temporary
-        # mkstemp makes files private; give the result the mode any other new file would get.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        # The writer may have put another file there; the result has the mode that any new file gets.
+        temporary.chmod(mode)
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
@@ -45,6 +52,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise OSError(int(refused[1]), os.strerror(int(refused[1])), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def new_folder(parent: str | Path, prefix: str) -> Path:
+    """Make a folder that nobody else uses, with the mode that any new folder gets; mkdtemp's are private."""
+    folder = Path(parent) / f"{prefix}{secrets.token_hex(8)}"
+    folder.mkdir()
+    return folder
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:

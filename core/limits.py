@@ -40,6 +40,8 @@ class Limits:
     """Largest JSON or YAML config, prompt set or recipe."""
     tokenizer_bytes: int = 64 * MiB
     """Largest tokenizer file; those of many languages have hundreds of thousands of pieces."""
+    probe_bytes: int = 4_000_000
+    """Largest tensor file of a stored probe; see ``hub/stored_probe.py``."""
     manifest_rows: int = 100_000_000
     """Most rows in one manifest."""
 

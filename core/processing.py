@@ -23,6 +23,7 @@ from .files import PROCESSOR_FILE, TOKENIZER_FILE, write_json_atomic, write_text
 from .limits import DEFAULT, Limits
 from .pixels import as_unit, fill_missing, resize, set_channels, stretch, to_tensor, trim_box
 from .spectrogram import log_mel
+from .tokenizer import panics_as_errors, read_tokenizer
 from .types import MODALITIES, Sample
 from .waves import cut_windows, quantize, to_wave
 
@@ -325,12 +326,9 @@ class Processor:
         if self._tokenizer_json is None:
             raise ConfigError(f"Only a model with {TOKENIZER_FILE} knows where its tokens stand in a text.")
         if self._tokenizer is None:
-            from tokenizers import Tokenizer
-
-            self._tokenizer = Tokenizer.from_str(self._tokenizer_json)
-            self._tokenizer.no_padding()
-            self._tokenizer.no_truncation()
-        return list(self._tokenizer.encode(self.clean_text(text)).offsets)
+            self._tokenizer = read_tokenizer(self._tokenizer_json)
+        with panics_as_errors(f"{TOKENIZER_FILE}: it cannot cut this text into tokens"):
+            return list(self._tokenizer.encode(self.clean_text(text)).offsets)
 
     def save(self, folder: str | Path) -> None:
         """Write ``processor.json`` and, if there is one, ``tokenizer.json`` into ``folder``."""
@@ -389,12 +387,10 @@ def _build_tokenizer(config: TextProcessing, content: str | None) -> Any:
         return lambda text: [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
     if content is None:
         raise ConfigError(f"processor.json asks for {TOKENIZER_FILE}, which is missing from the folder.")
-    from tokenizers import Tokenizer
+    fast = read_tokenizer(content)
 
-    try:
-        fast = Tokenizer.from_str(content)
-    except Exception as error:  # tokenizers raises plain Exception for malformed files
-        raise ConfigError(f"{TOKENIZER_FILE}: not a tokenizer file ({str(error)[:200]}).") from None
-    fast.no_padding()
-    fast.no_truncation()
-    return lambda text: fast.encode(text).ids
+    def encode(text: str) -> list[int]:
+        with panics_as_errors(f"{TOKENIZER_FILE}: it cannot cut this text into tokens"):
+            return fast.encode(text).ids
+
+    return encode

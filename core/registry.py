@@ -223,6 +223,8 @@ class Room:
         prompts: prompt sets by short name; see :func:`verticlip.core.prompts.prompt_set`.
         evaluations: ``sets`` and ``retrieval``, modules that measure a model.
         card_words: what model cards of the domain say of its samples; see ``hub/card.py``.
+        covers: what of a network's code each golden case of the room's systems runs, ``system/case`` to words
+            of ``hub/parity.py``.
         probes: what a model without an embedding for every tower answers in a stored probe, by architecture;
             see ``hub/stored_probe.py``.
         graphs: parts beside the towers that other runtimes can run, by architecture; see ``core/graphs.py``.
@@ -249,6 +251,7 @@ class Room:
     evaluations: Mapping[str, str] = field(default_factory=dict)
     card_words: Mapping[str, str] = field(default_factory=dict)
     probes: Mapping[str, str] = field(default_factory=dict)
+    covers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     graphs: Mapping[str, str] = field(default_factory=dict)
     exports: Mapping[str, str] = field(default_factory=dict)
 
@@ -316,6 +319,7 @@ def room(name: str) -> Room:
         evaluations=getattr(module, "EVALUATIONS", {}),
         card_words=getattr(module, "CARD_WORDS", {}),
         probes=getattr(module, "PROBES", {}),
+        covers=getattr(module, "COVERS", {}),
         graphs=getattr(module, "GRAPHS", {}),
         exports=getattr(module, "EXPORTS", {}),
     )

@@ -115,7 +115,7 @@ def explain(error: Exception, wanted: Wanted) -> VerticlipError:
 def not_granted(wanted: Wanted) -> ConfigError:
     """Return the error for a repository whose owner decides who may read it."""
     has = token_is_set()
-    page = wanted.gated or f"{_endpoint()}/{wanted.repo_id}"
+    page = wanted.gated or f"{endpoint()}/{wanted.repo_id}"
     mine = " The token in use has no access yet." if has else ""
     return ConfigError(
         f"{wanted.repo_id}: its owner grants access one by one. Ask at {page}, then run: hf auth login "
@@ -125,12 +125,28 @@ def not_granted(wanted: Wanted) -> ConfigError:
 
 def not_here(wanted: Wanted) -> WeightsError:
     """Return the error for a file that is not in the cache while the Hub may not be asked."""
-    revision = "" if wanted.revision == "main" else f" --revision {wanted.revision}"
     return UnreachableError(
-        f"{wanted.said} is not in the cache, and offline mode (HF_HUB_OFFLINE) forbids fetching it. Load it "
-        f"once without HF_HUB_OFFLINE, or run where there is a network: hf download {wanted.repo_id} "
-        f"{wanted.name}{revision}; or {wanted.otherwise}.",
+        f"{wanted.said} is not in the cache, and offline mode (HF_HUB_OFFLINE) forbids fetching it. "
+        f"{_online_once(wanted, wanted.name)}",
         "offline mode",
+    )
+
+
+def nothing_here(wanted: Wanted) -> UnreachableError:
+    """Return the error for a model that is not in the cache while the Hub may not be asked what it is."""
+    return UnreachableError(
+        f"{wanted.repo_id} at {wanted.revision!r}: neither verticlip's files nor another library's are in "
+        f"the cache, and offline mode (HF_HUB_OFFLINE) forbids fetching them. {_online_once(wanted)}",
+        "offline mode",
+    )
+
+
+def _online_once(wanted: Wanted, *names: str) -> str:
+    revision = () if wanted.revision == "main" else ("--revision", wanted.revision)
+    command = " ".join(("hf download", wanted.repo_id, *names, *revision))
+    return (
+        "Load it once without HF_HUB_OFFLINE, or run where there is a network: "
+        f"{command}; or {wanted.otherwise}."
     )
 
 
@@ -259,13 +275,13 @@ def _proxy() -> str:
     return f" A proxy is set by {found}; check it." if found else ""
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """Return the address of the Hub as it may be shown: without user and password."""
     from huggingface_hub import constants
 
-    # Without user and password, should the address hold them.
     parts = urlsplit(constants.ENDPOINT)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 
 def _host() -> str:
-    return _endpoint().partition("://")[2]
+    return urlsplit(endpoint()).netloc

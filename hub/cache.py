@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from ..core import registry
-from ..core.errors import ConfigError
-from ..core.files import read_json
 from ..core.registry import ModelSpec, PublishedWeights
 from . import conversions
 from .conversions import (
     CONVERSION_FILE,
     conversions_folder,
     converter_version,
+    read_conversion,
     sweep_staging,
     weights_of,
 )
@@ -89,7 +88,7 @@ def _reason(spec: ModelSpec | None, folder: Path) -> str:
     """Return why no load would read a folder, or ""."""
     if not (folder / CONVERSION_FILE).is_file():
         return "unfinished"
-    content = _content(folder / CONVERSION_FILE)
+    content = read_conversion(folder)
     imported = content is not None and content.get("converter") == IMPORT
     if not imported and (spec is None or not isinstance(spec.weights, PublishedWeights)):
         return "not a model of the registry"
@@ -119,11 +118,3 @@ def _reason(spec: ModelSpec | None, folder: Path) -> str:
     if not fetched <= {(one.repo_id, one.name, one.commit) for one in all_recorded()}:
         return "made from files that were forgotten"
     return ""
-
-
-def _content(path: Path) -> Mapping[str, Any] | None:
-    try:
-        content = read_json(path)
-    except ConfigError:
-        return None
-    return content if isinstance(content, Mapping) else None

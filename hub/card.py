@@ -9,20 +9,18 @@ from typing import Any
 
 from ..core.config import parse_config, read_yaml
 from ..core.errors import ConfigError, VerticlipError
-from ..core.files import CONFIG_FILE, read_json, write_text_atomic
+from ..core.files import CARD_FILE, CONFIG_FILE, METRICS_FILE, RECIPE_FILE, read_json, write_text_atomic
 from ..core.recipe import Recipe
 from ..core.registry import models
 from . import card_sections as sections
 from .card_check import problems_of
-from .card_facts import METRICS_FILE, RECIPE_FILE, WORDS, CardFacts, domain_words, read_facts
+from .card_facts import WORDS, CardFacts, domain_words, read_facts
 from .card_header import base_models_of, emissions, header_text, metadata, model_index
 from .card_results import ScoreRow, further, interval, kinds_of, results
 from .card_text import block, cell, code, fenced, inline, one_line, sentence, table
 from .card_training import resources, training
 from .conversions import CONVERSION_FILE
 from .licences import hub_licence, is_known
-
-CARD = "README.md"
 
 
 def render_card(folder: str | Path) -> str:
@@ -239,14 +237,14 @@ def _probe_metadata(recipe: Recipe, metrics: Mapping[str, Any], words: Mapping[s
 
 def write_card(folder: str | Path) -> Path:
     """Write the card of a model folder as ``README.md`` and return its path."""
-    path = Path(folder) / CARD
+    path = Path(folder) / CARD_FILE
     write_text_atomic(path, render_card(folder))
     return path
 
 
 def write_probe_card(folder: str | Path) -> Path:
     """Write the card of a probe beside its head, in the ``head`` folder of a run, and return its path."""
-    path = Path(folder) / "head" / CARD
+    path = Path(folder) / "head" / CARD_FILE
     write_text_atomic(path, render_probe_card(folder))
     return path
 

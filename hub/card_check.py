@@ -6,16 +6,12 @@ import re
 from itertools import zip_longest
 from typing import Any
 
-import yaml
-
+from ..core.config import parse_yaml
+from ..core.errors import ConfigError
+from ..core.files import CARD_FILE
 from .card_header import PIPELINES
 from .licences import HUB_LICENCES, OTHER
 
-SECTIONS = ("Intended use", "Use", "Limits", "Files", "Licence", "Citation")
-"""Sections of every model's card; one trained here has ``TRAINED`` too, any other ``CONVERTED``."""
-
-TRAINED = ("Data", "Results on validation", "Training")
-CONVERTED = ("Origin", "Results")
 NOTE = "\n## Note\n"
 
 _HEADER = re.compile(r"---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
@@ -40,13 +36,16 @@ def problems_of(text: str, rendered: str) -> list[str]:
 
 
 def split_card(text: str) -> tuple[dict[str, Any] | None, str]:
-    """Return the metadata of a card, or None where there is none, and the rest."""
+    """Return the metadata of a card, or None where there is none that is sound, and the rest.
+
+    The card may be anybody's: an alias, which can stand for a billion values, is not sound.
+    """
     match = _HEADER.match(text)
     if match is None:
         return None, text
     try:
-        header = yaml.safe_load(match[1])
-    except (yaml.YAMLError, ValueError, RecursionError):
+        header = parse_yaml(match[1], source=CARD_FILE)
+    except ConfigError:
         return None, text
     return (header if isinstance(header, dict) else None), text[match.end() :]
 

@@ -14,21 +14,20 @@ from ..core.config import ModelConfig, ProcessorConfig, parse_config, read_confi
 from ..core.errors import ConfigError
 from ..core.files import (
     CONFIG_FILE,
+    LICENCE_FILE,
+    METRICS_FILE,
+    OPTIONAL_FILES,
     PROCESSOR_FILE,
-    PROMPTS_FILE,
-    TOKENIZER_FILE,
+    RECIPE_FILE,
+    REQUIRED_FILES,
     WEIGHTS_FILE,
     read_json,
     sha256_of,
 )
 from ..core.recipe import Recipe
 from ..core.registry import ROOMS, ModelSpec, WeightsRef, models, room
+from ..core.tensor_header import read_header
 from .conversions import CONVERSION_FILE
-from .tensor_header import read_header
-
-METRICS_FILE, RECIPE_FILE, LICENCE_FILE = "metrics.json", "recipe.yaml", "LICENSE.txt"
-LOADED = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, TOKENIZER_FILE, PROMPTS_FILE)
-"""Files that loading reads, in the order the card lists them."""
 
 _LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+ _-]{0,79}")
 
@@ -153,7 +152,7 @@ def _files(folder: Path, conversion: Mapping[str, Any] | None) -> dict[str, tupl
     known = {name: text for name, text in written.items() if re.fullmatch(r"[0-9a-f]{64}", str(text))}
     return {
         name: ((folder / name).stat().st_size, known.get(name) or sha256_of(folder / name))
-        for name in LOADED
+        for name in (*REQUIRED_FILES, *OPTIONAL_FILES)
         if (folder / name).is_file()
     }
 
@@ -178,7 +177,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "samples": "images",
         "modality": "image",
         "Modality": "Image",
-        "file": "scan.png",
+        "file": "picture.png",
         "pipeline": "zero-shot-image-classification",
         "classify": "image-classification",
         "validation": (
@@ -221,9 +220,11 @@ def words_of(config: ModelConfig) -> dict[str, str]:
     """Return the words for what a model is about: the first of its modalities that is not text."""
     found = [name for name in config.towers if name in WORDS and name != "text"]
     found = found or [name for name in config.towers if name in WORDS]
+    home = "audio" if config.domain == "audio" else "image"
     # A part without towers (a vocoder) is of its domain.
-    words = WORDS[found[0] if found else "audio" if config.domain == "audio" else "image"]
-    return {**words, **domain_words(config.domain)}
+    words, own = WORDS[found[0] if found else home], domain_words(config.domain)
+    # The file that a domain names is one of its own samples: no picture for a CLIP among models of sound.
+    return {**words, **own, "file": own.get("file", words["file"]) if words is WORDS[home] else words["file"]}
 
 
 def domain_words(domain: str | None) -> Mapping[str, str]:

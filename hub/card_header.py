@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from ..core.energy import estimate_energy
+from ..core.files import LICENCE_FILE
 from ..core.registry import PublishedWeights, models
-from .card_facts import LICENCE_FILE, CardFacts
+from .card_facts import CardFacts
 from .card_results import score_rows
 from .card_text import bounds, one_line
 from .licences import OTHER, hub_licence, is_known
@@ -95,22 +96,19 @@ def licence_fields(facts: CardFacts) -> dict[str, str]:
         # The title of its text is the only name it has.
         with text.open(encoding="utf-8", errors="replace") as lines:
             licence = next((line for line in lines if line.strip()), licence)
-    name = re.sub(r"[^a-z0-9.+]+", "-", licence.lower()).strip("-")[:60]
-    return {"license": OTHER, "license_name": name or OTHER, "license_link": LICENCE_FILE}
+    return {"license": OTHER, "license_name": _as_identifier(licence) or OTHER, "license_link": LICENCE_FILE}
 
 
-_PAGES = {
-    "apache-2.0": "Apache-2.0", "mit": "MIT", "isc": "ISC", "unlicense": "Unlicense", "zlib": "Zlib",
-    "bsd-2-clause": "BSD-2-Clause", "bsd-3-clause": "BSD-3-Clause", "mpl-2.0": "MPL-2.0",
-}  # fmt: skip
+def licence_named(licence: str) -> dict[str, str]:
+    """Return ``license`` as the Hub knows it, or ``other`` with a name; nothing for a licence without one."""
+    if is_known(licence) and hub_licence(licence) != OTHER:
+        return {"license": hub_licence(licence)}
+    name = _as_identifier(licence)
+    return {"license": OTHER, "license_name": name} if name else {}
 
 
-def licence_page(licence: str) -> str:
-    """Return where the text of a licence stands, or "" for one without a page that is known here."""
-    word = hub_licence(licence)
-    versioned = is_known(word) and re.fullmatch(r"cc[a-z0-9-]*-\d\.\d", word)
-    name = _PAGES.get(word) or (word.upper() if versioned else "")
-    return f"https://spdx.org/licenses/{name}.html" if name else ""
+def _as_identifier(licence: str) -> str:
+    return re.sub(r"[^a-z0-9.+]+", "-", licence.lower()).strip("-")[:60]
 
 
 def kind_tag(facts: CardFacts) -> str:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.config import ProcessorConfig
+from ..core.files import LICENCE_FILE
 from ..core.recipe import Recipe
-from .card_facts import LICENCE_FILE, CardFacts, domain_words
-from .card_header import licence_fields, licence_page
+from .card_facts import CardFacts, domain_words
+from .card_header import licence_fields
 from .card_text import block, cell, code, fenced, inline, one_line, prose, sentence, table
 from .card_training import stored_as
+from .licences import licence_page
 
 TEMPLATES = Path(__file__).parent / "templates"
 _COMMAND = re.compile(r"verticlip [A-Za-z0-9 ./_'=,:-]+")
@@ -73,9 +75,9 @@ def use(facts: CardFacts, kind: str) -> str:
             f"print(model.similarity({words['samples']}, texts))",
         ]
         example = fenced("python", lines)
-    elif facts.config.towers:
+    elif facts.config.towers and facts.config.options.get("joint_space") is not False:
         template = "use_task"
-        lines.append(f"print(model.embed([{file}], modality={json.dumps(words['modality'])}).shape)")
+        lines.append(f"print(model.embed([{file}], modality={json.dumps(words['modality'])}).vectors.shape)")
         example = fenced("python", lines)
     else:
         template, example = "use_task", fenced("python", lines)

@@ -19,6 +19,7 @@ from ..core import registry
 from ..core.errors import ConfigError, InputError, nearest
 from ..core.files import WEIGHTS_FILE, read_json, write_text_atomic
 from ..core.registry import Measured, ModelSpec, PublishedWeights
+from .licences import is_non_commercial
 
 UNSTATED = "unknown"
 """What the registry says of a licence that nobody stated."""
@@ -148,7 +149,7 @@ def licence_words(licence: str) -> str:
     """Return a licence as tables show it."""
     if licence == UNSTATED:
         return "not stated"
-    return licence + (" (non-commercial)" if "-NC" in licence.upper() else "")
+    return licence + (" (non-commercial)" if is_non_commercial(licence) else "")
 
 
 def count_words(parameters: int | None) -> str:

@@ -26,15 +26,15 @@ from ..core.files import CONFIG_FILE, read_json
 from ..core.inference import prepare_model
 from ..core.provenance import now, version
 from ..core.verify import OutputCheck
-from .certified_files import FileCheck, fetch_probe, named_here, packaged_files, resolved_files
+from .certified_files import FILES, FileCheck, fetch_probe, named_here, packaged_files, resolved_files
 from .conversions import CONVERSION_FILE
-from .download import MismatchError
+from .download import DamagedError, MismatchError
 from .imports import kept_import
 from .loading import ResolvedModel, load_model, resolve
-from .parity import ParityCheck, cases_of, replay_parity
+from .parity import ParityCheck, cases_of, golden_homes, parts_of, replay_parity, uncovered
 from .published import published_facts
-from .stored_probe import PROBE_FILE, StoredProbe, has_probe, read_probe, replay_probe
-from .verdict import disagreements, unchecked
+from .stored_probe import PROBE_FILE, PROBE_TENSORS, StoredProbe, has_probe, read_probe, replay_probe
+from .verdict import contradiction, disagreements, unchecked
 
 if TYPE_CHECKING:
     from .stored_probe import Parts
@@ -82,8 +82,9 @@ class Certificate(Config):
         date: UTC. files, probe, parity: the checks.
         environment: versions and the kind of machine.
         verdict: ``failed`` where anything disagrees; ``incomplete`` where everything that could be checked
-            agrees and something could not be checked; else ``verified``.
-        reasons: for a verdict other than ``verified``. notes: what a verdict does not cover.
+            agrees and something could not be checked; else ``verified``: every file and the stored probe.
+        reasons: for a verdict other than ``verified``. notes: what a verdict does not cover, such as parts
+            of the network that no golden case of a reference implementation runs.
         sha256: of the rest; see the module text.
     """
 
@@ -119,7 +120,6 @@ def verify_model(
     revision: str | None = None,
     *,
     goldens: str | Path | None = None,
-    device: str = "cpu",
 ) -> Certificate:
     """Return the certificate of a model: files, stored probe and parity of its code, checked here.
 
@@ -127,24 +127,27 @@ def verify_model(
         name_or_path: registry name, folder, or ``org/name``; fetched when it is not in the cache.
         revision: of a Hub repository.
         goldens: folder with golden cases as ``system/case``; the packaged ones are used as well.
-        device: where the probe is replayed. Tolerances are for float32 on a CPU.
 
     Raises:
         ConfigError: no such model, no access to it, or weights that only a person can download.
-        WeightsError: a file cannot be fetched.
+        WeightsError: a file cannot be fetched. One that is damaged or not the stated one makes a certificate
+            with the verdict ``failed`` instead.
         DependencyError: the model needs an extra that is not installed.
     """
     # What is wrong with the other arguments is said before anything is fetched.
-    replay_parity((), goldens)
-    _check_device(device)
+    golden_homes(goldens)
     try:
         resolved = resolve(name_or_path, revision)
     except WeightsError as error:
         return _refused(str(name_or_path), error)
+    trouble = fetch_probe(resolved)
     files = resolved_files(resolved)
     probe, label = _no_probe(resolved), resolved.id
+    if trouble:
+        probe = probe.model_copy(update={"reason": trouble})
     parity: tuple[ParityCheck, ...] = ()
     reasons: list[str] = []
+    parts_alone: tuple[str, ...] = ()
     try:
         parts = load_model(resolved)
     except DependencyError:
@@ -156,10 +159,13 @@ def verify_model(
         config = parts[0].config
         # A folder's name may say whose computer it is on.
         label = resolved.id if resolved.spec or resolved.commit else config.name
-        files, probe = _probed(resolved, parts, files, device)
-        parity = replay_parity(cases_of(resolved.spec, config), goldens)
+        if has_probe(resolved.folder):
+            files, probe = _probed(resolved, parts, files)
+        words = parts_of(config)
+        parity = replay_parity(cases_of(resolved.spec, config), goldens, parts=words)
+        parts_alone = uncovered(words, parity)
     return _signed(
-        label, resolved.revision, files=files, probe=probe, parity=parity, reasons=reasons, device=device
+        label, resolved.revision, files=files, probe=probe, parity=parity, reasons=reasons, alone=parts_alone
     )
 
 
@@ -167,7 +173,7 @@ def check_certificate(path: str | Path) -> Certificate:
     """Return a certificate whose own hash is right.
 
     Raises:
-        ConfigError: not a certificate, or one that was altered.
+        ConfigError: not a certificate, one that was altered, or one whose verdict does not follow from it.
     """
     raw = read_json(path)
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
@@ -179,6 +185,9 @@ def check_certificate(path: str | Path) -> Certificate:
             f"{path}: its content has SHA-256 {found.digest} and it says {found.sha256 or 'none'}. It was "
             "altered after it was made."
         )
+    why = contradiction(found.verdict, found.files, found.probe, found.parity)
+    if why:
+        raise ConfigError(f"{path}: it contradicts itself: {why}. No version of verticlip wrote that.")
     return found
 
 
@@ -192,7 +201,10 @@ def compare_files(certificate: Certificate, folder: str | Path) -> list[str]:
         if not named_here(row):
             continue
         path = Path(folder) / row.name
-        if not path.is_file():
+        if row.name not in FILES:
+            # A certificate is anybody's: it must not choose which files of this machine are read.
+            found.append(f"{row.name[:80]!r} is not the name of a file that a model has")
+        elif not path.is_file():
             found.append(f"{row.name} is missing")
         elif (digest := FileCheck.of(path).sha256) != row.sha256:
             found.append(f"{row.name} has SHA-256 {digest}; the certificate says {row.sha256}")
@@ -237,14 +249,6 @@ def _in_the_hubs_cache(repo_id: str, revision: str) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {device!r} cannot be used here ({reason}). Use 'cpu'.") from None
-
-
 def _no_probe(resolved: ResolvedModel) -> ProbeCheck:
     own = (
         resolved.commit is None
@@ -260,17 +264,13 @@ def _no_probe(resolved: ResolvedModel) -> ProbeCheck:
 
 
 def _probed(
-    resolved: ResolvedModel, parts: Parts, files: tuple[FileCheck, ...], device: str
+    resolved: ResolvedModel, parts: Parts, files: tuple[FileCheck, ...]
 ) -> tuple[tuple[FileCheck, ...], ProbeCheck]:
     """Return the file rows with what the probe says of them, and what came of replaying it."""
-    trouble = fetch_probe(resolved)
-    if not has_probe(resolved.folder):
-        missing = _no_probe(resolved)
-        return files, missing.model_copy(update={"reason": trouble}) if trouble else missing
     try:
         probe = read_probe(resolved.folder)
         files = _with_probe(files, probe)
-        network = prepare_model(parts[0].to(device), "float32")
+        network = prepare_model(parts[0], "float32")
         report = replay_probe((network, parts[1], parts[2]), probe)
     except DependencyError as error:
         return files, ProbeCheck(status="cannot run", reason=_without_places(error, resolved))
@@ -301,6 +301,7 @@ def _row(check: OutputCheck) -> OutputRow:
 
 def _with_probe(files: tuple[FileCheck, ...], probe: StoredProbe) -> tuple[FileCheck, ...]:
     known = {name: record.sha256 for name, record in probe.record.files.items()}
+    known |= {PROBE_TENSORS: probe.record.tensors} if probe.record.tensors else {}
     here = {row.name for row in files}
     missing = [
         FileCheck(name=name, bytes=None, sha256=None, expected=sha256, expected_by="probe", ok=False)
@@ -311,14 +312,18 @@ def _with_probe(files: tuple[FileCheck, ...], probe: StoredProbe) -> tuple[FileC
 
 
 def _refused(name: str, error: WeightsError) -> Certificate:
-    """Return the certificate of a model whose files are not the registered ones, else raise the error."""
+    """Return the certificate of a model whose files are not those that were stated, else raise the error."""
+    if not isinstance(error, (MismatchError, DamagedError)):
+        raise error
     spec = registry.models().get(name)
     files = () if spec is None else packaged_files(spec)
-    if all(row.ok for row in files) and not isinstance(error, MismatchError):
-        raise error
-    reasons = [] if files else [" ".join(str(error).split())[:500]]
-    probe = ProbeCheck(status="none", reason="nothing was run: the files are not the registered ones")
-    return _signed(name, "", files=files, probe=probe, parity=(), reasons=reasons, device="cpu")
+    here = Path(name).is_dir()
+    # A folder's name may say whose computer it is on.
+    said = str(error).replace(f"{name}: ", "") if here else str(error)
+    reasons = [] if files else [" ".join(said.split())[:500]]
+    probe = ProbeCheck(status="none", reason="nothing was run: the files are not those that were stated")
+    label = "unreadable" if here and spec is None else name
+    return _signed(label, "", files=files, probe=probe, parity=(), reasons=reasons)
 
 
 def _signed(
@@ -329,10 +334,17 @@ def _signed(
     probe: ProbeCheck,
     parity: tuple[ParityCheck, ...],
     reasons: list[str],
-    device: str,
+    alone: tuple[str, ...] = (),
 ) -> Certificate:
+    """Return the certificate with its verdict.
+
+    Args:
+        alone: parts of the network that no golden case ran. The others as in :class:`Certificate`.
+    """
     wrong = [*reasons, *disagreements(files, probe, parity)]
     doubts, notes = unchecked(files, probe, parity)
+    if alone:
+        notes = (*notes, f"no golden case of a reference implementation runs its {' or '.join(alone)}")
     verdict: Verdict = "failed" if wrong else "incomplete" if doubts else "verified"
     made = Certificate(
         model=label,
@@ -341,7 +353,7 @@ def _signed(
         files=files,
         probe=probe,
         parity=parity,
-        environment=_environment(device),
+        environment=_environment(),
         verdict=verdict,
         reasons=(*wrong, *doubts),
         notes=notes,
@@ -349,7 +361,7 @@ def _signed(
     return made.model_copy(update={"sha256": made.digest})
 
 
-def _environment(device: str) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     from importlib import metadata
 
     found = {"verticlip": version(), "python": platform.python_version()}
@@ -358,7 +370,7 @@ def _environment(device: str) -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    found |= {"system": platform.system(), "machine": platform.machine(), "device": device}
+    found |= {"system": platform.system(), "machine": platform.machine(), "device": "cpu"}
     return {**found, "threads": str(torch.get_num_threads())}
 
 
@@ -366,5 +378,6 @@ def _without_places(error: Exception, resolved: ResolvedModel) -> str:
     """Return the message of an error on one line, without where the files lie."""
     text = str(error)
     for place in (str(resolved.folder), *(() if resolved.spec or resolved.commit else (resolved.id,))):
-        text = text.replace(f"{place}/", "").replace(place, "the folder")
+        if place.strip("./"):
+            text = text.replace(f"{place}/", "").replace(place, "the folder")
     return " ".join(text.split())[:500]

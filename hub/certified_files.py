@@ -10,17 +10,25 @@ from typing import Any, Literal
 from ..core import registry
 from ..core.config import Config
 from ..core.errors import VerticlipError
-from ..core.files import read_json
+from ..core.files import OPTIONAL_FILES, REQUIRED_FILES, read_json
 from ..core.registry import ModelSpec, PublishedWeights, WeightsRef
+from .advice import Wanted
 from .conversions import CONVERSION_FILE
-from .download import fetch
+from .download import fetch_if_there
 from .integrity import cached_name, digests_of, is_hash
-from .loading import OPTIONAL_FILES, REQUIRED_FILES, ResolvedModel
+from .loading import ResolvedModel
+from .revisions import metadata_of
 from .stored_probe import PROBE_FILE, PROBE_TENSORS
 
-Witness = Literal["registry", "hub", "first use", "conversion", "probe"]
-"""Who stated a hash, the strongest first: this package; the Hub, for the commit; the record of the first
-download; the record of the conversion on this machine; the stored probe beside the files."""
+Witness = Literal["registry", "hub", "cache", "first use", "conversion", "probe"]
+"""Who stated a hash, the strongest first: this package; the Hub, asked just now about the commit; the name
+that its cache on this machine keeps a file by; the record of the first download; the record of the conversion
+on this machine; the stored probe beside the files."""
+
+_PROBE = (PROBE_FILE, PROBE_TENSORS)
+_ABSENT = "none"
+FILES = frozenset((*REQUIRED_FILES, *OPTIONAL_FILES, *_PROBE))
+"""What a certificate may name in a model folder."""
 
 
 class FileCheck(Config):
@@ -67,6 +75,45 @@ class FileCheck(Config):
         return self.model_copy(update=changes)
 
 
+class _Hub:
+    """The Hub as a witness; once it cannot be asked, the names of its cache speak for it."""
+
+    def __init__(self) -> None:
+        from huggingface_hub import constants
+
+        self._reachable = not constants.HF_HUB_OFFLINE
+
+    def witness(self, row: FileCheck, path: Path, wanted: Wanted, *, verified: str = "") -> FileCheck:
+        """Return the row with what the Hub says that this content is, else what its cache says.
+
+        Args:
+            path: of the file. verified: the SHA-256 it had when it was resolved, for a cache without names.
+        """
+        by, name = "hub", self._asked(wanted)
+        if name is None:
+            by, name = "cache", cached_name(path)
+        if name == _ABSENT:
+            return row.witnessed(by, _ABSENT, agrees=False)
+        if name is None or not is_hash(name):
+            return row.witnessed("cache", verified or None)
+        if len(name) == 64:
+            return row.witnessed(by, name)
+        return row.witnessed(by, f"git:{name}", agrees=digests_of(path, name).agree_with(name))
+
+    def _asked(self, wanted: Wanted) -> str | None:
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
+        if not self._reachable:
+            return None
+        try:
+            return metadata_of(wanted, patient=False).etag
+        except RemoteEntryNotFoundError:
+            return _ABSENT
+        except VerticlipError:
+            self._reachable = False
+            return None
+
+
 def named_here(row: FileCheck) -> bool:
     """Return whether a row is of a file in the model folder, and not of one that a conversion read."""
     return ": " not in row.name and row.sha256 is not None
@@ -91,26 +138,37 @@ def packaged_files(spec: ModelSpec) -> tuple[FileCheck, ...]:
 
 
 def resolved_files(resolved: ResolvedModel) -> tuple[FileCheck, ...]:
-    """Return every file that loading reads, and what a conversion read, each compared with what is stated."""
-    spec, folder = resolved.spec, resolved.folder
+    """Return every file that loading reads, the stored probe, and what a conversion read.
+
+    Each is compared with what is stated; a Hub that can be asked is asked about every file.
+    """
+    spec, folder, hub = resolved.spec, resolved.folder, _Hub()
     registered = spec.weights.files if spec and isinstance(spec.weights, WeightsRef) else {}
     conversion = _conversion(folder)
     written = conversion.get("written", {})
-    names = dict.fromkeys([*REQUIRED_FILES, *OPTIONAL_FILES, *registered])
+    names = dict.fromkeys([*REQUIRED_FILES, *OPTIONAL_FILES, *registered, *_PROBE])
+    repo_id = _repository(resolved)
     rows = []
     for name in names:
         path = folder / name
         if not path.is_file():
             continue
         row = FileCheck.of(path).witnessed("registry", registered.get(name))
-        row = _as_cached(row, path)
-        if resolved.commit and not row.agree and not row.disagree and name not in written:
-            # A cache without names: resolving asked the Hub, or the record of the first download, just now.
-            row = row.witnessed("hub", resolved.files.get(name) or None)
+        if repo_id is not None and name not in written:
+            wanted = Wanted(repo_id, name, str(resolved.commit))
+            row = hub.witness(row, path, wanted, verified=resolved.files.get(name, ""))
         rows.append(row.witnessed("conversion", written.get(name)))
     # A folder in another library's format was converted from what lies in it.
     own = Path(resolved.id) if spec is None and resolved.commit is None else None
-    return (*rows, *_sources(spec, conversion, own))
+    return (*rows, *_sources(spec, conversion, own, hub))
+
+
+def _repository(resolved: ResolvedModel) -> str | None:
+    """Return the repository of the Hub in whose own folder the files of a model lie, or None."""
+    spec, commit = resolved.spec, resolved.commit
+    if not commit or "+" in commit or (resolved.folder / CONVERSION_FILE).is_file():
+        return None
+    return spec.weights.repo_id if spec and isinstance(spec.weights, WeightsRef) else resolved.id
 
 
 def fetch_probe(resolved: ResolvedModel) -> str:
@@ -119,41 +177,14 @@ def fetch_probe(resolved: ResolvedModel) -> str:
     Returns:
         Why it could not be asked for; empty where it is here now, or where there is none.
     """
-    if not resolved.commit or "+" in resolved.commit or (resolved.folder / CONVERSION_FILE).is_file():
-        return ""
-    spec = resolved.spec
-    repo_id = spec.weights.repo_id if spec and isinstance(spec.weights, WeightsRef) else resolved.id
+    repo_id = _repository(resolved)
     try:
-        for name in (PROBE_FILE, PROBE_TENSORS):
-            if repo_id is None or not _fetch_if_there(repo_id, name, resolved.commit):
+        for name in _PROBE:
+            if repo_id is None or fetch_if_there(repo_id, name, str(resolved.commit)) is None:
                 break
     except VerticlipError as error:
         return " ".join(str(error).split())
     return ""
-
-
-def _fetch_if_there(repo_id: str, name: str, commit: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import RemoteEntryNotFoundError
-
-    known = try_to_load_from_cache(repo_id, name, revision=commit)
-    if known is not None and not isinstance(known, str):
-        return False  # the cache notes that this commit lacks it
-    try:
-        fetch(repo_id, name, commit, optional=True)
-    except RemoteEntryNotFoundError:
-        return False
-    return True
-
-
-def _as_cached(row: FileCheck, path: Path) -> FileCheck:
-    """Return the row with what the Hub called this content for the commit, as far as its cache knows."""
-    name = cached_name(path)
-    if name is None or not is_hash(name):
-        return row
-    if len(name) == 64:
-        return row.witnessed("hub", name)
-    return row.witnessed("hub", f"git:{name}", agrees=digests_of(path, name).agree_with(name))
 
 
 def _conversion(folder: Path) -> dict[str, Any]:
@@ -162,11 +193,13 @@ def _conversion(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _sources(spec: ModelSpec | None, conversion: dict[str, Any], own: Path | None) -> Iterator[FileCheck]:
+def _sources(
+    spec: ModelSpec | None, conversion: dict[str, Any], own: Path | None, hub: _Hub
+) -> Iterator[FileCheck]:
     """Yield the files a conversion read: hashed where they are still here.
 
     Args:
-        own: folder of the user's that was converted.
+        own: folder of the user's that was converted. hub: to ask.
     """
     stated = spec.weights.files if spec and isinstance(spec.weights, PublishedWeights) else ()
     registered = {(one.repo_id, one.name): one.sha256 for one in stated}
@@ -181,7 +214,9 @@ def _sources(spec: ModelSpec | None, conversion: dict[str, Any], own: Path | Non
         label = f"{repo_id or 'by hand'}: {name if from_hub else Path(name).name}"
         if where is not None:
             row = FileCheck.of(where, label).witnessed("registry", registered.get((repo_id, name)))
-            yield _as_cached(row, where).witnessed(recorded, sha256)
+            if from_hub:
+                row = hub.witness(row, where, Wanted(repo_id, name, one["commit"]))
+            yield row.witnessed(recorded, sha256)
             continue
         # What the conversion read was compared then; there is nothing left to compare now.
         by: Witness = "registry" if one.get("registered") else recorded

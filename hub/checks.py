@@ -13,32 +13,39 @@ from pathlib import Path
 
 from ..core import registry
 from ..core.errors import ConfigError, VerticlipError
+from ..core.files import CARD_FILE, REQUIRED_FILES
 from .card import check_card
+from .card_check import NOTE
 from .checks_content import content_problems
 from .checks_origin import origin_problems
 from .folder_facts import Finding, FolderFacts
-from .folder_files import CARD_FILE, Snapshot, take_snapshot
-from .loading import REQUIRED_FILES, ResolvedModel, load_model
+from .folder_files import Snapshot, take_snapshot
+from .loading import ResolvedModel, load_model
 from .stored_probe import PROBE_FILE, PROBE_TENSORS, changed_files, read_probe, replay_probe
 
 
-def check_folder(folder: str | Path, *, for_repository: str | None = None) -> list[Finding]:
+def check_folder(
+    folder: str | Path, *, for_repository: str | None = None, private: bool = False
+) -> list[Finding]:
     """Return every finding about a model folder, errors first.
 
     Args:
         folder: as ``verticlip train`` or ``verticlip models convert`` writes it, with probe and card.
         for_repository: ``org/name`` it is meant for; these words may stand in its texts even where they
             are the user's own name.
+        private: whether only its owners shall see it.
 
     Raises:
         ConfigError: no such folder, or one that cannot be read.
     """
-    return check_snapshot(take_snapshot(folder), for_repository=for_repository)
+    return check_snapshot(take_snapshot(folder), for_repository=for_repository, private=private)
 
 
-def check_snapshot(snapshot: Snapshot, *, for_repository: str | None = None) -> list[Finding]:
+def check_snapshot(
+    snapshot: Snapshot, *, for_repository: str | None = None, private: bool = False
+) -> list[Finding]:
     """Return every finding about a folder whose files were read before; see :func:`check_folder`."""
-    facts = FolderFacts(snapshot, for_repository)
+    facts = FolderFacts(snapshot, for_repository, private=private)
     found = [finding for check in _CHECKS for finding in check(facts)]
     if any(finding.code == "secret" for finding in found):
         found = [finding if finding.code in _QUOTES_NOTHING else _silenced(finding) for finding in found]
@@ -73,11 +80,14 @@ def _card(facts: FolderFacts) -> Iterator[Finding]:
     text = facts.text(CARD_FILE)
     if facts.card_header is None:
         yield Finding("card", CARD_FILE, "It does not begin with sound metadata between '---' lines.", advice)
-    # Between backticks it is shown, not run.
-    shown = re.sub(r"(?s)```.*?```|`[^`\n]*`", " ", text)
-    if _ACTIVE.search(shown):
+    # All else is compared with what the records give. Code that a note only shows is refused as well: what
+    # Markdown takes for code is too much to tell apart here.
+    if _ACTIVE.search(text.partition(NOTE)[2]):
         yield Finding(
-            "card-code", CARD_FILE, "It holds HTML or a link that can run or load something.", advice
+            "card-code",
+            CARD_FILE,
+            "Its note holds HTML or a link that can run or load something.",
+            "Say it in words.",
         )
     try:
         problems = check_card(text, facts.folder)
@@ -171,6 +181,5 @@ def check_name(repo_id: str) -> None:
     if owner in registry.ROOMS:
         raise ConfigError(
             f"{repo_id!r}: names that begin with '{owner}/' are those of this package's own models. Publish "
-            "under "
-            "your own name or organization."
+            "under your own name or organization."
         )

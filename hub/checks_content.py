@@ -9,14 +9,20 @@ from typing import Any
 
 from ..core.console import shown
 from ..core.errors import VerticlipError
-from ..core.files import CONFIG_FILE, PROCESSOR_FILE, TOKENIZER_FILE, WEIGHTS_FILE
+from ..core.files import (
+    CARD_FILE,
+    CONFIG_FILE,
+    PROCESSOR_FILE,
+    REQUIRED_FILES,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+)
 from ..core.limits import DEFAULT
-from .folder_facts import Finding, FolderFacts
-from .folder_files import CARD_FILE, PUBLISHED, SAMPLES, TENSOR_FILES, Entry, entries
-from .loading import REQUIRED_FILES
+from ..core.tensor_header import read_header
+from .folder_facts import Finding, FolderFacts, Level
+from .folder_files import PUBLISHED, SAMPLES, TENSOR_FILES, Entry, entries
 from .secrets import Leak, computer_names, find_keys, find_leaks, find_leaks_in
 from .stored_probe import PROBE_FILE, PROBE_TENSORS
-from .tensor_header import read_header
 
 
 def content_problems(facts: FolderFacts) -> Iterator[Finding]:
@@ -185,15 +191,18 @@ def _in_tokenizer(tokenizer: Mapping[str, Any], names: Iterable[str]) -> list[Le
 
 
 def _leaks(name: str, leaks: Iterable[Leak]) -> Iterator[Finding]:
-    told = {
-        "secret": ("secret", "Take it out, and revoke it: whoever saw it can use it."),
-        "path": ("local-path", "Take it out, or name the file alone."),
-        "computer": ("computer-name", "Take it out."),
-        "data": ("data-sample", "Take it out: nobody can take published data back."),
+    told: dict[str, tuple[str, str, Level]] = {
+        "secret": ("secret", "Take it out, and revoke it: whoever saw it can use it.", "error"),
+        "home": ("local-path", "Take it out, or name the file alone.", "error"),
+        # Paths are told by their look, and a text may well be about one.
+        "path": ("local-path", "Take it out where it tells about your computer.", "notice"),
+        "computer": ("computer-name", "Take it out.", "error"),
+        "data": ("data-sample", "Take it out: nobody can take published data back.", "error"),
     }
-    for leak in list(leaks)[:20]:
-        code, advice = told[leak.kind]
-        yield Finding(code, name, f"It holds {leak.what} ({leak.where}).", advice)
+    # Errors first: whatever is left out is of the same file.
+    for leak in sorted(leaks, key=lambda one: told[one.kind][2] != "error")[:20]:
+        code, advice, level = told[leak.kind]
+        yield Finding(code, name, f"It holds {leak.what} ({leak.where}).", advice, level)
 
 
 def _public_words(facts: FolderFacts) -> Iterable[str]:

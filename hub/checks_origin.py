@@ -9,10 +9,16 @@ from typing import Any
 from ..core import registry
 from ..core.config import parse_config
 from ..core.errors import VerticlipError
-from ..core.files import CONFIG_FILE, WEIGHTS_FILE
+from ..core.files import (
+    CARD_FILE,
+    CONFIG_FILE,
+    LICENCE_FILE,
+    METRICS_FILE,
+    RECIPE_FILE,
+    WEIGHTS_FILE,
+)
 from .conversions import CONVERSION_FILE
 from .folder_facts import Finding, FolderFacts
-from .folder_files import CARD_FILE, LICENSE_FILE, METRICS_FILE, RECIPE_FILE
 from .licences import (
     OTHER,
     UNKNOWN,
@@ -87,12 +93,12 @@ def _licence(facts: FolderFacts) -> Iterator[Finding]:
             f"The card says license {header.get('license')!r:.60}, {CONFIG_FILE} says {stated!r:.60}.",
             "Write the card again: verticlip hub card FOLDER",
         )
-    if licence == OTHER and LICENSE_FILE not in facts.files:
+    if licence == OTHER and LICENCE_FILE not in facts.files:
         yield Finding(
             "licence-text",
-            LICENSE_FILE,
+            LICENCE_FILE,
             "There is no text of the licence.",
-            f"Add it as {LICENSE_FILE}.",
+            f"Add it as {LICENCE_FILE}.",
             "notice",
         )
 
@@ -123,8 +129,8 @@ def _trained(facts: FolderFacts) -> Iterator[Finding]:
                 yield Finding(
                     "data-licence",
                     RECIPE_FILE,
-                    f"Source {source.name!r:.60} is under {source.licence:.40}, which "
-                    "forbids commercial use; the weights allow it.",
+                    f"Source {source.name!r:.60} is under {source.licence:.40}, which forbids commercial "
+                    "use; the weights allow it.",
                     "Make sure that you may do that.",
                     "notice",
                 )
@@ -227,8 +233,8 @@ def _conversion(facts: FolderFacts) -> Iterator[Finding]:
             "gated",
             CONVERSION_FILE,
             "The authors of these weights grant access one by one.",
-            "Publish them with their consent only.",
-            "notice",
+            "Add --private; with their consent, make it public on its page afterwards.",
+            "notice" if facts.private else "error",
         )
     if forbids_changes(licence):
         yield Finding(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,11 +16,15 @@ from ..core.files import (
     PROMPTS_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
+    new_folder,
+    read_json,
     sha256_of,
     write_json_atomic,
     write_text_atomic,
 )
 from ..core.registry import ModelSpec, PublishedFile, PublishedWeights
+from .download import DamagedError
+from .loading import verify_files
 from .trust import cache_folder, recorded
 
 if TYPE_CHECKING:
@@ -152,6 +155,39 @@ def conversions_folder(name: str) -> Path:
     return cache_folder() / "converted" / name.replace("/", "--")
 
 
+def read_conversion(folder: Path) -> Mapping[str, Any] | None:
+    """Return what ``conversion.json`` says of a folder, or None where it is missing or damaged."""
+    try:
+        content = read_json(folder / CONVERSION_FILE)
+    except ConfigError:
+        return None
+    return content if isinstance(content, Mapping) else None
+
+
+def verified_conversion(
+    folder: Path, content: Mapping[str, Any], *, source: str, verify: bool = True
+) -> dict[str, str]:
+    """Return {name: SHA-256} of a converted folder after comparing its files with them.
+
+    Args:
+        content: of its ``conversion.json``. source: what messages call the model.
+        verify: False for a folder that was written, and hashed, a moment ago.
+
+    Raises:
+        DamagedError: the folder was changed or damaged.
+    """
+    written = content.get("written")
+    try:
+        if not isinstance(written, Mapping) or WEIGHTS_FILE not in written:
+            raise DamagedError(f"{source}: {CONVERSION_FILE} states no hashes.")
+        if verify:
+            verify_files(folder, written, source=source)
+    except WeightsError as error:
+        error.args = (f"{error} To convert anew, delete the folder {folder}.",)
+        raise
+    return dict(written)
+
+
 def sweep_staging(folder: Path) -> list[Path]:
     """Remove what killed conversions left in a folder of conversions; call it with the model's lock held."""
     left = sorted(folder.glob(f"{STAGING}*"))
@@ -266,7 +302,7 @@ def keep_converted(
 
     load_strict(build_empty(converted.config), converted.state, source=f"{about['model']}: {sources[0].name}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{STAGING}{out.name}."))
+    staging = new_folder(out.parent, f"{STAGING}{out.name}.")
     try:
         _write(converted, staging)
         written = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
@@ -280,7 +316,6 @@ def keep_converted(
             "written": written,
         }
         write_json_atomic(staging / CONVERSION_FILE, content)
-        staging.chmod(0o755)
         if out.is_dir() and not any(out.iterdir()):
             out.rmdir()
         try:

@@ -16,9 +16,10 @@ import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError, WeightsError
-from ..core.files import TOKENIZER_FILE
+from ..core.files import PROBE_TENSORS, TOKENIZER_FILE
 from ..core.limits import DEFAULT
 from .advice import UnreachableError, Wanted, explain, is_explained, not_granted, not_here, token_is_set
 from .integrity import Digests, cached_name, digests_of, is_hash
@@ -26,6 +27,9 @@ from .leftovers import sweep
 from .revisions import PAUSES, check_repository, commit_of, may_pass, metadata_of, storage_of
 from .trust import FirstUse, record, recorded
 from .watch import SizeError, Watch, bar_of, watching
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +52,10 @@ class MismatchError(WeightsError):
         self.got, self.expected = got, expected
 
 
+class DamagedError(WeightsError):
+    """A file is not what it was when somebody stated its hash, and cannot be had whole."""
+
+
 @dataclass(frozen=True)
 class Fetched:
     """A file that lies in the Hub's cache.
@@ -66,20 +74,6 @@ class Fetched:
     sha256: str
     bytes: int
     verified: bool
-
-
-def download(
-    repo_id: str,
-    name: str,
-    revision: str,
-    *,
-    sha256: str | None = None,
-    optional: bool = False,
-    gated: str = "",
-    hint: str = "",
-) -> Path:
-    """Return the local path of one file of one revision; as :func:`fetch`, without what it found."""
-    return fetch(repo_id, name, revision, sha256=sha256, optional=optional, gated=gated, hint=hint).path
 
 
 def fetch(
@@ -111,8 +105,9 @@ def fetch(
         UnknownRevisionError: no such revision.
         UnreachableError: it is not in the cache, and the Hub cannot be asked now.
         MismatchError: the Hub has another file than ``sha256`` says.
-        WeightsError: the file is not in the repository, is damaged time and again, is larger than a file of
-            its kind may be, or cannot be stored.
+        DamagedError: the copy in the cache is damaged and cannot be fetched again, or all that comes is.
+        WeightsError: the file is not in the repository, is larger than a file of its kind may be, or cannot
+            be stored.
         RemoteEntryNotFoundError: the repository lacks the file and it is ``optional``.
     """
     if not _NAME.fullmatch(name) or {"..", "."} & set(name.split("/")):
@@ -138,9 +133,25 @@ def fetch(
         raise explain(error, wanted) from None
 
 
+def fetch_if_there(repo_id: str, name: str, commit: str) -> Fetched | None:
+    """Return a file that a commit need not have, as :func:`fetch`, or None where it lacks it."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    known = try_to_load_from_cache(repo_id, name, revision=commit)
+    if known is not None and not isinstance(known, str):
+        # The cache notes that this commit lacks it.
+        return None
+    try:
+        return fetch(repo_id, name, commit, optional=True)
+    except RemoteEntryNotFoundError:
+        return None
+
+
 def _fetch(wanted: Wanted, sha256: str | None, *, revision: str, again: bool) -> Fetched:
     """Fetch a file that the cache lacks, or (``again``) has a damaged copy of."""
     from huggingface_hub import constants
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         if again:
@@ -150,6 +161,9 @@ def _fetch(wanted: Wanted, sha256: str | None, *, revision: str, again: bool) ->
         _log.warning("%s: the copy in the Hub's cache is damaged; fetching it again", wanted.said)
     try:
         metadata = metadata_of(wanted)
+    except RemoteEntryNotFoundError as error:
+        _note_absence(wanted, error)
+        raise
     except UnreachableError as error:
         if not again:
             raise
@@ -168,7 +182,7 @@ def _fetch(wanted: Wanted, sha256: str | None, *, revision: str, again: bool) ->
         found = _checked(wanted, _transfer(wanted, watch, again=True), sha256, etag=metadata.etag)
     if isinstance(found, _Wrong):
         _discard(found.path)
-        raise WeightsError(
+        raise DamagedError(
             f"{wanted.said} came damaged from the Hub: it has {_kind(found.stated)} {found.got}, expected "
             f"{found.stated}. Nothing was loaded. Try again later or from another network; if it stays so, "
             "tell the owner of the repository."
@@ -176,8 +190,8 @@ def _fetch(wanted: Wanted, sha256: str | None, *, revision: str, again: bool) ->
     return found
 
 
-def _damaged_here(wanted: Wanted, why: str) -> WeightsError:
-    return WeightsError(
+def _damaged_here(wanted: Wanted, why: str) -> DamagedError:
+    return DamagedError(
         f"{wanted.said}: the copy in the Hub's cache is damaged, and {why.rstrip('.')}. Load it once while "
         f"the Hub can be reached, or {wanted.otherwise}."
     )
@@ -186,10 +200,13 @@ def _damaged_here(wanted: Wanted, why: str) -> WeightsError:
 def _ceiling(wanted: Wanted, size: int | None) -> int | None:
     """Return how many bytes a file may have, before anything of it is fetched."""
     suffix = Path(wanted.name).suffix.lower()
-    if suffix not in _TEXT:
+    if wanted.name == PROBE_TENSORS:
+        limit = DEFAULT.probe_bytes
+    elif suffix not in _TEXT:
         return size
-    config = suffix != ".model" and Path(wanted.name).name not in _TOKENS
-    limit = DEFAULT.config_bytes if config else DEFAULT.tokenizer_bytes
+    else:
+        config = suffix != ".model" and Path(wanted.name).name not in _TOKENS
+        limit = DEFAULT.config_bytes if config else DEFAULT.tokenizer_bytes
     if size is not None and size > limit:
         raise WeightsError(
             f"{wanted.said} has {size:,} bytes; files of its kind may have {limit:,}. Not fetched."
@@ -348,6 +365,15 @@ def _remember_content(wanted: Wanted, digests: Digests) -> None:
     commit = wanted.revision
     with contextlib.suppress(OSError, WeightsError):
         record([FirstUse(wanted.repo_id, wanted.name, commit, commit, digests.sha256, digests.bytes, today)])
+
+
+def _note_absence(wanted: Wanted, error: RemoteEntryNotFoundError) -> None:
+    """Note where the client does that a commit lacks a file, so that no later load has to ask the Hub."""
+    if error.response.headers.get("X-Repo-Commit", "").lower() == wanted.revision:
+        with contextlib.suppress(OSError):
+            note = storage_of(wanted) / ".no_exist" / wanted.revision / wanted.name
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
 
 
 def _discard(path: Path) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from ..core.config import ModelConfig, read_config
+from ..core.config import ModelConfig, parse_yaml, read_config
 from ..core.errors import VerticlipError
-from ..core.files import CONFIG_FILE, unique_keys
-from .folder_files import CARD_FILE, Snapshot, StoredFile
+from ..core.files import CARD_FILE, CONFIG_FILE, unique_keys
+from .card_check import split_card
+from .folder_files import Snapshot, StoredFile
 
 Level = Literal["error", "notice"]
 
@@ -42,8 +40,10 @@ class Finding:
 class FolderFacts:
     """What the checks share about a folder: each file is decoded once."""
 
-    def __init__(self, snapshot: Snapshot, for_repository: str | None = None) -> None:
-        self.snapshot, self.for_repository = snapshot, for_repository
+    def __init__(
+        self, snapshot: Snapshot, for_repository: str | None = None, *, private: bool = False
+    ) -> None:
+        self.snapshot, self.for_repository, self.private = snapshot, for_repository, private
         self._decoded: dict[str, Any] = {}
 
     @property
@@ -66,18 +66,15 @@ class FolderFacts:
         if name not in self._decoded:
             try:
                 self._decoded[name] = self._decode(name)
-            except (ValueError, RecursionError, yaml.YAMLError):
+            except (ValueError, RecursionError, VerticlipError):
                 self._decoded[name] = None
         return self._decoded[name]
 
     def _decode(self, name: str) -> Any:
         text = self.text(name)
-        if not name.endswith(".yaml"):
-            return json.loads(text, object_pairs_hook=unique_keys)
-        # An alias can stand for a billion values.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError("an alias")
-        return yaml.safe_load(text)
+        if name.endswith(".yaml"):
+            return parse_yaml(text, source=name)
+        return json.loads(text, object_pairs_hook=unique_keys)
 
     @cached_property
     def config(self) -> ModelConfig | None:
@@ -90,11 +87,4 @@ class FolderFacts:
     @cached_property
     def card_header(self) -> Mapping[str, Any] | None:
         """The metadata that the card begins with, or None where there is none or it is not sound."""
-        match = re.match(r"---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", self.text(CARD_FILE), re.DOTALL)
-        try:
-            # An alias can stand for a billion values; an ampersand in a text is a letter like any other.
-            aliased = match and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(match[1]))
-            header = yaml.safe_load(match[1]) if match and not aliased else None
-        except (yaml.YAMLError, ValueError, RecursionError):
-            return None
-        return header if isinstance(header, dict) else None
+        return split_card(self.text(CARD_FILE))[0]

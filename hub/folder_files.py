@@ -16,9 +16,13 @@ from types import MappingProxyType
 
 from ..core.errors import ConfigError
 from ..core.files import (
+    CARD_FILE,
     CONFIG_FILE,
+    LICENCE_FILE,
+    METRICS_FILE,
     PROCESSOR_FILE,
     PROMPTS_FILE,
+    RECIPE_FILE,
     THRESHOLD_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -26,9 +30,6 @@ from ..core.files import (
 from ..core.limits import DEFAULT
 from .conversions import CONVERSION_FILE
 from .stored_probe import PROBE_FILE, PROBE_TENSORS
-
-CARD_FILE, RECIPE_FILE, METRICS_FILE = "README.md", "recipe.yaml", "metrics.json"
-LICENSE_FILE = "LICENSE.txt"
 
 PUBLISHED = (
     CONFIG_FILE,
@@ -40,7 +41,7 @@ PUBLISHED = (
     METRICS_FILE,
     CONVERSION_FILE,
     THRESHOLD_FILE,
-    LICENSE_FILE,
+    LICENCE_FILE,
     PROBE_FILE,
     PROBE_TENSORS,
     CARD_FILE,

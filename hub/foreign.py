@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from ..core.errors import ConfigError
 from ..core.files import CONFIG_FILE, PROCESSOR_FILE, TOKENIZER_FILE, WEIGHTS_FILE
+from .licences import spdx_licence
 
 Kind = Literal[
     "verticlip",
@@ -25,7 +26,6 @@ Kind = Literal[
 
 OPEN_CLIP_FILE = "open_clip_config.json"
 INDEX_SUFFIX = ".index.json"
-CARD_FILE = "README.md"
 
 _OPEN_CLIP_WEIGHTS = (
     "open_clip_model.safetensors",
@@ -60,9 +60,6 @@ _UNREAD = {
 _HEADER_BYTES = 65_536
 UNKNOWN_LICENCE = "unknown"
 _LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
-_SPDX = {"apache-2.0": "Apache-2.0", "mit": "MIT", "isc": "ISC", "unlicense": "Unlicense",
-         "bsd-2-clause": "BSD-2-Clause", "bsd-3-clause": "BSD-3-Clause"}  # fmt: skip
-"""{the Hub's identifier: SPDX's}, where letters differ; those of Creative Commons are all large."""
 _SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,80}-\d{5}-of-\d{5}\.(safetensors|bin)")
 _MOST_SHARDS = 256
 
@@ -215,8 +212,7 @@ def licence_of(card: Path) -> str:
         said = _value_of("license_name", head) or said
     if not _LICENCE.fullmatch(said):
         return UNKNOWN_LICENCE
-    lowered = said.lower()
-    return lowered.upper() if lowered.startswith("cc") else _SPDX.get(lowered, lowered)
+    return spdx_licence(said)
 
 
 def _value_of(key: str, head: Sequence[str]) -> str:

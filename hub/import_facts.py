@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.files import CONFIG_FILE, WEIGHTS_FILE, read_json
+from ..core.files import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_json
 from . import foreign
 from .imports import choose, fetched, kept_import, listed
 from .revisions import resolve_commit
@@ -44,13 +44,13 @@ def import_facts(repo_id: str, revision: str | None = None) -> dict[str, Any]:
     else:
         _, chosen = choose(names, get, source=repo_id)
         told = _plan_facts(chosen, get("config", chosen.files["config"]).path)
-    card = foreign.CARD_FILE in names
+    card = CARD_FILE in names
     found = kept_import(repo_id, commit, verify=False)
     return {
         "name": repo_id,
         "commit": commit,
         **told,
-        "licence": foreign.licence_of(get("card", foreign.CARD_FILE).path)
+        "licence": foreign.licence_of(get("card", CARD_FILE).path)
         if card
         else foreign.UNKNOWN_LICENCE,
         "converted": str(found.folder) if found else None,
@@ -73,8 +73,8 @@ def import_folder_facts(folder: Path) -> dict[str, Any]:
     chosen = foreign.plan(names, config, source=str(folder))
     return {
         **_plan_facts(chosen, folder / chosen.files["config"]),
-        "licence": foreign.licence_of(folder / foreign.CARD_FILE)
-        if foreign.CARD_FILE in names
+        "licence": foreign.licence_of(folder / CARD_FILE)
+        if CARD_FILE in names
         else foreign.UNKNOWN_LICENCE,
     }
 

@@ -13,8 +13,7 @@ import json
 import logging
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,13 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import registry
 from ..core.errors import WeightsError
-from ..core.files import CONFIG_FILE, WEIGHTS_FILE, read_json, sha256_of, write_json_atomic
+from ..core.files import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_json, sha256_of, write_json_atomic
 from . import conversions, foreign
-from .advice import UnreachableError, Wanted, explain
-from .conversions import CONVERSION_FILE, SourceFile, conversions_folder, keep_converted, sweep_staging
+from .advice import UnreachableError, Wanted
+from .conversions import (
+    SourceFile,
+    conversions_folder,
+    keep_converted,
+    read_conversion,
+    sweep_staging,
+    verified_conversion,
+)
 from .download import Fetched, fetch
-from .loading import ResolvedModel, verify_files
-from .revisions import PAUSES, may_pass, resolve_commit, storage_of
+from .licences import is_non_commercial
+from .loading import ResolvedModel
+from .revisions import asked, resolve_commit, storage_of
 from .trust import FirstUse, locked, record, recorded
 
 if TYPE_CHECKING:
@@ -78,9 +85,7 @@ def import_repository(repo_id: str, revision: str | None = None) -> ResolvedMode
         get = functools.partial(fetched, repo_id, commit)
         chosen, files, index = _gather(names, get, source=repo_id)
         licence = (
-            foreign.licence_of(get("card", foreign.CARD_FILE).path)
-            if foreign.CARD_FILE in names
-            else foreign.UNKNOWN_LICENCE
+            foreign.licence_of(get("card", CARD_FILE).path) if CARD_FILE in names else foreign.UNKNOWN_LICENCE
         )
         _log.warning("%s", _notice(repo_id, chosen, licence))
         sources = [_source(file, repo_id, commit) for file in (*files, *index)]
@@ -117,10 +122,11 @@ def import_folder(folder: Path) -> ResolvedModel:
     chosen, files, index = _gather(names, get, source=source)
     sources = [_source(file, "", None) for file in (*files, *index)]
     kept = conversions_folder(FOLDERS) / _key(chosen, sources)
-    if not (kept / CONVERSION_FILE).is_file():
+    made = False
+    if read_conversion(kept) is None:
         with locked(FOLDERS):
-            if not (kept / CONVERSION_FILE).is_file():
-                card = folder / foreign.CARD_FILE
+            if read_conversion(kept) is None:
+                card = folder / CARD_FILE
                 licence = foreign.licence_of(card) if card.is_file() else foreign.UNKNOWN_LICENCE
                 _log.warning("%s", _notice(source, chosen, licence))
                 shutil.rmtree(kept, ignore_errors=True)
@@ -129,7 +135,8 @@ def import_folder(folder: Path) -> ResolvedModel:
                 name = f"{FOLDERS}/{chosen.kind.replace(':', '-').replace('_', '-')}"
                 about = {"model": name, **_about(chosen)}
                 _convert(chosen, files, kept, sources=sources, name=name, licence=licence, about=about)
-    written = _verified(kept, source=source)
+                made = True
+    written = verified_conversion(kept, read_conversion(kept) or {}, source=source, verify=not made)
     return ResolvedModel(kept, source, None, None, written)
 
 
@@ -142,19 +149,27 @@ def kept_import(repo_id: str, commit: str, *, verify: bool = True) -> ResolvedMo
     Raises:
         WeightsError: the converted folder was changed or damaged.
     """
-    for folder, content in _conversions(conversions_folder(repo_id)):
-        files = content.get("files") or []
-        if not is_current(content) or {file["commit"] for file in files} != {commit}:
+    home = conversions_folder(repo_id)
+    for folder in sorted(home.iterdir()) if home.is_dir() else ():
+        content = read_conversion(folder)
+        if content is None or not is_current(content) or not _is_of(content, repo_id, commit):
             continue
-        known = {file["name"]: recorded(repo_id, file["name"], commit) for file in files}
-        if all(
-            first and first.sha256 == file["sha256"]
-            for file, first in zip(files, known.values(), strict=True)
-        ):
-            return ResolvedModel(
-                folder, repo_id, commit, None, _verified(folder, source=repo_id, verify=verify)
-            )
+        written = verified_conversion(folder, content, source=repo_id, verify=verify)
+        return ResolvedModel(folder, repo_id, commit, None, written)
     return None
+
+
+def _is_of(content: Mapping[str, Any], repo_id: str, commit: str) -> bool:
+    """Return whether a conversion was made from files of a commit that are on record."""
+    try:
+        files = [(file["name"], file["commit"], file["sha256"]) for file in content["files"]]
+    except (KeyError, TypeError):
+        return False
+    known = [recorded(repo_id, name, commit) for name, _, _ in files]
+    return bool(files) and all(
+        at == commit and first is not None and first.sha256 == sha256
+        for (_, at, sha256), first in zip(files, known, strict=True)
+    )
 
 
 def is_at_hand(repo_id: str, commit: str) -> bool:
@@ -219,20 +234,16 @@ def listed(repo_id: str, commit: str) -> set[str]:
     """
     from huggingface_hub import HfApi, constants
 
-    wanted = Wanted(repo_id, CONFIG_FILE, commit)
-    pauses = [] if constants.HF_HUB_OFFLINE else list(PAUSES)
-    while True:
-        try:
-            info = HfApi().model_info(repo_id, revision=commit, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-            return {sibling.rfilename for sibling in info.siblings or ()}
-        except Exception as error:
-            if pauses and may_pass(error):
-                time.sleep(pauses.pop(0))
-                continue
-            told = explain(error, wanted)
-            if isinstance(told, UnreachableError) and is_at_hand(repo_id, commit):
-                return _cached_names(repo_id, commit)
-            raise told from None
+    def ask() -> set[str]:
+        info = HfApi().model_info(repo_id, revision=commit, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        return {sibling.rfilename for sibling in info.siblings or ()}
+
+    try:
+        return asked(ask, Wanted(repo_id, CONFIG_FILE, commit))
+    except UnreachableError:
+        if is_at_hand(repo_id, commit):
+            return _cached_names(repo_id, commit)
+        raise
 
 
 def _snapshot(repo_id: str, commit: str) -> Path:
@@ -271,28 +282,6 @@ def _key(chosen: foreign.Plan, sources: Sequence[SourceFile]) -> str:
     """Return the name of the folder that a conversion of these files by this version is kept in."""
     content = [conversions.FORMAT, _about(chosen), [asdict(source) for source in sources]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _conversions(home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    for folder in sorted(home.iterdir()) if home.is_dir() else ():
-        path = folder / CONVERSION_FILE
-        if path.is_file():
-            content = read_json(path)
-            if isinstance(content, Mapping) and content.get("converter") == IMPORT:
-                yield folder, content
-
-
-def _verified(folder: Path, *, source: str, verify: bool = True) -> dict[str, str]:
-    """Return {name: SHA-256} of a converted folder after comparing its files with them."""
-    written = read_json(folder / CONVERSION_FILE).get("written", {})
-    try:
-        if WEIGHTS_FILE not in written:
-            raise WeightsError(f"{source}: {CONVERSION_FILE} in {folder} states no hashes.")
-        if verify:
-            verify_files(folder, written, source=source)
-    except WeightsError as error:
-        raise WeightsError(f"{error} To convert anew, delete the folder {folder}.") from None
-    return dict(written)
 
 
 def _convert(
@@ -373,7 +362,7 @@ def _joined(pieces: Sequence[_File], out: Path) -> Path:
 def _notice(source: str, chosen: foreign.Plan, licence: str) -> str:
     """Return what a user has to know before using somebody else's weights."""
     library = "open_clip" if chosen.kind == "open_clip" else "transformers"
-    limits = ", which forbids commercial use" if "-NC" in licence.upper() else ""
+    limits = ", which forbids commercial use" if is_non_commercial(licence) else ""
     under = "no stated licence" if licence == foreign.UNKNOWN_LICENCE else licence
     said = f"{source}: importing a checkpoint of {library}; weights under {under}{limits}."
     if chosen.pickled:

@@ -67,11 +67,6 @@ def digests_of(path: str | Path, name: str | None = None) -> Digests:
     return Digests(read, sha256.hexdigest(), tuple(digest.hexdigest() for digest in sha1))
 
 
-def git_blob_sha1(path: str | Path) -> str:
-    """Return the SHA-1 by which git, and the Hub for files it keeps in git, names the content of a file."""
-    return digests_of(path, "0" * 40).sha1[0]
-
-
 def cached_name(path: str | Path) -> str | None:
     """Return the ETag under which the Hub's cache keeps a file, or None where it keeps no such name.
 
@@ -83,13 +78,3 @@ def cached_name(path: str | Path) -> str | None:
         return None
     # Only the first link counts: what is kept under an ETag may be a link into a store for all caches.
     return target.name if target.parent.name == "blobs" else None
-
-
-def cached_hash_is_right(path: str | Path) -> bool | None:
-    """Compare a file of the Hub's cache with the name the cache keeps it under.
-
-    Returns:
-        True or False; None where the cache keeps no name that is a hash.
-    """
-    name = cached_name(path)
-    return digests_of(path, name).agree_with(name) if name is not None and is_hash(name) else None

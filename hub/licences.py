@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..core.errors import nearest
 
 OTHER, UNKNOWN = "other", "unknown"
@@ -37,9 +39,29 @@ _RESEARCH = frozenset(
 """Licences for research alone whose identifiers do not say so."""
 
 
+_SPDX = {
+    "apache-2.0": "Apache-2.0", "mit": "MIT", "isc": "ISC", "unlicense": "Unlicense", "zlib": "Zlib",
+    "bsd-2-clause": "BSD-2-Clause", "bsd-3-clause": "BSD-3-Clause", "mpl-2.0": "MPL-2.0",
+}  # fmt: skip
+"""{the Hub's identifier: SPDX's}, where letters differ; those of Creative Commons are all large."""
+
+
 def hub_licence(licence: str) -> str:
     """Return the identifier as cards write it: small letters, no space around."""
     return licence.strip().lower()
+
+
+def spdx_licence(licence: str) -> str:
+    """Return the identifier as SPDX writes it, or in small letters where that is not known here."""
+    word = hub_licence(licence)
+    return word.upper() if word.startswith("cc") else _SPDX.get(word, word)
+
+
+def licence_page(licence: str) -> str:
+    """Return where the text of a licence stands, or "" for one without a page that is known here."""
+    word = hub_licence(licence)
+    versioned = is_known(word) and re.fullmatch(r"cc[a-z0-9-]*-\d\.\d", word)
+    return f"https://spdx.org/licenses/{spdx_licence(word)}.html" if versioned or word in _SPDX else ""
 
 
 def is_known(licence: str) -> bool:

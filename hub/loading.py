@@ -19,17 +19,18 @@ from ..core import registry
 from ..core.errors import ConfigError, WeightsError
 from ..core.files import (
     CONFIG_FILE,
+    OPTIONAL_FILES,
     PROCESSOR_FILE,
     PROMPTS_FILE,
-    THRESHOLD_FILE,
+    REQUIRED_FILES,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     read_json,
     sha256_of,
 )
 from ..core.limits import DEFAULT, Limits
-from .advice import UnreachableError
-from .download import Fetched, fetch
+from .advice import UnreachableError, Wanted, nothing_here
+from .download import DamagedError, Fetched, fetch, fetch_if_there
 from .revisions import resolve_commit
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from ..core.prompts import PromptSet
 
 _log = logging.getLogger(__name__)
-
-REQUIRED_FILES = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE)
-OPTIONAL_FILES = (TOKENIZER_FILE, PROMPTS_FILE, THRESHOLD_FILE)
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -269,15 +267,15 @@ def verify_files(folder: Path, hashes: Mapping[str, str], *, source: str) -> Non
     """Compare every file named in ``hashes`` with its SHA-256.
 
     Raises:
-        WeightsError: names the first file that is missing or differs, with both hashes.
+        DamagedError: names the first file that is missing or differs, with both hashes.
     """
     for name, expected in hashes.items():
         path = folder / name
         if not path.is_file():
-            raise WeightsError(f"{source}: {name} is missing from {folder}. Reinstall or fetch it again.")
+            raise DamagedError(f"{source}: {name} is missing. Reinstall or fetch it again.")
         got = sha256_of(path)
         if got != expected:
-            raise WeightsError(
+            raise DamagedError(
                 f"{source}: {name} has SHA-256 {got}, expected {expected}. "
                 "The file was changed or damaged; delete it and fetch it again."
             )
@@ -304,10 +302,10 @@ def _from_hub(repo_id: str, revision: str | None) -> ResolvedModel:
         return _fetched(repo_id, revision)
     try:
         found = _fetched(repo_id, revision)
-    except ConfigError as error:
-        raise ConfigError(f"{error} {by_name}") from error
-    except WeightsError as error:
-        raise WeightsError(f"{error} {by_name}") from error
+    except (ConfigError, WeightsError) as error:
+        # The same error, for its kind tells what is wrong.
+        error.args = (f"{error} {by_name}",)
+        raise
     _log.warning("%s: loaded as any checkpoint of its library. %s", repo_id, by_name)
     return found
 
@@ -327,7 +325,16 @@ def _fetched(repo_id: str, revision: str | None) -> ResolvedModel:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         fetched[name] = fetch(repo_id, name, commit)
     for name in OPTIONAL_FILES:
-        found = _fetch_if_there(repo_id, name, commit, needed=name in _named_by(processor.path.parent))
+        try:
+            found = fetch_if_there(repo_id, name, commit)
+        except UnreachableError:
+            # A cache that another program filled does not say which files a commit lacks.
+            if name in _named_by(processor.path.parent):
+                raise
+            _log.warning(
+                "%s: loaded without asking whether commit %s has a %s too", repo_id, commit[:7], name
+            )
+            continue
         if found is not None:
             fetched[name] = found
     files = {name: found.sha256 if found.verified else "" for name, found in fetched.items()}
@@ -336,40 +343,19 @@ def _fetched(repo_id: str, revision: str | None) -> ResolvedModel:
 
 def _fetch_processor(repo_id: str, commit: str) -> Fetched | None:
     """Return the file that only our own format has, or None for a commit without it."""
+    from huggingface_hub import constants
+
     from .imports import is_at_hand
 
     try:
-        return _fetch_if_there(repo_id, PROCESSOR_FILE, commit)
+        return fetch_if_there(repo_id, PROCESSOR_FILE, commit)
     except UnreachableError:
         # A checkpoint of another library has no such file; its own files may lie in the cache.
         if is_at_hand(repo_id, commit):
             return None
+        if constants.HF_HUB_OFFLINE:
+            raise nothing_here(Wanted(repo_id, PROCESSOR_FILE, commit)) from None
         raise
-
-
-def _fetch_if_there(repo_id: str, name: str, commit: str, *, needed: bool = True) -> Fetched | None:
-    """Return a file that a commit need not have, or None.
-
-    Args:
-        needed: raise where it is neither in the cache nor to be had now; a cache that another program filled
-            does not say which files a commit lacks.
-    """
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import RemoteEntryNotFoundError
-
-    known = try_to_load_from_cache(repo_id, name, revision=commit)
-    if known is not None and not isinstance(known, str):
-        # The cache notes that this commit lacks it.
-        return None
-    try:
-        return fetch(repo_id, name, commit, optional=True)
-    except RemoteEntryNotFoundError:
-        return None
-    except UnreachableError:
-        if needed:
-            raise
-        _log.warning("%s: loaded without asking whether commit %s has a %s too", repo_id, commit[:7], name)
-        return None
 
 
 def _named_by(folder: Path) -> set[str]:

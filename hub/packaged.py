@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..core import registry
@@ -10,6 +10,7 @@ from ..core.errors import ConfigError
 from ..core.registry import ModelSpec, WeightsRef
 from .loading import verify_files
 from .publish import Plan, Published, plan, push
+from .remote import PushError
 
 
 def packaged_models() -> dict[str, tuple[ModelSpec, Path]]:
@@ -26,7 +27,7 @@ def repository_of(name: str, organization: str) -> str:
     return f"{organization}/{name.replace('/', '-')}"
 
 
-def plan_packaged(organization: str) -> dict[str, Plan]:
+def plan_packaged(organization: str, *, private: bool = False) -> dict[str, Plan]:
     """Return {name: plan} for every packaged model; their files are those that the registry states.
 
     Raises:
@@ -38,7 +39,7 @@ def plan_packaged(organization: str) -> dict[str, Plan]:
     plans = {}
     for name, (spec, folder) in packaged_models().items():
         refuse_unregistered(spec, folder)
-        plans[name] = plan(folder, repository_of(name, organization))
+        plans[name] = plan(folder, repository_of(name, organization), private=private)
     return plans
 
 
@@ -49,9 +50,9 @@ def refuse_unregistered(spec: ModelSpec, folder: Path) -> None:
 
 
 def push_packaged(
-    plans: Mapping[str, Plan], *, private: bool = False, dry_run: bool = False, token: str | None = None
-) -> dict[str, Published]:
-    """Publish packaged models, none of them before all are valid, and return {name: where it is}.
+    plans: Mapping[str, Plan], *, dry_run: bool = False, token: str | None = None
+) -> Iterator[tuple[str, Published]]:
+    """Publish packaged models, none of them before all are valid, and yield each name and where it is.
 
     Raises:
         ConfigError: a check of any model failed, or one of the repositories holds something else.
@@ -62,8 +63,10 @@ def push_packaged(
     if not dry_run:
         # Every repository is looked at before the first one is written to.
         for made in plans.values():
-            push(made, dry_run=True, token=token)
-    return {name: push(made, private=private, dry_run=dry_run, token=token) for name, made in plans.items()}
+            if (rehearsed := push(made, dry_run=True, token=token)).changes is None:
+                raise PushError(f"{' '.join(rehearsed.notes)} Nothing was published.")
+    for name, made in plans.items():
+        yield name, push(made, dry_run=dry_run, token=token)
 
 
 def weights_ref(name: str, published: Published) -> str:

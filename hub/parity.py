@@ -1,12 +1,17 @@
 """Golden cases of the systems a model runs: found where they lie, replayed, and summed up.
 
 The smallest cases of every system ship with the package; all of them lie in the source distribution.
+
+What a case runs is said in words: for a tower its backend, with the family or kind where it builds several
+(``vit``, ``bert``, ``timm resnet``, ``open_clip text``); for what an architecture has beside towers its name
+(``clipsep``); ``answers`` for what is made of embeddings; ``preprocessing`` for what is before the towers.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,10 +26,14 @@ from ..core.registry import ModelSpec, PublishedWeights
 from ..core.verify import OutputCheck, Report, replay
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from ..core.config import ModelConfig
 
 VARIABLE = "VERTICLIP_GOLDEN"
 _PACKAGE = Path(__file__).resolve().parents[1]
+_AROUND = ("answers", "preprocessing")
+_CORE_COVERS = {"core/open_clip.zero_shot_classifier": ("answers",)}
 
 Status = Literal["passed", "failed", "not here", "cannot run"]
 
@@ -34,6 +43,7 @@ class ParityCheck(Config):
 
     Attributes:
         system, case: ``unimed_clip``, ``tiny_b16``.
+        covers: what of the model's own code it runs, in the words above.
         status: ``passed``; ``failed``; ``not here``: no folder holds the case; or ``cannot run``: something
             it needs is not installed.
         compared: number of outputs. documented: of those left out on purpose.
@@ -43,6 +53,7 @@ class ParityCheck(Config):
 
     system: str
     case: str
+    covers: tuple[str, ...] = ()
     status: Status
     compared: int = 0
     documented: int = 0
@@ -73,16 +84,46 @@ def find_case(name: str, homes: Iterable[Path]) -> Path | None:
     return next((home / name for home in homes if (home / name).is_dir()), None)
 
 
+def parts_of(config: ModelConfig) -> tuple[str, ...]:
+    """Return what a network is built of, in the words of the module text, without repetition."""
+    own = () if config.architecture == "contrastive" else (config.architecture,)
+    return tuple(dict.fromkeys([*map(_word, config.towers.values()), *own]))
+
+
+def _word(tower: BaseModel) -> str:
+    backend, kind = getattr(tower, "backend", ""), getattr(tower, "kind", "")
+    if backend == "timm":
+        # "resnet18d" and "resnet50" are one family: the letters that a name begins with.
+        kind = re.split(r"[^a-z]", getattr(tower, "architecture", ""))[0]
+    return f"{backend} {kind or getattr(tower, 'model_type', '')}".strip()
+
+
+def covered_by(case: str, parts: Iterable[str]) -> tuple[str, ...]:
+    """Return what of a network of these parts a golden case runs."""
+    words = _CORE_COVERS.get(case, ())
+    for name in registry.ROOMS:
+        words = registry.room(name).covers.get(case, words)
+    return tuple(word for word in words if word in (*parts, *_AROUND))
+
+
+def uncovered(parts: Sequence[str], found: Iterable[ParityCheck]) -> tuple[str, ...]:
+    """Return the parts of a network that no case ran and agreed on."""
+    run = {word for one in found if one.status == "passed" for word in one.covers}
+    return tuple(word for word in parts if word not in run)
+
+
 def cases_of(spec: ModelSpec | None, config: ModelConfig) -> tuple[str, ...]:
     """Return the golden cases that run the code of a model, ``system/case``.
 
     Those of a model without an entry of its own are those of the registered models of its domain and
-    architecture.
+    architecture and, where it has no domain, all that run a part of its network.
     """
     if spec is not None:
         return spec.parity
     if config.domain is None:
-        return ("core/open_clip.zero_shot_classifier",) if "text" in config.towers else ()
+        parts = parts_of(config)
+        known = dict.fromkeys(case for name in registry.ROOMS for case in registry.room(name).covers)
+        return tuple(case for case in known if set(covered_by(case, parts)) & set(parts))
     home = registry.room(config.domain)
     found = [
         one.parity for one in home.models.values() if _architecture(one, home.folder) == config.architecture
@@ -99,18 +140,23 @@ def _architecture(spec: ModelSpec, room: Path) -> str:
     return str(read_json(room / spec.weights.packaged / CONFIG_FILE).get("architecture", "contrastive"))
 
 
-def replay_parity(cases: Sequence[str], goldens: str | Path | None = None) -> tuple[ParityCheck, ...]:
+def replay_parity(
+    cases: Sequence[str], goldens: str | Path | None = None, *, parts: Sequence[str] = ()
+) -> tuple[ParityCheck, ...]:
     """Replay golden cases and return what came of each; a case that fails does not stop the others.
 
     Args:
         cases: ``system/case``.
         goldens: folder to look in first; see :func:`golden_homes`.
+        parts: of the model; see :func:`parts_of`.
 
     Raises:
         ConfigError: ``goldens`` is no folder.
     """
     homes = golden_homes(goldens)
-    return tuple(_replay(name, homes) for name in cases)
+    return tuple(
+        _replay(name, homes).model_copy(update={"covers": covered_by(name, parts)}) for name in cases
+    )
 
 
 def _replay(name: str, homes: Sequence[Path]) -> ParityCheck:

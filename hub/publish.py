@@ -2,30 +2,27 @@
 
 Every file is read once; what is checked is what is sent. A new repository is private until its commit was
 read back and holds what was sent, and becomes public then. Nothing else is ever deleted there than files of
-an earlier version of the same model, in the same commit.
+an earlier version of the same model, in the same commit; a repository never is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import yaml
-
 from ..core.errors import ConfigError, VerticlipError
-from ..core.files import CONFIG_FILE, read_json, write_json_atomic
+from ..core.files import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_json, write_json_atomic
+from .advice import endpoint
+from .card_check import split_card
 from .checks import check_name, check_snapshot
 from .folder_facts import Finding
-from .folder_files import CARD_FILE, PUBLISHED, Snapshot, take_snapshot
+from .folder_files import PUBLISHED, Snapshot, take_snapshot
 from .remote import PushError, RemoteState, Repository
 from .trust import cache_folder
 
-_CLOCKS_DIFFER_S = 600.0
-"""By how much the Hub's clock and creating a repository may be off."""
 _HOUSEKEEPING = frozenset({".gitattributes"})
 
 
@@ -38,6 +35,7 @@ class Plan:
         repo_id: ``org/name``.
         files: {name: (SHA-256, bytes)}.
         findings: errors first.
+        private: whether a new repository stays private.
     """
 
     folder: Path
@@ -45,6 +43,7 @@ class Plan:
     files: Mapping[str, tuple[str, int]]
     findings: tuple[Finding, ...]
     snapshot: Snapshot = field(repr=False)
+    private: bool = False
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -115,7 +114,7 @@ class Published:
         return f'verticlip.from_pretrained("{self.repo_id}", revision="{self.commit}")'
 
 
-def plan(folder: str | Path, repo_id: str) -> Plan:
+def plan(folder: str | Path, repo_id: str, *, private: bool = False) -> Plan:
     """Return what publishing ``folder`` as ``repo_id`` would send, and every finding about it.
 
     Raises:
@@ -123,9 +122,9 @@ def plan(folder: str | Path, repo_id: str) -> Plan:
     """
     check_name(repo_id)
     snapshot = take_snapshot(folder)
-    findings = tuple(check_snapshot(snapshot, for_repository=repo_id))
+    findings = tuple(check_snapshot(snapshot, for_repository=repo_id, private=private))
     files = {name: (file.sha256, file.bytes) for name, file in snapshot.files.items()}
-    return Plan(Path(folder), repo_id, files, findings, snapshot)
+    return Plan(Path(folder), repo_id, files, findings, snapshot, private)
 
 
 def publish(
@@ -154,23 +153,18 @@ def publish(
     Example:
         >>> verticlip.push("runs/a/model", "acme/brain-mri", dry_run=True)  # doctest: +SKIP
     """
-    made = plan(folder, repo_id)
-    return push(made, private=private, dry_run=dry_run, token=token, message=message)
+    made = plan(folder, repo_id, private=private)
+    return push(made, dry_run=dry_run, token=token, message=message)
 
 
 def push(
-    made: Plan,
-    *,
-    private: bool = False,
-    dry_run: bool = False,
-    token: str | None = None,
-    message: str | None = None,
+    made: Plan, *, dry_run: bool = False, token: str | None = None, message: str | None = None
 ) -> Published:
     """Carry out a plan; see :func:`publish`."""
     made.refuse_errors()
     repository = Repository(made.repo_id, token)
     if dry_run:
-        return _rehearsed(made, repository, private=private)
+        return _rehearsed(made, repository)
     before = repository.look()
     changes = compare(made.snapshot, before)
     created = before is None
@@ -179,24 +173,23 @@ def push(
     # An earlier push of ours that was cut off left the repository private on the way to being public.
     unfinished = before is not None and before.private and _is_noted(repository, before)
     if before is not None and changes.is_empty and not unfinished:
-        return _published(made, repository, before, changes, asked=private, changed=False)
+        return _published(made, repository, before, changes, changed=False)
     repository.need_token()
     touched = made.snapshot.changed()
     if touched:
         raise ConfigError(f"{', '.join(touched)} changed since the checks. Push again when it is finished.")
     if before is None:
-        if not private:
-            _note(repository)
-        before = repository.create()
+        before = _created(repository, private=made.private)
         changes = compare(made.snapshot, before)
     after = before
     if not changes.is_empty:
-        after = _committed(made, repository, before, changes, message, created=created)
-    if private:
+        with _left_told(repository) if created else contextlib.nullcontext():
+            after = _committed(made, repository, before, changes, message, created=created)
+    if made.private:
         _forget(repository)
     elif after.private and (created or unfinished) and not changes.kept:
         after = _shown(repository, after)
-    return _published(made, repository, after, changes, asked=private, changed=not changes.is_empty)
+    return _published(made, repository, after, changes, changed=not changes.is_empty)
 
 
 def compare(snapshot: Snapshot, state: RemoteState | None) -> Changes:
@@ -225,45 +218,45 @@ def _committed(
     said = message or f"{'Publish' if created else 'Update'} {made.repo_id.partition('/')[2]} with verticlip"
     names = (*changes.added, *changes.changed)
     try:
-        try:
-            commit = repository.commit(
-                made.snapshot, names, changes.deleted, parent=before.commit, message=said
-            )
-        except PushError:
-            # The answer may have been lost on its way back although the commit was made.
-            after = _look_quietly(repository)
-            if after is None or not compare(made.snapshot, after).is_empty:
-                raise
-        else:
-            after = repository.look(commit)
-    except BaseException as error:
-        left = _cleared(repository, before) if created else ""
-        if left and isinstance(error, VerticlipError):
-            raise type(error)(f"{error} {left}") from error
-        raise
+        commit = repository.commit(made.snapshot, names, changes.deleted, parent=before.commit, message=said)
+    except PushError:
+        # The answer may have been lost on its way back although the commit was made.
+        after = _look_quietly(repository)
+        if after is None or not compare(made.snapshot, after).is_empty:
+            raise
+    else:
+        after = repository.look(commit)
     if after is None or not compare(made.snapshot, after).is_empty:
-        raise PushError(
-            f"{made.repo_id}: what the Hub holds after the commit is not what was sent."
-            + (" The repository is private and stays so; push again." if created else " Push again.")
-        )
+        raise PushError(f"{made.repo_id}: what the Hub holds after the commit is not what was sent.")
     return after
+
+
+def _created(repository: Repository, *, private: bool) -> RemoteState:
+    """Create a repository, private, and return what the Hub put into it."""
+    repository.create()
+    with _left_told(repository):
+        state = repository.look()
+        if state is None:
+            raise PushError(f"{repository.repo_id} was created and cannot be seen.")
+    if not private:
+        _note(repository, state)
+    return state
+
+
+@contextlib.contextmanager
+def _left_told(repository: Repository) -> Iterator[None]:
+    """Add to an error that a new repository stays: deleting is nothing that a push does."""
+    try:
+        yield
+    except VerticlipError as error:
+        left = f"Left is {repository.url}, which is private; pushing again uses it."
+        raise type(error)(f"{error} {left}") from None
 
 
 def _look_quietly(repository: Repository) -> RemoteState | None:
     with contextlib.suppress(VerticlipError):
         return repository.look()
     return None
-
-
-def _cleared(repository: Repository, before: RemoteState) -> str:
-    """Delete a repository that this push created and nothing came into; return what is left."""
-    now = _look_quietly(repository)
-    if now is not None and now.commit == before.commit and set(now.files) <= _HOUSEKEEPING:
-        with contextlib.suppress(VerticlipError):
-            repository.delete()
-            _forget(repository)
-            return "Nothing is left of the new repository."
-    return f"Left is {repository.url}, which is private; pushing again uses it."
 
 
 def _shown(repository: Repository, after: RemoteState) -> RemoteState:
@@ -273,7 +266,7 @@ def _shown(repository: Repository, after: RemoteState) -> RemoteState:
         raise PushError(
             f"{error} The model is in {repository.url} at commit {after.commit} and still private; pushing "
             "again makes it public."
-        ) from error
+        ) from None
     _forget(repository)
     return replace(after, private=False)
 
@@ -285,6 +278,11 @@ def _refuse_foreign(made: Plan, repository: Repository, state: RemoteState) -> N
     Hub's page makes it, is fine; and files beside a model of ours stay as they are.
     """
     names = set(state.files) - _HOUSEKEEPING
+    if not state.private and WEIGHTS_FILE not in names and any(one.code == "gated" for one in made.findings):
+        raise ConfigError(
+            f"{repository.repo_id} is public, and the authors of these weights grant access one by one. Make "
+            f"it private first, at {repository.url}/settings."
+        )
     if not names:
         return
     library = _library(repository.text(state, CARD_FILE))
@@ -310,29 +308,27 @@ def _model_name(config: str) -> str | None:
 
 
 def _library(card: str) -> str | None:
-    parts = card.split("---", 2)
-    try:
-        header = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return "a damaged card"
-    library = header.get("library_name") if isinstance(header, dict) else None
-    return str(library)[:40] if library else None
+    header, _ = split_card(card)
+    if header is None:
+        return "a damaged card" if card.lstrip().startswith("---") else None
+    library = header.get("library_name")
+    return library[:40] if isinstance(library, str) and library else None
 
 
-def _rehearsed(made: Plan, repository: Repository, *, private: bool) -> Published:
+def _rehearsed(made: Plan, repository: Repository) -> Published:
     try:
         state = repository.look()
         if state is not None:
             _refuse_foreign(made, repository, state)
     except PushError as error:
         notes = (f"Compared with nothing: {error}",)
-        return Published(made.repo_id, "", repository.url, made.files, True, private, None, notes)
+        return Published(made.repo_id, "", repository.url, made.files, True, made.private, None, notes)
     changes = compare(made.snapshot, state)
     if state is None:
         note = "There is no such repository, or this token may not see it; pushing would create it"
-        notes = (f"{note}{', private.' if private else ', and make it public at the end.'}",)
-        return Published(made.repo_id, "", repository.url, made.files, True, private, changes, notes)
-    return _published(made, repository, state, changes, asked=private, changed=not changes.is_empty, dry=True)
+        notes = (f"{note}{', private.' if made.private else ', and make it public at the end.'}",)
+        return Published(made.repo_id, "", repository.url, made.files, True, made.private, changes, notes)
+    return _published(made, repository, state, changes, changed=not changes.is_empty, dry=True)
 
 
 def _published(
@@ -341,14 +337,13 @@ def _published(
     state: RemoteState,
     changes: Changes,
     *,
-    asked: bool,
     changed: bool,
     dry: bool = False,
 ) -> Published:
     notes = []
-    if asked and not state.private:
+    if made.private and not state.private:
         notes.append(f"{made.repo_id} is public and stays so; change that at {repository.url}/settings.")
-    elif state.private and not asked:
+    elif state.private and not made.private:
         notes.append(f"{made.repo_id} is private and stays so; change that at {repository.url}/settings.")
     if changes.kept:
         notes.append(f"These are none of a model's and stay as they are: {', '.join(changes.kept)}.")
@@ -362,24 +357,26 @@ def _note_path(repository: Repository) -> Path:
     return cache_folder() / "unfinished-pushes" / f"{repository.repo_id.replace('/', '--')}.json"
 
 
-def _note(repository: Repository) -> None:
-    """Note that a repository is created now and shall become public, for when this process is killed."""
-    note = {"endpoint": repository.endpoint, "repository": repository.repo_id, "time": time.time()}
-    with contextlib.suppress(OSError):
-        write_json_atomic(_note_path(repository), note)
+def _note(repository: Repository, state: RemoteState) -> None:
+    """Note which repository was created now and shall become public, for when this process is killed."""
+    if state.created is not None:
+        with contextlib.suppress(OSError):
+            write_json_atomic(_note_path(repository), _identity(repository, state))
 
 
 def _is_noted(repository: Repository, state: RemoteState) -> bool:
-    """Return whether the repository is one that an earlier push created and did not finish.
+    """Return whether the repository is the very one that an earlier push created and did not finish.
 
-    One that was created at another time is somebody's own, and private on purpose.
+    Any other of its name is somebody's own, and private on purpose.
     """
     try:
-        noted = read_json(_note_path(repository))
-        same = (noted["endpoint"], noted["repository"]) == (repository.endpoint, repository.repo_id)
-        return same and state.created is not None and abs(state.created - noted["time"]) < _CLOCKS_DIFFER_S
-    except (VerticlipError, OSError, LookupError, TypeError):
+        return state.created is not None and read_json(_note_path(repository)) == _identity(repository, state)
+    except (VerticlipError, OSError):
         return False
+
+
+def _identity(repository: Repository, state: RemoteState) -> dict[str, str | None]:
+    return {"endpoint": endpoint(), "repository": repository.repo_id, "created": state.created}
 
 
 def _forget(repository: Repository) -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, WeightsError
-from ..core.files import WEIGHTS_FILE, read_json
 from ..core.registry import ModelSpec, PublishedFile
 from . import conversions
 from .advice import UnknownRevisionError
@@ -29,11 +28,14 @@ from .conversions import (
     conversions_folder,
     convert_into,
     converter_version,
+    read_conversion,
     sweep_staging,
+    verified_conversion,
     weights_of,
 )
 from .download import MismatchError, fetch
-from .loading import ResolvedModel, verify_files
+from .licences import is_non_commercial
+from .loading import ResolvedModel
 from .trust import FirstUse, forget, locked, record, recorded
 
 _log = logging.getLogger(__name__)
@@ -102,7 +104,7 @@ def resolve_published(spec: ModelSpec, revision: str | None = None) -> ResolvedM
 
 def notice(spec: ModelSpec) -> str:
     """Return what a user has to know before using somebody else's weights."""
-    limits = ", which forbids commercial use" if "-NC" in spec.licence.upper() else ""
+    limits = ", which forbids commercial use" if is_non_commercial(spec.licence) else ""
     under = "no stated licence" if spec.licence == "unknown" else spec.licence
     return f"{spec.name}: weights under {under}{limits}. Intended use: {spec.intended_use}"
 
@@ -227,14 +229,18 @@ def _refuse_other(spec: ModelSpec, file: PublishedFile, first: FirstUse | None, 
     """Raise for a file that is whole and not the registered or recorded one."""
     asked = file.revision or "main"
     if file.sha256 is not None:
-        raise WeightsError(
+        raise MismatchError(
             f"{file.repo_id}: {file.name} at {asked} has SHA-256 {got}; the registry states "
-            f"{file.sha256}. Its authors replaced it; a release of this package may know the new one."
+            f"{file.sha256}. Its authors replaced it; a release of this package may know the new one.",
+            got,
+            file.sha256,
         ) from None
     if first is not None:
-        raise WeightsError(
+        raise MismatchError(
             f"{file.repo_id}: {file.name} at {asked} has SHA-256 {got}; on {first.date} it was "
-            f"{first.sha256} (commit {first.commit}). {_how_to_accept(spec, first)}"
+            f"{first.sha256} (commit {first.commit}). {_how_to_accept(spec, first)}",
+            got,
+            first.sha256,
         ) from None
 
 
@@ -269,15 +275,9 @@ def _converted(
     if len(used) < len(files):
         return None
     folder = _folder(spec, used)
-    if not (folder / CONVERSION_FILE).is_file():
+    content = read_conversion(folder)
+    if content is None:
         return None
-    written = read_json(folder / CONVERSION_FILE).get("written", {})
-    try:
-        if WEIGHTS_FILE not in written:
-            raise WeightsError(f"{spec.name}: {CONVERSION_FILE} in {folder} states no hashes.")
-        if verify:
-            verify_files(folder, written, source=spec.name)
-    except WeightsError as error:
-        raise WeightsError(f"{error} To convert anew, delete the folder {folder}.") from None
+    written = verified_conversion(folder, content, source=spec.name, verify=verify)
     commits = [first.commit for file, first in zip(files, used, strict=True) if file.role != "vocab"]
     return ResolvedModel(folder, spec.name, "+".join(dict.fromkeys(commits)), spec, written)

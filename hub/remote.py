@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..core.errors import ConfigError, VerticlipError
 from ..core.limits import DEFAULT
+from .advice import endpoint, is_explained, kinds_of, token_is_set
 from .folder_files import Snapshot, StoredFile
 
 if TYPE_CHECKING:
@@ -49,13 +53,13 @@ class RemoteState:
         commit: head of ``main``, or None before the first commit.
         private: whether strangers see it.
         files: {name: what it holds}.
-        created: when, in seconds since 1970, or None where the Hub does not say.
+        created: when, as the Hub says it, or None where it does not.
     """
 
     commit: str | None
     private: bool
     files: Mapping[str, RemoteFile]
-    created: float | None = None
+    created: str | None = None
 
 
 class Repository:
@@ -67,21 +71,16 @@ class Repository:
     """
 
     def __init__(self, repo_id: str, token: str | None = None) -> None:
-        from huggingface_hub import HfApi, get_token
+        from huggingface_hub import HfApi
 
         self.repo_id = repo_id
-        self.has_token = (token or get_token()) is not None
-        self._api = HfApi(token=token)
-
-    @property
-    def endpoint(self) -> str:
-        """Address of the Hub."""
-        return self._api.endpoint
+        self.has_token = bool(token) or token_is_set()
+        self._api = HfApi(token=token or None)
 
     @property
     def url(self) -> str:
         """Page of the repository."""
-        return f"{self.endpoint}/{self.repo_id}"
+        return f"{endpoint()}/{self.repo_id}"
 
     def look(self, commit: str | None = None) -> RemoteState | None:
         """Return what is in the repository, or None where there is none that this token may see.
@@ -113,7 +112,7 @@ class Repository:
             for item in listed
             if isinstance(item, RepoFile)
         }
-        created = info.created_at.timestamp() if info.created_at else None
+        created = info.created_at.isoformat() if info.created_at else None
         return RemoteState(info.sha, bool(info.private), files, created)
 
     def text(self, state: RemoteState, name: str) -> str:
@@ -131,11 +130,11 @@ class Repository:
         if not self.has_token:
             raise ConfigError(
                 f"There is no token to publish {self.repo_id} with. Run: hf auth login (or set HF_TOKEN to a "
-                f"token that may write, from {self.endpoint}/settings/tokens)."
+                f"token that may write, from {endpoint()}/settings/tokens)."
             )
 
-    def create(self) -> RemoteState:
-        """Create the repository, private, and return what the Hub put into it."""
+    def create(self) -> None:
+        """Create the repository, private."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -143,12 +142,6 @@ class Repository:
                 self._api.create_repo(self.repo_id, private=True, repo_type="model")
         except RepositoryNotFoundError:
             raise PushError(self._refused("create")) from None
-        state = self.look()
-        if state is None:
-            raise PushError(
-                f"{self.repo_id} was created and cannot be seen. Look at {self.url} and run again."
-            )
-        return state
 
     def commit(
         self,
@@ -165,25 +158,16 @@ class Repository:
             PushError: the Hub refuses, or ``main`` is not at ``parent`` any more.
             ConfigError: a file was changed while it was uploaded; nothing is committed.
         """
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub import CommitOperationDelete
         from huggingface_hub.errors import RepositoryNotFoundError
 
         files = [snapshot.files[name] for name in names]
+        removed = [CommitOperationDelete(name, is_folder=False) for name in deleted]
         try:
-            added = [
-                CommitOperationAdd(
-                    file.name, file.content if file.content is not None else str(snapshot.folder / file.name)
-                )
-                for file in files
-            ]
-        except (ValueError, OSError):
-            raise ConfigError("A file was taken away while it was pushed. Nothing was committed.") from None
-        try:
-            with self._explained("write to"):
+            with _opened(snapshot, files) as added, self._explained("write to"):
                 # Large files go first; a commit that names them follows when they are what was checked.
                 self._api.preupload_lfs_files(self.repo_id, added, free_memory=False)
                 self._refuse_changed(snapshot, files, added)
-                removed = [CommitOperationDelete(name, is_folder=False) for name in deleted]
                 made = self._api.create_commit(
                     self.repo_id, [*added, *removed], commit_message=message, parent_commit=parent
                 )
@@ -215,11 +199,6 @@ class Repository:
         with self._explained("change"):
             self._api.update_repo_settings(self.repo_id, private=False)
 
-    def delete(self) -> None:
-        """Delete the repository."""
-        with self._explained("delete"):
-            self._api.delete_repo(self.repo_id)
-
     def _refused(self, verb: str) -> str:
         who = "this token may not" if self.has_token else "there is no token to"
         return (
@@ -229,34 +208,55 @@ class Repository:
 
     @contextlib.contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
-        """Turn what the Hub client raises into :class:`PushError`; an unknown repository passes."""
-        from huggingface_hub import errors
+        """Turn what the Hub client raises into our own errors; an unknown repository passes.
+
+        No cause is kept: one kind of the client's errors holds the token, others addresses.
+        """
+        from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
             yield
-        except (errors.RepositoryNotFoundError, VerticlipError):
+        except (RepositoryNotFoundError, VerticlipError):
             raise
-        except errors.OfflineModeIsEnabled:
-            raise PushError(
-                f"{self.repo_id}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it to publish."
-            ) from None
-        except errors.HfHubHTTPError as error:
-            raise PushError(self._answered(verb, error.response.status_code)) from error
-        except RuntimeError as error:
+        except Exception as error:
             # The client wraps what ended an upload.
-            with self._explained(verb):
-                raise error.__cause__ or PushError(f"{self.repo_id}: {error}") from None
-        except ValueError as error:
-            raise PushError(f"{self.repo_id}: the Hub refuses it: {' '.join(str(error).split())}") from error
-        except (TypeError, LookupError, AttributeError) as error:
-            raise PushError(f"{self.repo_id}: {self.endpoint} does not answer as a Hub does.") from error
-        except (FileNotFoundError, PermissionError):
-            raise ConfigError("A file was taken away while it was pushed. Nothing was committed.") from None
-        except network_errors() as error:
-            raise PushError(
+            inner = error.__cause__ if isinstance(error, RuntimeError) else None
+            if isinstance(inner, RepositoryNotFoundError):
+                raise inner from None
+            said = self._said(inner if isinstance(inner, Exception) else error, verb)
+            if said is None:
+                raise
+            raise said from None
+
+    def _said(self, error: Exception, verb: str) -> VerticlipError | None:
+        """Return our own error for one of the client's, or None for a slip of a program."""
+        from huggingface_hub import errors
+
+        if isinstance(error, errors.OfflineModeIsEnabled):
+            return PushError(
+                f"{self.repo_id}: HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it to publish."
+            )
+        if isinstance(error, errors.HfHubHTTPError):
+            return PushError(self._answered(verb, error.response.status_code))
+        if isinstance(error, UnicodeError) or "LocalProtocolError" in kinds_of(error):
+            return ConfigError(
+                f"{self.repo_id}: the token in use holds characters that cannot be sent. Run: hf auth login, "
+                "or set HF_TOKEN anew."
+            )
+        if isinstance(error, ValueError):
+            # What the Hub says of a card; an address may hold a password.
+            what = re.sub(r"\w+://\S+", endpoint(), " ".join(str(error).split()))
+            return PushError(f"{self.repo_id}: the Hub refuses it: {what}")
+        if isinstance(error, TypeError | LookupError | AttributeError):
+            return PushError(f"{self.repo_id}: {endpoint()} does not answer as a Hub does.")
+        if isinstance(error, FileNotFoundError | PermissionError):
+            return _taken_away()
+        if is_explained(error):
+            return PushError(
                 f"{self.repo_id}: the Hub cannot be reached or broke off ({type(error).__name__}). Run again "
                 "when it answers."
-            ) from error
+            )
+        return None
 
     def _answered(self, verb: str, status: int) -> str:
         said = {
@@ -264,7 +264,7 @@ class Repository:
             402: "its owner's storage is full or not paid for.",
             403: (
                 f"this token may not {verb} it. Use one with write access: hf auth login, or HF_TOKEN "
-                f"(tokens are made at {self.endpoint}/settings/tokens)."
+                f"(tokens are made at {endpoint()}/settings/tokens)."
             ),
             409: "somebody created it meanwhile. Run again.",
             412: "somebody else wrote to it meanwhile. Look at what they changed and run again.",
@@ -273,6 +273,43 @@ class Repository:
         }
         more = said.get(status, "Run again later." if status >= 500 else "")
         return f"{self.repo_id}: the Hub answers with status {status}: {more}".rstrip(": ")
+
+
+def _taken_away() -> ConfigError:
+    return ConfigError("A file was taken away while it was pushed. Nothing was committed.")
+
+
+@contextlib.contextmanager
+def _opened(snapshot: Snapshot, files: Sequence[StoredFile]) -> Iterator[list[CommitOperationAdd]]:
+    """Yield files as the client takes them, opened until they are sent.
+
+    Of open files the client asks every Hub how to send them. Given names it would use Xet where that is
+    installed, without asking, and fail on a Hub of one's own that has none.
+    """
+    from huggingface_hub import CommitOperationAdd
+
+    client = logging.getLogger("huggingface_hub._commit_api")
+    with contextlib.ExitStack() as stack:
+        client.addFilter(_tells_more)
+        stack.callback(client.removeFilter, _tells_more)
+        try:
+            added = [
+                CommitOperationAdd(
+                    file.name,
+                    io.BytesIO(file.content)
+                    if file.content is not None
+                    else stack.enter_context((snapshot.folder / file.name).open("rb")),
+                )
+                for file in files
+            ]
+        except (ValueError, OSError):
+            raise _taken_away() from None
+        yield added
+
+
+def _tells_more(record: logging.LogRecord) -> bool:
+    """Return whether a line of the client's log says anything but that it sends an open file."""
+    return "Falling back to HTTP" not in record.getMessage()
 
 
 def network_errors() -> tuple[type[Exception], ...]:
@@ -294,7 +331,8 @@ def _ask(question: Callable[[], T]) -> T:
         except HfHubHTTPError as error:
             if error.response.status_code < 500 and error.response.status_code != 429:
                 raise
-        except network_errors():
-            pass
+        except network_errors() as error:
+            if "LocalProtocolError" in kinds_of(error):
+                raise
         time.sleep(wait)
     return question()

@@ -6,18 +6,30 @@ import contextlib
 import logging
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..core.errors import ConfigError, WeightsError
 from ..core.files import CONFIG_FILE, write_text_atomic
-from .advice import UnknownRevisionError, UnreachableError, Wanted, explain, is_explained, kinds_of, not_here
+from .advice import (
+    UnknownRevisionError,
+    UnreachableError,
+    Wanted,
+    explain,
+    is_explained,
+    kinds_of,
+    not_here,
+    nothing_here,
+)
 from .watch import LONGEST_WAIT, SizeError, Watch, seconds_to_wait, watching
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
 _log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds between attempts after trouble of the server or the connection."""
@@ -26,7 +38,7 @@ _COMMIT, _SHORT = re.compile(r"[0-9a-fA-F]{40}"), re.compile(r"[0-9a-f]{4,39}")
 _REVISION = re.compile(r"(?![-/.])[^\x00-\x20\\:?#*~^\x7f]{1,200}(?<![/.])")
 
 
-def resolve_commit(repo_id: str, revision: str | None = None, *, name: str = CONFIG_FILE) -> str:
+def resolve_commit(repo_id: str, revision: str | None = None) -> str:
     """Return the commit, 40 hex digits, that a branch or tag stands for now.
 
     A full commit is returned without network. When the Hub cannot be asked, the commit that the cache
@@ -35,14 +47,22 @@ def resolve_commit(repo_id: str, revision: str | None = None, *, name: str = CON
     Args:
         repo_id: ``org/name``.
         revision: branch, tag or full commit; None is ``main``.
-        name: of the file to ask the Hub for; it need not exist.
 
     Raises:
         ConfigError: no such repository, no access, or a shortened commit.
         UnknownRevisionError: no such revision.
         UnreachableError: the Hub cannot be asked, and the cache knows no commit.
     """
-    return commit_of(Wanted(repo_id, name, revision or "main"))
+    from huggingface_hub import constants
+
+    # The file need not exist.
+    wanted = Wanted(repo_id, CONFIG_FILE, revision or "main")
+    try:
+        return commit_of(wanted)
+    except UnreachableError:
+        if constants.HF_HUB_OFFLINE:
+            raise nothing_here(wanted) from None
+        raise
 
 
 def commit_of(wanted: Wanted) -> str:
@@ -118,17 +138,33 @@ def metadata_of(wanted: Wanted, *, patient: bool = True) -> HfFileMetadata:
         VerticlipError: as in :func:`explain`.
     """
     import huggingface_hub as hub
-    from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
     url = hub.hf_hub_url(wanted.repo_id, wanted.name, revision=wanted.revision)
-    pauses = list(PAUSES) if patient else []
+
+    def ask() -> HfFileMetadata:
+        metadata = hub.get_hf_file_metadata(url, timeout=hub.constants.HF_HUB_ETAG_TIMEOUT)
+        if metadata.commit_hash is None or metadata.etag is None:
+            raise hub.errors.FileMetadataError("no commit or no ETag")
+        return metadata
+
+    return asked(ask, wanted, patient=patient)
+
+
+def asked(ask: Callable[[], Answer], wanted: Wanted, *, patient: bool = True) -> Answer:
+    """Return what ``ask`` gets from the Hub, asking again after trouble where that may help.
+
+    Raises:
+        RemoteEntryNotFoundError: the revision lacks the file.
+        VerticlipError: as in :func:`explain`.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
+
+    pauses = list(PAUSES) if patient and not constants.HF_HUB_OFFLINE else []
     with watching(Watch(wanted)):
         while True:
             try:
-                metadata = hub.get_hf_file_metadata(url, timeout=hub.constants.HF_HUB_ETAG_TIMEOUT)
-                if metadata.commit_hash is None or metadata.etag is None:
-                    raise hub.errors.FileMetadataError("no commit or no ETag")
-                return metadata
+                return ask()
             except RemoteEntryNotFoundError:
                 raise
             except Exception as error:

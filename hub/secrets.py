@@ -23,7 +23,8 @@ class Leak:
     """Something in a text that must not be published.
 
     Attributes:
-        kind: ``secret``, ``path``, ``computer`` (a user or host name) or ``data`` (an embedded file).
+        kind: ``secret``, ``home`` (a home folder, which names its user), ``path``, ``computer`` (a user or
+            host name) or ``data`` (an embedded file).
         what: it looks like, in words: ``a Hugging Face token``.
         where: ``line 3`` of a text, or the keys that lead to it in JSON or YAML: ``options.note``.
     """
@@ -75,17 +76,18 @@ _ROOTS = (
     r"workspaces|content|kaggle|gpfs|lustre|nfs|export|Volumes|app|run|dev|proc|storage|project|projects|net|sys)"
 )
 _PATHS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("a home folder", re.compile(rf"(?<![\w.:/~-])/{_HOMES}/[^\s\"'`<>|/]")),
+    ("a home folder", re.compile(rf"(?<![\w.~-])/{_HOMES}/[^\s\"'`<>|/]")),
     ("a home folder", re.compile(r"(?i)(?<![a-z0-9])[a-z]:[\\/]+users[\\/]+[^\s\"'`<>|\\/]")),
-    ("a home folder", re.compile(r"(?<![\w/~])~[\w.-]{0,32}/[\w.]")),
+    ("a path of this computer", re.compile(r"(?<![\w/~])~/[\w.]")),
     ("a path of this computer", re.compile(rf"(?<![\w.:/~<-])/{_ROOTS}/[\w.@+-]+")),
     ("a path of Windows", re.compile(r"(?<![A-Za-z0-9])[A-Za-z]:(?:\\{1,2}|/)[\w .-]{2,}(?:[\\/]|\.\w)")),
     ("a path in a network", re.compile(r"(?<![\\\w])\\{2,4}[\w.-]{2,}\\{1,2}[\w$.-]{2,}")),
     ("a file address", re.compile(r"(?i)\bfile:/{1,3}[\w.~]")),
-    ("an address of ssh", re.compile(rf"(?<![\w@/.-])[\w.-]+@[\w.-]+:[~/\w][\w./~-]*{_END}")),
+    ("an address of ssh", re.compile(rf"(?<![\w@/.-])[\w.-]+@[\w.-]+:[\w.~-]*/[\w./~-]*{_END}")),
 )
 
-_WHOLE_PATH = re.compile(r"/[\w.@+-]+(?:/[\w .@+-]+)+/?")
+# No path is what knowledge graphs call things by: /m/09x0r.
+_WHOLE_PATH = re.compile(r"(?!/[mgt]/\w+$)/[\w.@+-]+(?:/[\w .@+-]+)+/?")
 _LONGEST_PATH = 1024
 
 _EMBEDDED = (
@@ -179,7 +181,7 @@ def _in_string(text: str, words: re.Pattern[str] | None, *, key: str) -> Iterato
     if found is None and len(local) <= _LONGEST_PATH and _WHOLE_PATH.fullmatch(local.strip()):
         found = "a path of this computer"
     if found is not None:
-        yield "path", found
+        yield "home" if found == "a home folder" else "path", found
     if words is not None and words.search(text):
         yield "computer", "the name of this computer or its user"
     for what, pattern in _EMBEDDED:

@@ -9,12 +9,14 @@ A probe also names the SHA-256 of every file that loading reads, as they were wh
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -23,12 +25,20 @@ from ..core import registry
 from ..core.checkpoint import read_weights
 from ..core.config import Config, read_config
 from ..core.errors import ConfigError, VerticlipError, WeightsError
-from ..core.files import atomic_path, sha256_of, write_json_atomic
+from ..core.files import (
+    OPTIONAL_FILES,
+    PROBE_FILE,
+    PROBE_TENSORS,
+    REQUIRED_FILES,
+    atomic_path,
+    sha256_of,
+    write_json_atomic,
+)
 from ..core.limits import DEFAULT, Limits
 from ..core.probe_inputs import ProbeInputs, tower_answers
 from ..core.provenance import now, version
 from ..core.verify import OutputCheck, largest_error
-from .loading import OPTIONAL_FILES, REQUIRED_FILES, ResolvedModel, load_model
+from .loading import ResolvedModel, load_model
 from .probe_samples import choose_texts, draw_inputs
 
 if TYPE_CHECKING:
@@ -36,20 +46,21 @@ if TYPE_CHECKING:
     from ..core.processing import Processor
     from ..core.prompts import PromptSet
 
-PROBE_FILE, PROBE_TENSORS = "probe.json", "probe.safetensors"
 FORMAT = 1
-LARGEST_BYTES = 4_000_000
+LARGEST_BYTES = DEFAULT.probe_bytes
 """A larger ``probe.safetensors`` is refused: probes are a few hundred kilobytes."""
 RELATIVE = 2e-5
-"""Largest error of an output, as a share of its largest value."""
+"""Largest error of an output, as a share of its largest value; no probe may allow more."""
 REASON = (
     "float32: other instruction sets, thread counts and the packed towers of inference moved outputs by "
-    "up to 1.5e-6 of their largest value, in networks of up to 24 layers; ten times that is left for "
-    "processors that were not tried. A weight that was changed by enough to matter moves some output "
-    "further"
+    "up to 1.5e-6 of their largest value, in networks of up to 24 layers; thirteen times that is allowed, "
+    "for processors that were not tried. Logits of unit vectors are held to a share of their scale where "
+    "that is larger: near zero they are what is left of sums that cancel. A weight that was changed by "
+    "enough to matter moves some output further"
 )
 _ABSOLUTE = 1e-7
 _KEPT_VALUES = 2048
+_SUMS = 8
 
 
 class Loaded(Protocol):
@@ -77,8 +88,8 @@ class FileRecord(Config):
 class Tolerance(Config):
     """How far an output may be off, and why that much."""
 
-    relative: float = Field(default=RELATIVE, gt=0, le=1e-2)
-    """Of the largest absolute value of the output."""
+    relative: float = Field(default=RELATIVE, gt=0, le=RELATIVE)
+    """Of the largest absolute value of the output; who checks sets the ceiling, not who made the probe."""
     reason: str = Field(default=REASON, max_length=2000)
 
 
@@ -115,7 +126,7 @@ class StoredProbe:
     Attributes:
         record: what ``probe.json`` says.
         inputs: ``images`` uint8 [B, H, W, 3], ``waves`` float32 [B, T], and what an architecture drew.
-        outputs: {name: float32 tensor, or [n] of every k-th value of a large one}.
+        outputs: {name: float32 tensor, or [n] of a large one: every k-th value, then a few sums of all}.
     """
 
     record: ProbeRecord
@@ -230,8 +241,8 @@ def read_probe(folder: str | Path, *, limits: Limits = DEFAULT) -> StoredProbe:
     if not path.is_file():
         raise ConfigError(f"{PROBE_FILE} has no {PROBE_TENSORS} beside it. Fetch both, or make a new probe.")
     size = path.stat().st_size
-    if size > LARGEST_BYTES:
-        raise ConfigError(f"{PROBE_TENSORS} has {size:,} bytes; a probe has at most {LARGEST_BYTES:,}.")
+    if size > limits.probe_bytes:
+        raise ConfigError(f"{PROBE_TENSORS} has {size:,} bytes; a probe has at most {limits.probe_bytes:,}.")
     if record.tensors and sha256_of(path) != record.tensors:
         raise ConfigError(
             f"{PROBE_TENSORS} is not the file that {PROBE_FILE} was written with. Fetch both again, or make "
@@ -283,10 +294,7 @@ def replay_probe(model: Loaded | Parts | str | Path, probe: StoredProbe | None =
     ]
     return ProbeReport(
         (
-            *(
-                _check(name, record.outputs[name], probe.outputs[name], answers.get(name), record.tolerance)
-                for name in sorted(record.outputs)
-            ),
+            *(_check(name, probe, answers.get(name)) for name in sorted(record.outputs)),
             *unknown,
         )
     )
@@ -320,7 +328,8 @@ def _records_of(folder: Path) -> dict[str, FileRecord]:
 def _still_good(folder: Path, parts: Parts, files: Mapping[str, FileRecord], seed: int) -> StoredProbe | None:
     try:
         probe = read_probe(folder)
-        same = probe.record.files == files and probe.record.seed == seed
+        record = probe.record
+        same = (record.files, record.seed, record.tolerance) == (files, seed, Tolerance())
         return probe if same and replay_probe(parts, probe).passed else None
     except VerticlipError:
         return None
@@ -380,21 +389,50 @@ def _answers(network: ContrastiveModel, inputs: ProbeInputs) -> dict[str, Tensor
 
 
 def _thinned(tensor: Tensor) -> Tensor:
-    """Return a tensor, or every k-th value [n] of one with more than a few thousand."""
+    """Return a tensor, or [n] of one with more than a few thousand values: every k-th, then sums of all.
+
+    The sums give each value a fixed sign and are divided by the root of their number, so that they are as
+    large as values are, rounding included, and no value can change without moving them.
+    """
     flat = tensor.flatten()
-    # An odd step does not keep to one row, channel or color.
-    step = max(1, -(-len(flat) // _KEPT_VALUES)) | 1
-    return tensor.clone() if len(flat) <= _KEPT_VALUES else flat[::step].clone()
+    if len(flat) <= _KEPT_VALUES:
+        return tensor.clone()
+    step = -(-len(flat) // _KEPT_VALUES)
+    while math.gcd(step, len(flat)) > 1:
+        # A common divisor would leave out whole columns or channels.
+        step += 1
+    return torch.cat([flat[::step], _signed_sums(flat)])
 
 
-def _check(
-    name: str, shape: tuple[int, ...], expected: Tensor, got: Tensor | None, tolerance: Tolerance
-) -> OutputCheck:
+def _signed_sums(flat: Tensor) -> Tensor:
+    """Return float32 [_SUMS]: sums of all values [n] under signs that are the same everywhere and always."""
+    words = -(-len(flat) // 64)
+    # The stream of this generator is fixed by NumPy's policy; that of torch may change between versions.
+    bits = np.random.PCG64(0).random_raw(_SUMS * words).astype("<u8").view(np.uint8).reshape(_SUMS, -1)
+    values = flat.double().numpy()
+    signs = (np.unpackbits(row)[: len(values)] for row in bits)
+    sums = [2.0 * values[sign == 1].sum() - values.sum() for sign in signs]
+    return torch.tensor(sums, dtype=torch.float64).div(math.sqrt(len(values))).float()
+
+
+def _magnitude(name: str, probe: StoredProbe) -> float:
+    """Return the size of number that the error of an output goes with."""
+    expected = probe.outputs[name]
+    largest = float(expected.abs().max()) if expected.numel() else 0.0
+    # Logits of a network without towers come from a last layer and not from unit vectors.
+    compares = any(one.endswith(".embedding") for one in probe.outputs)
+    scale = probe.outputs.get("scale")
+    if scale is None or not compares or not name.endswith(".logits"):
+        return largest
+    return max(largest, float(scale.abs().max()))
+
+
+def _check(name: str, probe: StoredProbe, got: Tensor | None) -> OutputCheck:
+    shape, expected = probe.record.outputs[name], probe.outputs[name]
     if got is None:
         return OutputCheck(name, "not replayed")
-    if tuple(got.shape) != shape or _thinned(got).shape != expected.shape:
+    if tuple(got.shape) != shape or (kept := _thinned(got)).shape != expected.shape:
         return OutputCheck(name, "shape", note=f"got {list(got.shape)}, expected {list(shape)}")
-    error = largest_error(_thinned(got), expected)
-    largest = float(expected.abs().max()) if expected.numel() else 0.0
-    allowed = tolerance.relative * largest + _ABSOLUTE
+    error = largest_error(kept, expected)
+    allowed = probe.record.tolerance.relative * _magnitude(name, probe) + _ABSOLUTE
     return OutputCheck(name, "ok" if error <= allowed else "over", error, allowed)

@@ -7,6 +7,7 @@ then on that commit is asked for, and a file with other content is refused.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +16,11 @@ from pathlib import Path
 from ..core.errors import ConfigError, WeightsError
 from ..core.files import read_json, write_json_atomic
 
+_log = logging.getLogger(__name__)
+
 FIRST_USE_FILE = "first-use.json"
+_SILENCE = 5.0
+"""Seconds to wait for a lock before saying so."""
 
 
 def cache_folder() -> Path:
@@ -30,16 +35,26 @@ def cache_folder() -> Path:
 def locked(name: str) -> Iterator[None]:
     """Hold a lock of the cache folder against other threads and processes.
 
+    Whoever has it is waited for, however long a conversion takes; from ``_SILENCE`` on that is told.
+
     Raises:
         WeightsError: the cache folder cannot be written to.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     folder = cache_folder() / "locks"
     lock = FileLock(folder / f"{name.replace('/', '--')}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=_SILENCE)
+        except Timeout:
+            _log.warning(
+                "%s: waiting for another process or thread of verticlip that works on it; if none does, end "
+                "the one that hangs",
+                name,
+            )
+            lock.acquire()
     except OSError as error:
         raise WeightsError(
             f"{name}: nothing can be kept in the cache of verticlip: {os.strerror(error.errno or 0)}. Let "

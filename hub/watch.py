@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import WeightsError
@@ -27,6 +28,7 @@ _STARTS = 6
 _PROGRESS = 1024 * 1024
 _ETAG = re.compile(r"[\w.:+=-]{1,200}", re.ASCII)
 _CURRENT: ContextVar[Watch | None] = ContextVar("watch", default=None)
+_HOOKS = Lock()
 
 
 class SizeError(UnreachableError):
@@ -99,15 +101,26 @@ def watching(watch: Watch) -> Iterator[None]:
     """Let ``watch`` see every answer that the client gets in this context, and in no other."""
     from huggingface_hub import get_session
 
-    hooks = get_session().event_hooks["response"]
-    if _look not in hooks:
-        # It stays, for the session is shared by all threads, and does nothing where nobody watches.
-        hooks.append(_look)
+    def look(response: Response) -> None:
+        # The session is shared by all threads, and a watch may lie within another one.
+        if _CURRENT.get() is watch:
+            watch.look_at(response)
+
+    session = get_session()
+    _set_hooks(session, lambda hooks: [*hooks, look])
     token = _CURRENT.set(watch)
     try:
         yield
     finally:
         _CURRENT.reset(token)
+        _set_hooks(session, lambda hooks: [hook for hook in hooks if hook is not look])
+
+
+def _set_hooks(session: Any, change: Callable[[list[Any]], list[Any]]) -> None:
+    """Give a session other hooks on its answers; lists in use by other threads stay as they are."""
+    with _HOOKS:
+        hooks = session.event_hooks
+        session.event_hooks = {**hooks, "response": change(list(hooks.get("response", ())))}
 
 
 def bar_of(watch: Watch) -> type:
@@ -138,9 +151,3 @@ def seconds_to_wait(response: Response) -> float | None:
         return float(limits.reset_in_seconds)
     value = response.headers.get("Retry-After", "").strip()
     return float(value) if value.isdigit() else None
-
-
-def _look(response: Response) -> None:
-    watch = _CURRENT.get()
-    if watch is not None:
-        watch.look_at(response)

@@ -10,13 +10,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigError
 from ..files import read_json, unique_keys
 from ..limits import DEFAULT
 from ..sentencepiece import siglip_tokenizer
+from ..tokenizer import panics_as_errors, read_tokenizer
 from .foreign_config import refuse_code
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _PADS = {
     "Bert": "[PAD]", "DistilBert": "[PAD]", "Roberta": "<pad>", "XLMRoberta": "<pad>", "T5": "<pad>",
@@ -47,7 +51,9 @@ class Words:
     @property
     def closes(self) -> bool:
         """Whether a special token ends every text, so that a cut text keeps one."""
-        mask = self._tokenizer().encode("a").special_tokens_mask
+        tokenizer = self._tokenizer()
+        with panics_as_errors(f"{self.file}: it cannot cut a text into tokens"):
+            mask = tokenizer.encode("a").special_tokens_mask
         return bool(mask and mask[-1])
 
     def pad_id(self) -> int:
@@ -73,13 +79,8 @@ class Words:
                 "Take both from the same repository."
             )
 
-    def _tokenizer(self) -> Any:
-        from tokenizers import Tokenizer
-
-        try:
-            return Tokenizer.from_str(self.content)
-        except Exception as error:  # tokenizers raises plain Exception for malformed files
-            raise ConfigError(f"{self.file}: not a tokenizer file ({str(error)[:200]}).") from None
+    def _tokenizer(self) -> Tokenizer:
+        return read_tokenizer(self.content, source=self.file)
 
 
 def read_words(files: Mapping[str, Path], *, name: str, siglip: bool = False) -> Words:

@@ -20,6 +20,8 @@ _PACKAGED = (
             files={
                 "config.json": "e51f047d8195b685972aea221ec9a788e7dff33908def04245db0bcc831db27a",
                 "model.safetensors": "c9f01fc4ebcef367a4fb68afcc0fa6fc7230214ad913d1ca5c5ef34cae19a127",
+                "probe.json": "a62d90381f3b15e91cfc5bcccbf71b5002d260b5e9b70af230cf46221326c700",
+                "probe.safetensors": "896b3b8f50a3f487beb969e71d68affdeaa1589a312ef3735ee7543eef9833b7",
                 "processor.json": "c0277ef41ea7a342bf41d2d6e27afef9f062ccfbf285b999275377602b9665be",
                 "prompts.yaml": "ed50d41dbbade52ed2624fcc0f6df6d13f96757f30326a7e8339537a8ba0e03b",
                 "tokenizer.json": "66d8f5438d038b304d3176e97dc3e8bbe96220dd82b14d341167e76243a36399",
@@ -43,6 +45,8 @@ _PACKAGED = (
             files={
                 "config.json": "0cd8af4ae65a3231a347c3d91c0d1f688b3eb98311546a67433116b2b13ca917",
                 "model.safetensors": "e0a29a4ebe9d440a24ee3a01fd901ccbab554206f6ddaf0146d6c90d40c1accd",
+                "probe.json": "3b7a45efc823d5248326a401b7b746e52933162385127e1f2975c43bb820581d",
+                "probe.safetensors": "e5ac1f4c800567de8d69c1f9aabcddd6ace538cea62740b92a40712f1ee1b1ed",
                 "processor.json": "c0277ef41ea7a342bf41d2d6e27afef9f062ccfbf285b999275377602b9665be",
                 "prompts.yaml": "ed50d41dbbade52ed2624fcc0f6df6d13f96757f30326a7e8339537a8ba0e03b",
                 "tokenizer.json": "66d8f5438d038b304d3176e97dc3e8bbe96220dd82b14d341167e76243a36399",
@@ -66,6 +70,8 @@ _PACKAGED = (
             files={
                 "config.json": "be5da286dce47b28c1636c8d0c74add30ff2b39daa3dcfe6bb6243f8b87bd112",
                 "model.safetensors": "5aab361e393730207c5fe58546c3205003759d721d168be4fa1e7533394ea587",
+                "probe.json": "9f01cc58ecc9d2e3865a38c9af5b8595faa3d7b3c80e9abf8f7a789cba29ee0c",
+                "probe.safetensors": "d06cd9592bac6e853227f95a91ffb0d179f525ef55ea482a83562ea67860b59e",
                 "processor.json": "c0277ef41ea7a342bf41d2d6e27afef9f062ccfbf285b999275377602b9665be",
                 "prompts.yaml": "ed50d41dbbade52ed2624fcc0f6df6d13f96757f30326a7e8339537a8ba0e03b",
                 "tokenizer.json": "66d8f5438d038b304d3176e97dc3e8bbe96220dd82b14d341167e76243a36399",
@@ -106,6 +112,17 @@ READERS = {
 
 GOLDENS = {"clipsep": "clipsep.goldens", "clipsonic": "clipsonic.goldens"}
 """{golden system: "module"}; what the module holds is said in ``core/verify.py``."""
+
+COVERS = {
+    "clipsep/clipsep_late_three_sources": ("clipsep",),
+    "clipsep/clipsep_nit": ("clipsep",),
+    "clipsep/inference": ("clipsep", "answers"),
+    "clipsonic/bigvgan": ("bigvgan",),
+    "clipsonic/bigvgan_first_version": ("bigvgan",),
+    "clipsonic/diffusion_prior": ("diffusion_prior",),
+    "clipsonic/diffusion_prior_v1_1": ("diffusion_prior",),
+}
+"""{golden case: what of a network it runs}, in the words of ``hub/parity.py``."""
 
 ARCHITECTURES = {
     "clap": "clap.model:Clap",

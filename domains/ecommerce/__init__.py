@@ -20,6 +20,8 @@ _PACKAGED = (
             files={
                 "config.json": "269f562bf2f643743dee5814515e709d96daa3187f2f21f1a291130f42dba082",
                 "model.safetensors": "d8c3df75d586915b4ce639f718a89677043d8cc92c4ed8afefba5aa62ca1ed35",
+                "probe.json": "c2fdc59ad1d38f13302180011b7e6c32cef1d8bce98188c47102fe91c95295f9",
+                "probe.safetensors": "e78af1866b8454ab853243bca9bb72dff7e165aee2053adf6a01a4a6d9395c7a",
                 "processor.json": "a9c1f3127fb96a9d66463c43a1e453b5f3f12332a6c2a8d22c405052e10526fe",
                 "prompts.yaml": "1fdd01bc1f626337e67d07fdf860452354cd2ddbd72a399bf75bcdb0abe54037",
                 "tokenizer.json": "409cf9f9f9d8798363bbc3487cf074c35abf05a9fe881b3ef7fd3e62a6f7e4b9",

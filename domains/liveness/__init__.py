@@ -20,6 +20,8 @@ _PACKAGED = (
             files={
                 "config.json": "82a3707b90f968e40750adb5e4aa13f64ec8cfd700a51c2e03b0f12f9d445c52",
                 "model.safetensors": "511e92589c8270d3abf5ccea293f495df8b4d0c0437c83f98b1259bce43377a1",
+                "probe.json": "e097a730f2c34dc9cc1a8aac6d0eceae668a8f73717a5a27e40066c6b40c29e2",
+                "probe.safetensors": "4821d590a15e28187bb8c6cb8b907f36e8b735068edfffdfa6a2d614a4701b65",
                 "processor.json": "d52ed8507c3331cd296d9ac16654ff51aea40eb8ca5d3eba3831c37bd377acfb",
                 "threshold.json": "a7dc9e82d5dde8840984c3c9943d269845e48faa0bb0bebd80be0fab35208f26",
                 "tokenizer.json": "b9539bb808230638ba87f9d0ac2b24721074a0c6b2aed62334005d5a3d471e89",
@@ -56,6 +58,14 @@ READERS = {"presentations": "training.reader:read_presentations"}
 
 GOLDENS = {"clipc8": "goldens"}
 """{golden system: "module"}; what the module holds is said in ``core/verify.py``."""
+
+COVERS = {
+    "clipc8/flip_it": ("vit", "clip_text", "categories", "answers"),
+    "clipc8/flip_mcl": ("vit", "clip_text", "categories", "flip_mcl"),
+    "clipc8/flip_v_head": ("flip_v",),
+    "clipc8/minifasnet": ("minifasnet",),
+}
+"""{golden case: what of a network it runs}, in the words of ``hub/parity.py``."""
 
 ARCHITECTURES = {
     "categories": "models.categories:CategoryModel",

@@ -95,6 +95,8 @@ PUBLISHED: tuple[ModelSpec, ...] = (
             files={
                 "config.json": "074e44f12e81fd93cbd5e07084ffbdf340eb0cc6cc5b60c1024798de0524aefd",
                 "model.safetensors": "e8226d0e692da87f92b0d03b93c8f8bc838f27bb3a7248e7bcfab9f39a635fef",
+                "probe.json": "96bc79218100104c17bf43a3d0648821961ab4daeb0dfe7a68d7f9ae149ed496",
+                "probe.safetensors": "7c6dbbbecbae727c483b132928f9ed516d636ef3010aaf4614e3bf9d669a1e15",
                 "processor.json": "133687eaa75177a6995ef910705273103cb0c1c6b398e761db2d474747496569",
             },
             packaged="weights/minifasnet-v2",

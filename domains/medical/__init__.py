@@ -20,6 +20,8 @@ _PACKAGED = (
             files={
                 "config.json": "3b7a354f7de7ad1593b4e8232dace9776c8cfb958b50481d6e4293b2a3622ef5",
                 "model.safetensors": "b497129c6f4163e80460d654de9b16253e49c400beac6ca91cec36ac2f6cb402",
+                "probe.json": "1200fd9a7bc9871f225b9761af2369315f81f0a2a3154e610f836309b0fb98d2",
+                "probe.safetensors": "d46821e9d3b8a0d327dbe554b3cba6b31da2f3b97ee1604bb75463836dd75a26",
                 "processor.json": "591599c6f720573f2a58b942a07176d1afbc28a757d6e9d6329099c4da545190",
                 "prompts.yaml": "f14195dc286d0e739cd222cc87d0d657b15a4e9dda30b8c2993d9c5d1581201c",
                 "tokenizer.json": "05b81f7aa032419f707160602f3d679c94214535549dc7cf81920d45e3914882",
@@ -75,6 +77,20 @@ GOLDENS = {
     "conceptclip": "conceptclip.goldens",
 }
 """{golden system: "module"}; what the module holds is said in ``core/verify.py``."""
+
+COVERS = {
+    "unimed_clip/tiny_b16": ("vit", "bert", "answers", "preprocessing"),
+    "unimed_clip/tiny_l14": ("vit", "bert", "answers", "preprocessing"),
+    "biovil/image_encoder": ("timm resnet", "biovil"),
+    "biovil/image_encoder_temporal": ("timm resnet", "biovil"),
+    "biovil/text_encoder": ("bert", "biovil"),
+    "biovil/phrase_grounding": ("timm resnet", "bert", "biovil", "answers", "preprocessing"),
+    "biovil/preprocess": ("preprocessing",),
+    "conceptclip/tiny_a": ("timm vit", "bert", "conceptclip", "answers"),
+    "conceptclip/tiny_b": ("timm vit", "bert", "conceptclip", "answers"),
+    "medical_loading/windowing": ("preprocessing",),
+}
+"""{golden case: what of a network it runs}, in the words of ``hub/parity.py``."""
 
 ARCHITECTURES = {
     "biovil": "biovil.model:BioViL",

@@ -20,6 +20,8 @@ _PACKAGED = (
             files={
                 "config.json": "9262aa880412fe8d6d6b0286dfdfd38bc35dc98cacb00d174e57ab76801e5f3b",
                 "model.safetensors": "35489b71c949b33b60d3f4e4d9b82a02b865bc0263cd6047e5dded389ab5eaa5",
+                "probe.json": "a2f7adac38f6a310c58f86fa8832a1d17343fba1e7d276e1988e5130318644fa",
+                "probe.safetensors": "ccec4b3f187393f00cdd7c8314f41819f76d52de5210c9147635681dedb54b6f",
                 "processor.json": "0b908f83831ffe2301976ea8d49f239a10bdcea135f6313d6e2e066c77a41ce4",
                 "prompts.yaml": "03f8ece79b5cd03ce4657bd144591b4b5698e251902a2bf9f6796b01f93e4410",
                 "tokenizer.json": "aa24692a417622fc9b0739a6d589d5bb69fb0fbee5f343456132fcdd1b7abdfb",
@@ -54,6 +56,9 @@ READERS = {
 
 GOLDENS = {"urbanclip": "goldens"}
 """{golden system: "module"}; what the module holds is said in ``core/verify.py``."""
+
+COVERS = {"urbanclip/coca_loss_a": ("open_clip vision", "open_clip text", "coca")}
+"""{golden case: what of a network it runs}, in the words of ``hub/parity.py``."""
 
 ARCHITECTURES = {"coca": "coca.model:CoCaModel"}
 """{architecture: "module:function"}; from a ModelConfig to a model."""

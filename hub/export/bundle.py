@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.files import PROMPTS_FILE, write_json_atomic, write_text_atomic
+from ...core.files import CARD_FILE, PROMPTS_FILE, TOKENIZER_FILE, write_json_atomic, write_text_atomic
 from ...core.spectrogram import mel_filters
 from ...core.verify import OutputCheck
+from ..card_text import code as code_span
+from ..card_text import inline
+from .reader_checks import reader_checks
 from .report import ExportReport, file_hashes, write_report
+from .tokens import openai_tokenizer
+from .usage import front_matter, licence_words
 
 if TYPE_CHECKING:
     from .dispatch import Subject
 
-FACTS_FILE, READER_FILE, CARD_FILE, MEL_FILE = "verticlip.json", "reader.py", "README.md", "mel_filters.npy"
+FACTS_FILE, READER_FILE, MEL_FILE = "verticlip.json", "reader.py", "mel_filters.npy"
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def finish(
         ExportRefused: a comparison failed.
     """
     _write(folder, subject, files, facts=facts, notes=notes)
+    checks = [*checks, *reader_checks(folder, subject, files)]
     report = ExportReport(
         format=facts["format"],
         files=file_hashes(folder),
@@ -106,6 +112,10 @@ def _write(
 
     processor = subject.processor
     processor.save(folder)
+    text = processor.config.text
+    if text is not None and text.tokenizer == "open_clip_bpe":
+        # verticlip has this one built in; reader.py has not.
+        write_text_atomic(folder / TOKENIZER_FILE, openai_tokenizer(text.context_length))
     if subject.prompts is not None:
         content = subject.prompts.model_dump(mode="json")
         write_text_atomic(folder / PROMPTS_FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -184,18 +194,19 @@ def _readme(subject: Subject, files: Sequence[GraphFile], format_name: str, note
     rows = [
         f"| `{file.name}` | "
         + ", ".join(f"`{name}` {port.dtype} {_shape(port)}" for name, port in file.inputs.items())
-        + f" | `{file.output}`: {file.meaning} |"
+        + f" | `{file.output}`: {inline(file.meaning)} |"
         for file in files
     ]
     said = [*notes, *dict.fromkeys(note for file in files for note in file.notes)]
     code = "\n".join([*imports, "from reader import Model", "", 'model = Model(".")', *uses])
     return _PAGE.format(
-        name=subject.id,
-        revision=subject.revision,
-        licence=subject.config.licence or "not stated",
+        header=front_matter(subject, format_name),
+        name=inline(subject.id),
+        revision=code_span(subject.revision),
+        licence=licence_words(subject),
         kind={"onnx": "ONNX", "openvino": "OpenVINO"}[format_name],
         rows="\n".join(rows),
-        notes="".join(f"- {note}\n" for note in said) + ("\n" if said else ""),
+        notes="".join(f"- {inline(note)}\n" for note in said) + ("\n" if said else ""),
         packages={"onnx": "onnxruntime", "openvino": "openvino"}[format_name],
         code=code,
     )
@@ -205,9 +216,9 @@ def _shape(port: Port) -> str:
     return f"[{', '.join(map(str, port.shape))}]"
 
 
-_PAGE = """# {name} as {kind}
+_PAGE = """{header}# {name} as {kind}
 
-Revision `{revision}`, licence of the weights: {licence}.
+Revision {revision}, licence of the weights: {licence}.
 
 | file | takes | gives |
 | --- | --- | --- |
@@ -230,6 +241,6 @@ pip install {packages} numpy pillow tokenizers ftfy
 {code}
 ```
 
-`reader.py` prepares pictures, texts and recordings with numpy and Pillow. Pictures come out as verticlip
-makes them up to the rounding of a resized 8-bit pixel by one level.
+`reader.py` prepares pictures, texts and recordings with numpy and Pillow; the rows of `report.json` that
+begin with its name say how far it is off.
 """

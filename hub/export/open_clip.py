@@ -26,6 +26,8 @@ from .comparing import (
     compare_embeddings,
     compare_logits,
     compare_pixels,
+    crop_notes,
+    cropped_alike,
     embed,
     padded,
     pictures,
@@ -94,12 +96,13 @@ def export(model: Subject, out: str | Path, *, repo_id: str | None = None) -> Ex
         write_tensors(layout.rename(model.network.state_dict()), folder / WEIGHTS)
         if _has_own_tokenizer(processing.text):
             write_own_tokenizer(folder, model.processor, cleaned=True)
-        notes = (*picture_notes(processing.image, FORMAT), *text_notes(processing.text, FORMAT))
+        checks, found = _checks(model, folder)
+        notes = (*picture_notes(processing.image, FORMAT), *found, *text_notes(processing.text, FORMAT))
         write_readme(folder, model, FORMAT, notes, repo_id)
         report = ExportReport(
             format=FORMAT,
             files=file_hashes(folder),
-            checks=tuple(_checks(model, folder)),
+            checks=tuple(checks),
             tolerance=NETWORK,
             versions=versions_of(("open_clip_torch", "timm", "transformers", "torch")),
             model=model.id,
@@ -111,8 +114,8 @@ def export(model: Subject, out: str | Path, *, repo_id: str | None = None) -> Ex
     return report
 
 
-def _checks(model: Subject, folder: Path) -> list[OutputCheck]:
-    """Return how far open_clip's answers are from the model's, with inputs of ours and with its own."""
+def _checks(model: Subject, folder: Path) -> tuple[list[OutputCheck], tuple[str, ...]]:
+    """Return how far open_clip's answers are from the model's, by inputs of ours and its own, and notes."""
     import open_clip
 
     with quiet():
@@ -120,9 +123,14 @@ def _checks(model: Subject, folder: Path) -> list[OutputCheck]:
         tokenize: Any = open_clip.get_tokenizer(f"local-dir:{folder}")
     network: Any = theirs.eval()
     picture = need_image(model.processor.config.image)
-    processor, images, texts = model.processor, pictures(picture.size), sentences(model.processor)
+    processor, images = model.processor, pictures(picture.size)
     words = processor.config.text
+    as_they_come = words is not None and words.clean == "none"
+    texts = [
+        text for text in sentences(processor) if not as_they_come or text == " ".join(text.split())
+    ]
     exact = resized_alike(picture, FORMAT)
+    alike = torch.tensor([cropped_alike(picture, image, FORMAT) for image in images])
     ours = processor("image", images)
     pixels = torch.stack([transform(image) for image in images])  # pyright: ignore[reportCallIssue, reportArgumentType]
     ids, own = tokenize(texts), processor("text", texts)
@@ -132,14 +140,18 @@ def _checks(model: Subject, folder: Path) -> list[OutputCheck]:
         own_ids = network.encode_text(ids, normalize=True)
     image, text = embed(model.network, "image", ours), embed(model.network, "text", own)
     length, pad = (words.context_length, words.pad_id) if words else (ids.shape[1], 0)
-    return [
-        compare_pixels("pixels of its preprocessing", pixels, ours["pixels"], picture.std, exact=exact),
+    there, here = pixels[alike], ours["pixels"][alike]
+    checks = [
+        compare_pixels("pixels of its preprocessing", there, here, picture.std, exact=exact),
         compare("image embedding, our pixels", same_pixels, image, NETWORK),
-        compare_embeddings("image embedding, its pixels", own_pixels, image, turn=None if exact else TURN),
+        compare_embeddings(
+            "image embedding, its pixels", own_pixels[alike], image[alike], turn=None if exact else TURN
+        ),
         compare("token ids of its tokenizer", ids, padded(own, length, pad), 0.0),
         compare("text embedding, its tokens", own_ids, text, NETWORK),
         compare_logits(model.network, image, text, network.logit_scale, network.logit_bias),
     ]
+    return checks, crop_notes(picture, FORMAT, own_pixels[~alike], image[~alike])
 
 
 def _image_size(processor: ProcessorConfig | None) -> int | None:
@@ -158,8 +170,6 @@ def _preprocess_cfg(config: ImageProcessing) -> dict[str, Any]:
             f"it resizes pictures to {config.short_side} pixels and crops {config.size}; open_clip crops "
             "what it resizes to."
         )
-    if config.center != "round":
-        raise NotExpressible("it begins crops one pixel earlier than open_clip does.")
     return {
         "size": config.size,
         "mode": "RGB",
@@ -176,16 +186,12 @@ def _has_own_tokenizer(config: TextProcessing | None) -> bool:
 
 
 def _tokenizer_cfg(config: TextProcessing | None, repository: str) -> dict[str, Any]:
-    """Return what ``text_cfg`` says of the tokenizer: nothing for OpenAI's.
-
-    Raises:
-        NotExpressible: a cleaning that open_clip does not have.
-    """
+    """Return what ``text_cfg`` says of the tokenizer: nothing for OpenAI's."""
     if config is None:
         raise NotExpressible("its processor prepares no texts.")
     refuse_text(config)
     if not _has_own_tokenizer(config):
         return {}
-    if config.clean == "none":
-        raise NotExpressible("it leaves texts as they come; open_clip always mends them and their spaces.")
-    return {"hf_tokenizer_name": repository, "tokenizer_kwargs": {"clean": config.clean}}
+    # open_clip mends texts in any case: a model that leaves them as they come gets the least of it, and a note.
+    clean = "whitespace" if config.clean == "none" else config.clean
+    return {"hf_tokenizer_name": repository, "tokenizer_kwargs": {"clean": clean}}

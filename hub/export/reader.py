@@ -76,14 +76,24 @@ class Model:
     def embed_audio(self, waves: Sequence[Array]) -> Array:
         """Return unit embeddings [N, D] of recordings float [T] in [-1, 1], one channel at the model's rate.
 
-        A recording longer than the model's window gives the mean direction of its windows.
+        A recording longer than the model's window gives the mean direction of its windows. A model that
+        fuses windows takes no longer one here: prepare its inputs as ``verticlip.json`` says and call run().
         """
         rows = []
         for wave in waves:
-            each = self.run("audio", self.features(np.asarray(wave, np.float32)))
+            each = self.run("audio", self._fusable(self.features(np.asarray(wave, np.float32))))
             mean = each.astype(np.float64).mean(axis=0)
             rows.append((mean / np.linalg.norm(mean)).astype(np.float32))
         return np.stack(rows)
+
+    def _fusable(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """Return inputs of a recording as the graph takes them: one that fuses wants each window four times."""
+        if "is_longer" not in self.facts["parts"]["audio"]["inputs"]:
+            return inputs
+        if len(inputs["features"]) > 1:
+            window = self.facts["processor"]["audio"]["window_s"]
+            raise ValueError(f"a recording is longer than the {window:g} s that are prepared here; cut it")
+        return {"features": np.repeat(inputs["features"], 4, axis=1), "is_longer": np.zeros((1, 1), bool)}
 
     def class_embeddings(self) -> Array:
         """Return one unit vector per class of the model, [K, D]; ``facts["classes"]`` has their names."""
@@ -128,8 +138,6 @@ class Model:
         """Return ``input_ids`` and ``attention_mask`` int64 [N, L] of texts."""
         config = self.facts["processor"]["text"]
         if self._tokenizer is None:
-            if config["tokenizer"] != "tokenizer_json":
-                raise NotImplementedError(f"the tokenizer {config['tokenizer']!r} is not in this folder")
             from tokenizers import Tokenizer
 
             self._tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
@@ -212,7 +220,8 @@ def _fit(pixels: Array, config: dict[str, Any]) -> Array:
     long = int(short * max(height, width) / min(height, width))
     new = (short, long) if height <= width else (long, short)
     pixels = _pad(_resize(pixels, *new, config), size)
-    top, left = round((pixels.shape[0] - size) / 2), round((pixels.shape[1] - size) / 2)
+    spare = (pixels.shape[0] - size, pixels.shape[1] - size)
+    top, left = (each // 2 if config["center"] == "floor" else round(each / 2) for each in spare)
     return pixels[top : top + size, left : left + size]
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import math
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import ConfigError, WeightsError
-from ...core.files import sha256_of, write_json_atomic
+from ...core.files import new_folder, sha256_of, write_json_atomic
 from ...core.verify import OutputCheck, largest_error
 
 REPORT_FILE = "report.json"
@@ -127,13 +125,9 @@ def stage(out: str | Path) -> Iterator[Path]:
     # A link to an empty folder stays a link.
     target = Path(out).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    folder = new_folder(target.parent, f".{target.name}.")
     try:
         yield folder
-        # mkdtemp makes folders private; give the result the mode any other new folder would get.
-        umask = os.umask(0)
-        os.umask(umask)
-        folder.chmod(0o777 & ~umask)
         check_out(out)
         if target.is_dir():
             target.rmdir()

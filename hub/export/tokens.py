@@ -12,6 +12,7 @@ from ...core.errors import ConfigError
 from ...core.files import TOKENIZER_FILE, write_json_atomic, write_text_atomic
 from ...core.layouts.exported import NotExpressible
 from ...core.processing import Processor
+from ...core.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -25,8 +26,8 @@ _MERGES = slice(1, 49152 - 256 - 2 + 1)
 _PUNCTUATION = r"[!-/:-@\[-`{-~]"
 
 
-def write_openai_tokenizer(folder: Path, context_length: int) -> None:
-    """Write OpenAI's byte-pair tokenizer as ``tokenizer.json`` and its settings into ``folder``."""
+def openai_tokenizer(context_length: int) -> str:
+    """Return OpenAI's byte-pair tokenizer as ``tokenizer.json``."""
     from open_clip.tokenizer import SimpleTokenizer, default_bpe
     from transformers import CLIPTokenizer
 
@@ -35,7 +36,12 @@ def write_openai_tokenizer(folder: Path, context_length: int) -> None:
     # Any: it takes pairs as well, which its annotation does not say.
     pairs: Any = [tuple(line.split()) for line in lines]
     tokenizer = CLIPTokenizer(vocab=words, merges=pairs, model_max_length=context_length)
-    write_text_atomic(folder / TOKENIZER_FILE, tokenizer.backend_tokenizer.to_str())
+    return tokenizer.backend_tokenizer.to_str()
+
+
+def write_openai_tokenizer(folder: Path, context_length: int) -> None:
+    """Write OpenAI's byte-pair tokenizer as ``tokenizer.json`` and its settings into ``folder``."""
+    write_text_atomic(folder / TOKENIZER_FILE, openai_tokenizer(context_length))
     special = {"bos_token": _START, "eos_token": _END, "pad_token": _END, "unk_token": _END}
     _write_settings(folder, "CLIPTokenizer", context_length, special)
 
@@ -54,14 +60,10 @@ def write_own_tokenizer(
     Raises:
         ConfigError: the vocabulary has no token of the number that fills texts up.
     """
-    from tokenizers import Tokenizer
-
     config, content = processor.config.text, processor.tokenizer_json
     if config is None or content is None:
         raise ConfigError("The model has no tokenizer file.")
-    tokenizer = Tokenizer.from_str(content)
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = read_tokenizer(content)
     pad = tokenizer.id_to_token(config.pad_id)
     if pad is None:
         raise ConfigError(f"Texts are filled up by token {config.pad_id}, which the tokenizer does not have.")

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.config import ImageProcessing, TextProcessing
-from ...core.files import write_text_atomic
+from ...core.files import CARD_FILE, write_text_atomic
+from ..card_header import header_text, licence_named
+from ..card_text import code as code_span
+from ..card_text import inline
 from .comparing import KERNELS
 
 if TYPE_CHECKING:
     from .dispatch import Subject
-
-README = "README.md"
 
 _OPEN_CLIP = """\
 import open_clip
@@ -76,7 +77,7 @@ def write_readme(
         repo_id: what the folder will be published as.
     """
     audio = model.processor.config.audio
-    name = repo_id or "FOLDER"
+    name = repo_id or "."
     if library == "open_clip":
         code = [_OPEN_CLIP.format(name=f"hf-hub:{repo_id}" if repo_id else f"local-dir:{name}")]
     elif audio is not None:
@@ -84,21 +85,29 @@ def write_readme(
     else:
         code = [_TRANSFORMERS.format(name=name), _SENTENCE_TRANSFORMERS.format(name=name)]
     task = "zero-shot-audio-classification" if audio is not None else "zero-shot-image-classification"
-    licence = model.config.licence or "not stated"
     lines = [
-        "---",
-        f"library_name: {library}",
-        f"pipeline_tag: {task}",
-        "---",
-        f"# {model.config.name} for {library}",
+        f"# {inline(model.config.name)} for {library}",
         "",
-        f"Made from revision `{model.revision}` by verticlip, and compared with it: `report.json` says how "
-        f"closely. Licence of the weights: {licence}.",
+        f"Made from revision {code_span(model.revision)} by verticlip, and compared with it: `report.json` says "
+        f"how closely. Licence of the weights: {licence_words(model)}.",
+        *([] if repo_id else ["", f"In this folder, or with its path in place of {code_span('.')}:"]),
         "",
         *(line for block in code for line in ("```python", block.rstrip(), "```", "")),
-        *(f"- {note}" for note in notes),
+        *(f"- {inline(note)}" for note in notes),
     ]
-    write_text_atomic(folder / README, "\n".join(lines).rstrip() + "\n")
+    head = front_matter(model, library, task)
+    write_text_atomic(folder / CARD_FILE, head + "\n".join(lines).rstrip() + "\n")
+
+
+def front_matter(model: Subject, library: str, task: str = "") -> str:
+    """Return the metadata that the page begins with, as the Hub reads it: of the library, task and licence."""
+    fields = {"library_name": library, "pipeline_tag": task, **licence_named(model.config.licence)}
+    return header_text({key: value for key, value in fields.items() if value})
+
+
+def licence_words(model: Subject) -> str:
+    """Return the licence of a model as Markdown."""
+    return inline(model.config.licence) or "not stated"
 
 
 def picture_notes(config: ImageProcessing | None, library: str) -> tuple[str, ...]:
@@ -132,6 +141,11 @@ def text_notes(config: TextProcessing | None, library: str) -> tuple[str, ...]:
         notes.append(
             f"Texts of more than {config.context_length} tokens are refused by the model and cut without a "
             f"word by {library}."
+        )
+    if library == "open_clip" and config.clean == "none":
+        notes.append(
+            "open_clip mends broken encodings and HTML escapes in texts and makes one space of several; the "
+            "model takes them as they come."
         )
     if library == "transformers" and (config.clean != "none" or config.tokenizer == "open_clip_bpe"):
         notes.append("transformers does not mend broken encodings and HTML escapes in texts; the model does.")

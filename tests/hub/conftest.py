@@ -52,6 +52,17 @@ class Online:
         """Use no token."""
         self.patch.delenv("HF_TOKEN", raising=False)
 
+    def patience(self, seconds: float) -> None:
+        """Let the client wait for so long for an answer; short where the server keeps silent on purpose."""
+        from huggingface_hub import constants, file_download
+
+        for module, name in (
+            (constants, "HF_HUB_ETAG_TIMEOUT"),
+            (constants, "HF_HUB_DOWNLOAD_TIMEOUT"),
+            (file_download, "_ETAG_RETRY_TIMEOUT"),
+        ):
+            self.patch.setattr(module, name, seconds)
+
     def offline(self, is_offline: bool = True) -> None:
         """Forbid the client to reach out, as HF_HUB_OFFLINE does, or allow it again."""
         from huggingface_hub import constants
@@ -83,8 +94,6 @@ def online(local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "HF_HUB_CACHE": str(client.cache),
         "HF_TOKEN_PATH": str(home / "token"),
         "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
-        "HF_HUB_ETAG_TIMEOUT": 0.5,
-        "HF_HUB_DOWNLOAD_TIMEOUT": 0.5,
         # The client resumes from the last whole chunk, of 10 MiB: small files would always start again.
         "DOWNLOAD_CHUNK_SIZE": 1024,
     }.items():
@@ -92,7 +101,7 @@ def online(local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     # Otherwise the first request of a process is one for its User-Agent.
     monkeypatch.setattr(_detect_agent, "_registry", _detect_agent._EMPTY_REGISTRY)
     monkeypatch.setattr(hf_api.api, "endpoint", local_hub.endpoint)
-    monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.5)
+    client.patience(2.0)
     monkeypatch.setenv("VERTICLIP_CACHE", str(client.own_cache))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -128,8 +137,8 @@ def client_env(local_hub: LocalHub, tmp_path: Path) -> dict[str, str]:
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-        "HF_HUB_ETAG_TIMEOUT": "1",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+        "HF_HUB_ETAG_TIMEOUT": "5",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "5",
         "VERTICLIP_CACHE": str(home / "verticlip"),
         "TRANSFORMERS_OFFLINE": "",
         "OMP_NUM_THREADS": "1",

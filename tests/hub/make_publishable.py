@@ -6,7 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+from local_hub.server import LocalHub
 from verticlip.core.files import sha256_of, write_json_atomic
+
+NAME = "somebody/random"
 
 
 def make_publishable(source: Path, folder: Path) -> Path:
@@ -38,3 +41,37 @@ def restate(folder: Path) -> None:
         "written": {name: sha256_of(folder / name) for name in loaded},
     }  # fmt: skip
     write_json_atomic(folder / "conversion.json", content)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return {name: bytes} of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def stored(hub: LocalHub, name: str = NAME) -> dict[str, bytes]:
+    """Return what a repository holds, without what the Hub itself puts there."""
+    return {path: data for path, data in hub.files(name).items() if path != ".gitattributes"}
+
+
+def writes(hub: LocalHub) -> list[str]:
+    """Return the requests that change a repository, by the last word of their path."""
+    return [
+        f"{one.method} {one.path.partition('?')[0].rpartition('/')[2]}"
+        for one in hub.requests
+        if "/api/" in one.path
+        and one.method != "GET"
+        and not any(word in one.path for word in ("preupload", "validate-yaml", "paths-info"))
+    ]
+
+
+def describe(folder: Path, text: str) -> None:
+    """Change the description of a model and what depends on it."""
+    from verticlip.hub.card import write_card
+    from verticlip.hub.stored_probe import write_probe
+
+    config = json.loads((folder / "config.json").read_text())
+    config["description"] = text
+    (folder / "config.json").write_text(json.dumps(config))
+    restate(folder)
+    write_probe(folder)
+    write_card(folder)

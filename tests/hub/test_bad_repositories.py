@@ -111,10 +111,10 @@ def test_weights_that_are_hostile_as_files(online, hub, files) -> None:
     twice = header[:-1] + b"," + header[1:]
     good = files["model.safetensors"]
     cases = {
-        "header": (struct.pack("<Q", 2**40) + b"{}", "header of 1,099,511,627,776 bytes"),
+        "header": (struct.pack("<Q", 2**40) + b"{}", "its header would be 1,099,511,627,776 bytes long"),
         "twice": (struct.pack("<Q", len(twice)) + twice + bytes(4), "the key 'a' stands twice"),
         "trailing": (good + b"more", "not a whole safetensors file"),
-        "short": (b"\1", "shorter than its header"),
+        "short": (b"\1", "it is shorter than 8 bytes"),
     }
     for name, (content, match) in cases.items():
         hub.add_repository(f"org/{name}", files | {"model.safetensors": content})

@@ -12,8 +12,9 @@ from make_card_folder import make_card_folder
 from verticlip.core.errors import ConfigError
 from verticlip.hub.card import check_card, render_card
 from verticlip.hub.card_check import split_card
-from verticlip.hub.card_header import base_models_of, clean, header_text, licence_page
+from verticlip.hub.card_header import base_models_of, clean, header_text
 from verticlip.hub.card_text import one_line
+from verticlip.hub.licences import licence_page
 
 HOSTILE = [
     "\n---\nlicense: other\n---\n# owned",

@@ -16,7 +16,7 @@ from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.registry import Facts, Measured, described
 from verticlip.core.verify import replay
 from verticlip.hub import catalogue
-from verticlip.hub.tensor_header import read_header
+from verticlip.core.tensor_header import read_header
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = registry.models()

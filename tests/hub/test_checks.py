@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,16 @@ from safetensors.torch import load_file, save_file
 from verticlip.core.errors import ConfigError
 from verticlip.core.files import write_json_atomic
 from verticlip.hub import secrets
+from verticlip.hub.card import check_card
 from verticlip.hub.checks import check_folder
 from verticlip.hub.checks_content import content_problems
 from verticlip.hub.checks_origin import origin_problems
 from verticlip.hub.folder_facts import FolderFacts
 from verticlip.hub.folder_files import take_snapshot
 from verticlip.hub.packaged import packaged_models
-from verticlip.hub.secrets import find_leaks, find_leaks_in
+
+TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+PASSWORD = "password" + "=hunter22"
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +188,13 @@ def test_a_licence_without_commercial_use_is_told(folder) -> None:
     assert {code for code, _ in codes(folder, "notice")} == {"licence-non-commercial", "licence-no-changes"}
 
 
+def test_weights_whose_authors_grant_access_are_published_privately_only(folder) -> None:
+    change(folder / "conversion.json", model="medical/conceptclip")
+    facts = [FolderFacts(take_snapshot(folder), private=private) for private in (False, True)]
+    found = [[one.level for one in origin_problems(one) if one.code == "gated"] for one in facts]
+    assert found == [["error"], ["notice"]]
+
+
 def test_the_licence_of_somebody_elses_weights_cannot_be_changed(folder) -> None:
     change(folder / "conversion.json", model="liveness/flip-mcl")
     found = {one.code: one for one in check_folder(folder) if one.level == "error"}
@@ -239,7 +248,14 @@ def test_a_card_has_to_be_the_one_of_the_folder(folder) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["<script>x</script>", "<img src=x onerror=y>", "[a](javascript:x)", "<svg/onload=x>"]
+    "code",
+    [
+        "<script>x</script>",
+        "<img src=x onerror=y>",
+        "[a](javascript:x)",
+        "<svg/onload=x>",
+        "\\``` <img src=x> \\```",
+    ],
 )
 def test_a_card_holds_nothing_that_runs(folder, code) -> None:
     with (folder / "README.md").open("a") as handle:
@@ -247,9 +263,11 @@ def test_a_card_holds_nothing_that_runs(folder, code) -> None:
     assert codes(folder) == {("card-code", "README.md")}
 
 
-def test_code_that_a_card_shows_is_no_code_that_runs(folder) -> None:
+def test_a_note_may_say_anything_else(folder) -> None:
     with (folder / "README.md").open("a") as handle:
-        handle.write("\n## Note\n\nWrite `<script>` or\n\n```html\n<script>x</script>\n```\n")
+        handle.write(
+            "\n## Note\n\nErrors < 0.1, see <https://example.org> and [here](https://example.org).\n"
+        )
     assert codes(folder) == set()
 
 
@@ -263,83 +281,31 @@ def test_files_that_are_too_large_empty_or_no_text(folder, monkeypatch) -> None:
     assert ("too-large", "LICENSE.txt") in codes(folder)
 
 
-SECRETS = {
-    "a Hugging Face token": "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz01234567",
-    "an AWS access key": "AKIA" + "IOSFODNN7EXAMPL3",
-    "a private key": "-----BEGIN OPENSSH " + "PRIVATE KEY-----",
-    "a GitHub token": "ghp_" + "a1B2" * 9,
-    "a JSON web token": "eyJhbGciOiJIUzI1NiJ9."
-    + "eyJzdWIiOiIxMjM0NTY3ODkwIn0."
-    + "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
-    "an address with a password": "postgres://ann:" + "s3cret@db.example/x",
-    "a password": "password" + "=hunter22",
-    "a key or token by its name": "aws_secret_access_key" + " = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-    "a bearer token": "Authorization: " + "Bearer abcdef0123456789",
-}
-
-
-@pytest.mark.parametrize("what", SECRETS)
-def test_secrets_are_found_and_never_repeated(folder, what) -> None:
-    found = find_leaks(f"first line\nsome text {SECRETS[what]} more")
-    assert ("secret", what, "line 2") in {(one.kind, one.what, one.where) for one in found}
-    change(folder / "config.json", description=SECRETS[what])
+@pytest.mark.parametrize("secret", [TOKEN, PASSWORD])
+def test_secrets_are_told_and_never_repeated(folder, secret) -> None:
+    change(folder / "config.json", description=secret)
     told = [one for one in check_folder(folder) if one.code == "secret"]
     assert told
-    assert all(SECRETS[what][8:] not in f"{one.message}{one.advice}" for one in told)
-    assert any(what in one.message and "description" in one.message for one in told)
+    assert all(secret[8:] not in f"{one.message}{one.advice}" for one in told)
+    assert any("description" in one.message for one in told)
 
 
-def test_secrets_in_json_are_found_through_escapes_keys_and_json_in_strings() -> None:
-    token = SECRETS["a Hugging Face token"]
-    assert find_leaks_in(json.loads(json.dumps({"a": token}).replace("hf_", "\\u0068f_")))[0].where == "a"
-    assert find_leaks_in({"note": json.dumps({"b": [token]})})[0].where == "note"
-    assert token not in repr(find_leaks_in({token: {"x": "/home/ann/x"}}))
-    assert find_leaks_in({"wandb_api_key": "0123456789abcdef0123456789abcdef01234567"})
-    assert find_leaks_in({"options": {"password": "horse"}})[0].where == "options.password"
+def test_a_home_folder_forbids_publishing_and_any_other_path_is_told(folder) -> None:
+    change(folder / "config.json", description="Random, of /data/README.")
+    rewrite(folder)
+    assert codes(folder) == set()
+    assert ("local-path", "config.json") in codes(folder, "notice")
+    change(folder / "config.json", description="Random, of /home/ann/x.")
+    rewrite(folder)
+    assert ("local-path", "config.json") in codes(folder)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "sha256: 3b7a354f7de7ad1593b4e8232dace9776c8cfb958b50481d6e4293b2a3622ef5",
-        "pad_token: [PAD], unk_token: [UNK]",
-        "password: <your password>",
-        "api_key=YOUR_KEY or api_key=os.environ['KEY']",
-        "token: hf_...; run hf auth login or set HF_TOKEN",
-        "secret = ********",
-        "see https://example.org/home/ann/data/x and https://huggingface.co/acme/x",
-        "either/or, 1/2, km/h, N/A, image/png, medical/tiny, s3/dist, and/or",
-        "verticlip train run medical/tiny --data DATA --out runs/again",
-        "at 10:30 on 3:4 pictures; ratio 16:9; C: a letter",
-        "mail ann@example.org about ``x:y``",
-        "the formula a / b / c and a /b/ c",
-        "tokens of the text, password managers, keys of a piano",
-    ],
-)
-def test_no_false_alarms(text) -> None:
-    assert find_leaks(text) == []
-    assert find_leaks_in({"note": text}) == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "/home/ann/project/run.yaml",
-        "data: /Users/ann/x",
-        "C:\\Users\\ann\\x",
-        r"path 'D:\data\scans\a.dcm'",
-        "D:/data/scans",
-        "~/data/scans",
-        "file:///etc/hosts",
-        "\\\\server\\share\\x",
-        "ann@cluster7:/scratch/run",
-        "/mnt/data/x",
-        "/opt2/abc/def",
-        "--out=/tmp/run1",
-    ],
-)
-def test_paths_are_found(text) -> None:
-    assert {one.kind for one in find_leaks_in({"note": text})} == {"path"}
+def test_a_card_that_grows_without_bound_when_it_is_read_is_not_read(folder) -> None:
+    card = folder / "README.md"
+    bomb = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    card.write_text(card.read_text().replace("---\n", f"---\nx0: &x0 [a]\n{bomb}", 1))
+    assert ("card", "README.md") in codes(folder)
+    assert check_card(card.read_text(), folder)[0].startswith("The card does not begin with metadata")
 
 
 def test_the_names_of_this_computer_are_found_unless_they_are_meant(folder, monkeypatch) -> None:
@@ -358,18 +324,6 @@ def test_the_names_of_this_computer_are_found_unless_they_are_meant(folder, monk
     assert check_folder(folder, for_repository="annette/random") == []
 
 
-def test_common_words_are_no_names(monkeypatch) -> None:
-    monkeypatch.setattr("socket.gethostname", lambda: "localhost")
-    monkeypatch.setattr("getpass.getuser", lambda: "root")
-    monkeypatch.setenv("HOME", "/root")
-    assert secrets.computer_names() == ()
-
-
-def test_pictures_inside_a_text_are_data() -> None:
-    assert find_leaks("![x](data:image/png;base64,iVBORw0KGgo=)")[0].kind == "data"
-    assert find_leaks("A" * 2500)[0].kind == "data"
-
-
 def test_a_vocabulary_may_hold_paths_and_no_keys(folder) -> None:
     path = folder / "tokenizer.json"
     tokenizer = json.loads(path.read_text())
@@ -377,33 +331,6 @@ def test_a_vocabulary_may_hold_paths_and_no_keys(folder) -> None:
     vocabulary = {**words, "/usr/bin/python": len(words), "password=hunter22": len(words) + 1}
     path.write_text(json.dumps({**tokenizer, "model": {**tokenizer["model"], "vocab": vocabulary}}))
     assert not {code for code, file in codes(folder) if file == path.name}
-    vocabulary[SECRETS["a GitHub token"]] = len(vocabulary)
+    vocabulary[TOKEN] = len(vocabulary)
     path.write_text(json.dumps({**tokenizer, "model": {**tokenizer["model"], "vocab": vocabulary}}))
     assert ("secret", "tokenizer.json") in codes(folder)
-
-
-@pytest.mark.parametrize(
-    "piece",
-    [
-        "a_",
-        "/a",
-        " ",
-        "_eyJ",
-        "password ",
-        "data:",
-        "a@",
-        "x:",
-        "hf_",
-        "~",
-        "-----BEGIN A ",
-        "\\\\a",
-        "a.b-",
-        "A",
-    ],
-)
-def test_no_text_takes_long(piece) -> None:
-    text = f"/{piece * (100_000 // len(piece))}\x00"
-    start = time.process_time()
-    find_leaks(text)
-    find_leaks_in({"a": text})
-    assert time.process_time() - start < 1.5

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from verticlip.core.errors import ConfigError, WeightsError
-from verticlip.hub.download import download, fetch
+from verticlip.hub.download import fetch
 from verticlip.hub.loading import resolve, stored_facts
 
 NAME = "org/model"
@@ -58,10 +58,13 @@ def test_private_gated_and_unknown_repositories(online, hub, files, caplog) -> N
 
 def test_offline_names_file_repository_commit_and_the_way(online, hub) -> None:
     online.offline()
-    with pytest.raises(
-        WeightsError, match=r"org/model: config.json at 'main' is not in the cache.*HF_HUB_OFFLINE"
-    ):
-        resolve(NAME)
+    for revision, at in ((None, "main"), (online.commit, online.commit)):
+        nothing = (
+            f"org/model at '{at}': neither verticlip's files nor another library's are in the cache, and "
+            "offline mode .* hf download org/model"
+        )
+        with pytest.raises(WeightsError, match=nothing):
+            resolve(NAME, revision)
     online.offline(False)
     fetch(NAME, "processor.json", online.commit)
     online.offline()
@@ -83,7 +86,8 @@ def test_a_cache_that_another_program_filled_loads_offline(online, hub, files, c
     online.offline()
     assert resolve("org/plain").revision == commit
     assert said(caplog) == [
-        f"org/plain: loaded without asking whether commit {commit[:7]} has a prompts.yaml too"
+        f"org/plain: loaded without asking whether commit {commit[:7]} has a {name} too"
+        for name in ("prompts.yaml", "threshold.json")
     ]
     (online.snapshot("org/plain", commit) / "tokenizer.json").unlink()
     with pytest.raises(WeightsError, match=r"tokenizer.json at '\w+' is not in the cache, and offline mode"):
@@ -159,7 +163,7 @@ def test_bars_are_shown_on_a_terminal_and_obey_the_clients_switch(online, hub, m
 )
 def test_names_that_leave_the_repository_are_never_asked_for(online, hub, name: str) -> None:
     with pytest.raises(ConfigError, match="is not the name of a file inside a repository"):
-        download(NAME, name, online.commit)
+        fetch(NAME, name, online.commit)
     assert hub.requests == []
 
 
@@ -188,10 +192,20 @@ def test_facts_of_a_model_need_no_weights(online, hub, run) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_in_the_cache_is_not_waited_for(online, hub) -> None:
     commit = resolve(NAME).revision
-    path = download(NAME, "config.json", commit).resolve()
+    path = fetch(NAME, "config.json", commit).path.resolve()
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(WeightsError, match="config.json at .*is no file. Delete it"):
-        download(NAME, "config.json", commit)
+        fetch(NAME, "config.json", commit)
     path.unlink()
-    assert download(NAME, "config.json", commit).is_file()
+    assert fetch(NAME, "config.json", commit).path.is_file()
+
+
+def test_what_a_commit_lacks_is_asked_for_once(online, hub, caplog) -> None:
+    commit = resolve(NAME).revision
+    hub.forget_requests()
+    assert resolve(NAME, commit).revision == commit
+    assert hub.requests == []
+    online.offline()
+    resolve(NAME)
+    assert said(caplog) == []

@@ -21,7 +21,7 @@ from verticlip.core.files import write_json_atomic
 from verticlip.hub import remote
 from verticlip.hub.checks import check_folder
 from verticlip.hub.publish import publish
-from verticlip.hub.tensor_header import read_header
+from verticlip.core.tensor_header import read_header
 
 NAME = "somebody/random"
 TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
@@ -146,6 +146,10 @@ BROKEN = {
     "an unknown type": (
         header('{"a":{"dtype":"PICKLE","shape":[1],"data_offsets":[0,4]}}', b"\0" * 4),
         "'PICKLE'",
+    ),
+    "a type that is a list": (
+        header('{"a":{"dtype":["F32"],"shape":[1],"data_offsets":[0,4]}}', b"\0" * 4),
+        "'F32'",
     ),
 }
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import verticlip
 from sweep.specimens.by_room import specimens_of
 from sweep.specimens.specimen import Specimen
@@ -84,3 +85,16 @@ def make(name: str, folder: Path) -> Made:
     model = verticlip.from_pretrained(source, device="cpu")
     stored = home / "conversion.json"
     return Made(spec, specimen, home, model, read_json(stored).get("report", {}) if stored.is_file() else {})
+
+
+def write_sample(path: Path) -> None:
+    """Write a small picture or a recording of a second, as the ending of the name says."""
+    noise = np.random.default_rng(0)
+    if path.suffix == ".wav":
+        import soundfile
+
+        soundfile.write(path, noise.normal(0, 0.1, 16_000), 16_000)
+    else:
+        from PIL import Image
+
+        Image.fromarray(noise.integers(0, 256, (72, 64, 3), dtype=np.uint8)).save(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from zlib import crc32
 
@@ -9,11 +10,11 @@ import pytest
 import torch
 import verticlip
 from sweep.kinds import KINDS
-from sweep.made import Made
+from sweep.made import Made, write_sample
 from verticlip.core.config import ModelConfig, read_config
 from verticlip.core.errors import InputError
 from verticlip.core.files import CONFIG_FILE
-from verticlip.hub.card import write_card
+from verticlip.hub.card import render_card, write_card
 from verticlip.hub.catalogue import row_of
 from verticlip.hub.checks import check_folder
 from verticlip.hub.export import exportable
@@ -92,12 +93,29 @@ class ModelSweep:
             with torch.no_grad():
                 state[name].copy_(right)
 
-    def test_nothing_but_the_licence_keeps_it_from_being_published(self, made: Made) -> None:
+    def test_only_its_terms_keep_it_from_being_published(self, made: Made) -> None:
         assert made.probe.outputs
         write_card(made.folder)
         found = check_folder(made.folder)
         wrong = [one for one in found if one.level == "error"]
         assert {one.code for one in wrong} == expected_errors(made), wrong
+
+    def test_the_example_of_its_card_runs(
+        self, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        use = render_card(made.folder).partition("\n## Use\n")[2]
+        language, _, code = use.partition("```")[2].partition("```")[0].partition("\n")
+        assert made.spec.name in code or "ORG/NAME" in code
+        if language == "bash":
+            assert code.startswith("verticlip ")
+            return
+        # The packaged model would be read again, the others are on no Hub.
+        monkeypatch.setattr(verticlip, "from_pretrained", lambda _: made.model)
+        monkeypatch.chdir(tmp_path)
+        for name in re.findall(r'"([\w-]+\.\w+)"', code):
+            write_sample(tmp_path / name)
+        exec(compile(code, "card", "exec"), {})
+        assert capsys.readouterr().out or "print" not in code
 
     def test_it_says_where_it_can_be_exported(self, made: Made) -> None:
         reasons = exportable(made.model.config, made.model.processor.config)
@@ -109,6 +127,7 @@ class ModelSweep:
 
 
 def expected_errors(made: Made) -> set[str]:
-    """Return the codes of what has to keep a model from being published."""
+    """Return the codes of what has to keep a model from being published: its terms, and nothing else."""
     licence = read_config(ModelConfig, made.folder / CONFIG_FILE).licence
-    return {"licence-unknown"} if licence == "unknown" else set()
+    gated = getattr(made.spec.weights, "gated", "")
+    return {code for code, is_so in (("licence-unknown", licence == "unknown"), ("gated", gated)) if is_so}

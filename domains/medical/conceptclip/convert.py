@@ -36,6 +36,7 @@ from ....core.conversion import (
     wordpiece_tokenizer,
 )
 from ....core.errors import ConfigError, InputError, WeightsError
+from ....core.tokenizer import panics_as_errors
 from ..layouts import recognize
 
 SYSTEM = "ConceptCLIP"
@@ -302,10 +303,8 @@ def _tokenizer(files: Mapping[str, Path], rows: int, source: str) -> str:
         from tokenizers import Tokenizer
 
         path = Path(files["tokenizer"])
-        try:
+        with panics_as_errors(f"{path.name}: not a tokenizer file"):
             tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # tokenizers raises plain Exception for malformed files
-            raise InputError(f"{path.name}: not a tokenizer file ({str(error)[:120]}).") from None
         content = tokenizer.to_str()
     elif "vocab" in files:
         path = Path(files["vocab"])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....core.errors import ConfigError, require
 from ....core.processing import Processor
+from ....core.tokenizer import read_tokenizer
 from .model import CoCaModel
 from .options import SpecialTokens
 
@@ -73,9 +74,9 @@ def _decoder(processor: Processor) -> Callable[[list[int]], str]:
     if processor.tokenizer_json is None:
         tokenizer = require("open_clip.tokenizer", extra="urban").SimpleTokenizer()
         return lambda words: tokenizer.decode(words).strip()
-    from tokenizers import Tokenizer, decoders
+    from tokenizers import decoders
 
-    fast: Any = Tokenizer.from_str(processor.tokenizer_json)
+    fast: Any = read_tokenizer(processor.tokenizer_json)
     if fast.decoder is None and type(fast.model).__name__ == "WordPiece":
         # Files made for reading only do not say how pieces become words again.
         fast.decoder = decoders.WordPiece()

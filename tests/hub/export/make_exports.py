@@ -112,11 +112,11 @@ def clip(**settings: Any) -> Subject:
     return subject({"image": out(VIT, **quick), "text": out(CLIP_TEXT, **quick)}, **settings)
 
 
-def word_clip(image: Any = None) -> Subject:
+def word_clip(image: Any = None, **config: Any) -> Subject:
     """Return a CLIP of 64 words, as a recipe of ours trains one: linear projections behind its towers."""
     text = {**CLIP_TEXT, "vocab_size": 64}
     words = {"tokenizer": "tokenizer_json", "overlong": "truncate"}
-    return subject({"image": linear(VIT), "text": linear(text)}, processor(image, words))
+    return subject({"image": linear(VIT), "text": linear(text)}, processor(image, words), **config)
 
 
 def trained_clip() -> Subject:

@@ -40,12 +40,12 @@ def test_it_embeds_as_the_model(kind, tmp_path):
 
 
 def test_the_lines_of_the_page_run(tmp_path, monkeypatch, capsys):
-    export(make.word_clip(), tmp_path / "FOLDER", "transformers")
-    Image.new("RGB", (50, 40), (200, 30, 90)).save(tmp_path / "picture.jpg")
-    page = (tmp_path / "FOLDER" / "README.md").read_text()
+    export(make.word_clip(), tmp_path / "out", "transformers")
+    Image.new("RGB", (50, 40), (200, 30, 90)).save(tmp_path / "out" / "picture.jpg")
+    page = (tmp_path / "out" / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len(blocks) == 2
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path / "out")
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert capsys.readouterr().out.count("[[") == 2

@@ -234,6 +234,34 @@ def test_import_gives_the_same_tensors_back(kind, tmp_path, monkeypatch):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.parametrize(("first", "second"), [("transformers", "open_clip"), ("open_clip", "transformers")])
+def test_a_clip_goes_from_one_library_to_the_other(first, second, tmp_path, monkeypatch):
+    import open_clip
+
+    monkeypatch.setenv("VERTICLIP_CACHE", str(tmp_path / "cache"))
+    subject = make.clip()
+    export(subject, tmp_path / "first", first)
+    report = export(tmp_path / "first", tmp_path / "second", second)
+    assert report.passed
+    assert any("an odd number of pixels is cropped" in note for note in report.notes)
+    pictures = photographs()
+    if second == "open_clip":
+        model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'second'}")
+        tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'second'}")(TEXTS)
+        with torch.no_grad():
+            pixels = torch.stack([preprocess(picture) for picture in pictures])
+            image, text = (
+                model.eval().encode_image(pixels, normalize=True), model.encode_text(tokens, normalize=True)
+            )  # fmt: skip
+        assert torch.allclose(image, encode(subject, "image", pictures), atol=2e-5)
+    else:
+        model, processor = there(tmp_path / "second")
+        tokens = processor.tokenizer(TEXTS, padding="max_length", return_tensors="pt")
+        with torch.no_grad():
+            text = unit(model.get_text_features(**tokens))
+    assert torch.allclose(text, encode(subject, "text", TEXTS), atol=2e-5)
+
+
 def test_a_siglip_goes_from_one_library_to_the_other(tmp_path, monkeypatch, timm_knows):
     monkeypatch.setenv("VERTICLIP_CACHE", str(tmp_path / "cache"))
     subject = make.siglip()

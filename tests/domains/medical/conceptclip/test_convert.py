@@ -183,7 +183,7 @@ def test_the_vocabulary_has_to_fit(tmp_path, state, files, converted):
     given = {"weights": files["weights"], "tokenizer": path}
     assert convert("x", given, HEADS).tokenizer_json is not None
     path.write_text("{}")
-    with pytest.raises(InputError, match=r"tokenizer.json: not a tokenizer file"):
+    with pytest.raises(ConfigError, match=r"tokenizer.json: not a tokenizer file"):
         convert("x", given, HEADS)
 
 

@@ -1,7 +1,7 @@
 """The header of a safetensors file, read strictly and without reading a tensor.
 
-Stricter than the library: a name that stands twice, a gap between tensors and bytes after the last one are
-errors, because something could hide there.
+The library keeps the last of two equal names without a word; here that is an error, as are a gap between
+tensors and bytes after the last one: something could hide there.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import WeightsError
-from ..core.files import unique_keys
+from .errors import WeightsError
+from .files import unique_keys
 
 _LONGEST_HEADER = 100_000_000
 _BITS = {
@@ -53,7 +53,7 @@ def read_header(path: str | Path) -> TensorHeader:
         said = (
             "it is not JSON" if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else str(error)
         )
-        raise WeightsError(f"{path.name}: not a sound safetensors file: {said}.") from None
+        raise WeightsError(f"{path.name}: not a whole safetensors file ({said}). Fetch it again.") from None
 
 
 def _parsed(raw: object, data: int) -> TensorHeader:
@@ -67,8 +67,14 @@ def _parsed(raw: object, data: int) -> TensorHeader:
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"the entry of tensor {name!r:.80} is not whole")
         kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if kind not in _BITS or not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
-            raise ValueError(f"tensor {name!r:.80} has the type {kind!r:.20} or a shape that cannot be")
+        if (
+            not isinstance(kind, str)
+            or kind not in _BITS
+            or not _counts(shape)
+            or not _counts(offsets)
+            or len(offsets) != 2
+        ):
+            raise ValueError(f"tensor {name!r:.80} has the type {kind!r:.20}, or a shape that cannot be")
         start, end = offsets
         if (end - start) * 8 != math.prod(shape) * _BITS[kind]:
             raise ValueError(f"tensor {name!r:.80} takes {end - start:,} bytes, which its shape does not")
