@@ -355,6 +355,17 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+_OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+_DEEPEST = 64
+"""Levels of a YAML document; ours have fewer than ten."""
+
+
 def read_yaml(path: str | Path, *, limits: Limits = DEFAULT) -> Any:
     """Read one YAML document with the safe loader; aliases are refused (they can grow without bound)."""
     path = Path(path)
@@ -371,8 +382,14 @@ def read_yaml(path: str | Path, *, limits: Limits = DEFAULT) -> Any:
 def parse_yaml(text: str, *, source: str) -> Any:
     """Return what one YAML document holds, as :func:`read_yaml` does; ``source`` names it in errors."""
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ConfigError(f"{source}: YAML aliases ('*name') are not accepted. Write the value out.")
+        depth = 0
+        for token in yaml.scan(text):
+            if isinstance(token, yaml.AliasToken):
+                raise ConfigError(f"{source}: YAML aliases ('*name') are not accepted. Write the value out.")
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > _DEEPEST:
+                # The parser would take minutes for a file of brackets that is within the limit of bytes.
+                raise ConfigError(f"{source}: more than {_DEEPEST} levels inside each other.")
         return yaml.load(text, Loader=_UniqueKeyLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{source}: not valid YAML ({' '.join(str(error).split())}).") from error

@@ -53,7 +53,7 @@ def estimate_energy(device: str, seconds: float) -> EnergyEstimate | None:
     """Return bounds on the energy of a run, or None where nothing is known of its device.
 
     Args:
-        device: as :func:`verticlip.core.train.describe_device` names it: ``2 CPU threads``, a GPU's name.
+        device: as :func:`verticlip.core.provenance.describe_device` has it: ``2 CPU threads``, a GPU's name.
         seconds: how long it ran.
 
     Example:

@@ -31,7 +31,7 @@ from .gather import GatheredData, gather_data
 from .heads.classifiers import LinearProbe
 from .heads.pointer import HeadPointer, save_pointed_head
 from .metrics.classification import classification_report
-from .provenance import environment, now
+from .provenance import describe_device, environment, now
 from .recipe import LoadedRecipe, ProbeConfig, dump_recipe
 from .start import Resolver, Start, find_start, primary_modality
 from .stores import noun_of
@@ -70,7 +70,7 @@ def run_probe(
         ConfigError: no start, or ``out`` holds something else.
         DataError: unusable data, or a class without training rows.
     """
-    from .train import TrainResult, describe_device
+    from .train import TrainResult
 
     recipe, began = loaded.recipe, time.monotonic()
     beginning = find_start(recipe, start)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def now() -> str:
@@ -12,12 +18,18 @@ def now() -> str:
 
 def version() -> str:
     """Return the version of this package as it is installed; empty for a bare checkout."""
+    return versions_of(("verticlip",)).get("verticlip", "")
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Return {package: version} of those ``packages`` that are installed."""
     from importlib import metadata
 
-    try:
-        return metadata.version("verticlip")
-    except metadata.PackageNotFoundError:
-        return ""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 NOTED = ("verticlip", "torch", "numpy", "timm", "open_clip_torch", "transformers", "lightning")
@@ -30,15 +42,19 @@ def environment() -> dict[str, str]:
     Nothing of the machine itself: no name, no path, no user.
     """
     import platform
-    from importlib import metadata
 
-    found = {
+    return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}".strip(),
+        **versions_of(NOTED),
     }
-    for name in NOTED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+
+
+def describe_device(device: torch.device) -> str:
+    """Return what ran, for people: the GPU's name, or the number of CPU threads."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread{'s' if threads > 1 else ''}"

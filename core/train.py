@@ -43,7 +43,7 @@ from .objectives.base import build_objective
 from .objectives.classify import CrossEntropy
 from .peft import apply_policy, merged, trainable
 from .plots import save_curves
-from .provenance import environment, now
+from .provenance import describe_device, environment, now
 from .recipe import LoadedRecipe, Recipe, dump_recipe, load_recipe
 from .start import Resolver, Start, StartReport, fill, find_start
 from .task_data import RunData, ScoreWords, initialize, prepare_run
@@ -393,11 +393,3 @@ class Run:
         """Return the record of a finished run."""
         metrics = read_json(self.out / "model" / "metrics.json")
         return TrainResult(self.out, self.out / "model", metrics, int(metrics["steps"]), resumed_from)
-
-
-def describe_device(device: torch.device) -> str:
-    """Return what ran, for people: the GPU's name, or the number of CPU threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{threads} CPU thread{'s' if threads > 1 else ''}"

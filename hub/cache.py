@@ -89,12 +89,12 @@ def _reason(spec: ModelSpec | None, folder: Path) -> str:
     if not (folder / CONVERSION_FILE).is_file():
         return "unfinished"
     content = read_conversion(folder)
-    imported = content is not None and content.get("converter") == IMPORT
+    if content is None:
+        return "damaged"
+    imported = content.get("converter") == IMPORT
     if not imported and (spec is None or not isinstance(spec.weights, PublishedWeights)):
         return "not a model of the registry"
     try:
-        if content is None:
-            raise TypeError
         files = [(file["repo_id"], file["name"], file["commit"]) for file in content["files"]]
         made_by = content["converter"], content["converter_version"], content["format"]
         options = content["options"]

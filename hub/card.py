@@ -193,8 +193,7 @@ def _probe_results(metrics: Mapping[str, Any], words: Mapping[str, str]) -> str:
     ]
     return (
         "Logistic regression on frozen embeddings; where a share of the labels was drawn several times, the "
-        "mean "
-        "over the draws, and the 95 % bootstrap interval of the first. Chance is "
+        "mean over the draws, and the 95 % bootstrap interval of the first. Chance is "
         f"{metrics['chance']:.3f}.\n\n{table(head, rows)}"
     )
 

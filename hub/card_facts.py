@@ -24,6 +24,7 @@ from ..core.files import (
     read_json,
     sha256_of,
 )
+from ..core.names import is_sha256
 from ..core.recipe import Recipe
 from ..core.registry import ROOMS, ModelSpec, WeightsRef, models, room
 from ..core.tensor_header import read_header
@@ -134,8 +135,7 @@ def check_words(config: ModelConfig, where: str) -> None:
     if not _LICENCE.fullmatch(config.licence):
         raise ConfigError(
             f"{where}: licence {config.licence[:80]!r} is no name of a licence. Write its SPDX identifier, "
-            "such "
-            f"as Apache-2.0, or a name of letters, digits and .+-_ with its text in {LICENCE_FILE}."
+            f"such as Apache-2.0, or a name of letters, digits and .+-_ with its text in {LICENCE_FILE}."
         )
 
 
@@ -149,7 +149,7 @@ def _mapping(folder: Path, name: str) -> dict[str, Any]:
 def _files(folder: Path, conversion: Mapping[str, Any] | None) -> dict[str, tuple[int, str]]:
     """Return size and hash of what loading reads; gigabytes that conversion hashed are not read again."""
     written = (conversion or {}).get("written", {})
-    known = {name: text for name, text in written.items() if re.fullmatch(r"[0-9a-f]{64}", str(text))}
+    known = {name: text for name, text in written.items() if is_sha256(str(text))}
     return {
         name: ((folder / name).stat().st_size, known.get(name) or sha256_of(folder / name))
         for name in (*REQUIRED_FILES, *OPTIONAL_FILES)

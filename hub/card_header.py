@@ -10,6 +10,7 @@ import yaml
 
 from ..core.energy import estimate_energy
 from ..core.files import LICENCE_FILE
+from ..core.names import is_commit, is_repository
 from ..core.registry import PublishedWeights, models
 from .card_facts import CardFacts
 from .card_results import score_rows
@@ -36,8 +37,6 @@ _ARCHITECTURE_PIPELINES = {
 }
 
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def metadata(facts: CardFacts) -> dict[str, Any]:
@@ -142,7 +141,7 @@ def base_models(facts: CardFacts) -> list[str]:
         named = [file.get("repo_id", "") for file in files if file.get("commit")]
     else:
         return base_models_of((facts.metrics or {}).get("start", {}))
-    return list(dict.fromkeys(name for name in named if _HUB_ID.fullmatch(name)))
+    return list(dict.fromkeys(name for name in named if is_repository(name)))
 
 
 def base_models_of(start: Mapping[str, Any]) -> list[str]:
@@ -150,12 +149,12 @@ def base_models_of(start: Mapping[str, Any]) -> list[str]:
     name, revision = str(start.get("id", "")), str(start.get("revision", ""))
     spec = models().get(name)
     if spec is None:
-        named = [name] if _COMMIT.fullmatch(revision) else []
+        named = [name] if is_commit(revision) else []
     elif isinstance(spec.weights, PublishedWeights):
         named = [file.repo_id for file in spec.weights.files if file.repo_id and file.role != "vocab"]
     else:
         named = [spec.weights.repo_id] if spec.weights.repo_id else []
-    return list(dict.fromkeys(name for name in named if _HUB_ID.fullmatch(name)))
+    return list(dict.fromkeys(name for name in named if is_repository(name)))
 
 
 def emissions(metrics: Mapping[str, Any], *, started: bool) -> dict[str, Any] | None:

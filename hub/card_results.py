@@ -152,8 +152,7 @@ def _classified(kind: str, metrics: Report, recipe: Recipe | None, words: Mappin
     return (
         f"{said} In brackets: 95 % bootstrap intervals. `chance` and `before training` (the same model with "
         f"random or starting weights) are balanced accuracies.\n\n{table(head, rows)}\n\n{among}Mean "
-        "balanced "
-        f"accuracy {validation['score']:.3f}; before training {before['score']:.3f}, chance "
+        f"balanced accuracy {validation['score']:.3f}; before training {before['score']:.3f}, chance "
         f"{validation['chance']:.3f}. Per-class figures and the confusion matrices are in `metrics.json`."
     )
 
@@ -236,8 +235,7 @@ def _task(metrics: Report, recipe: Recipe | None) -> str:
         "On the validation part of each source; in brackets, where they were recorded, 95 % intervals.",
         table(head, rows),
         f"Mean: {means[0]}; before training {means[1]}; {inline(words.chance)} {means[2]}. All figures are "
-        "in "
-        "`metrics.json`.",
+        "in `metrics.json`.",
     ]
     for name, report in [*ordered(validation.get("sources", {}), recipe), ("", validation)]:
         by_class = {key: value for key, value in _mapping(report.get("classes")).items() if _is_number(value)}
@@ -289,8 +287,7 @@ def further(metrics: Report, words: Mapping[str, str]) -> str:
     rows = [[cell(name), interval(summary[name])] for name in names]
     said = (
         f"Further figures on the validation {words['samples']}, in full in `metrics.json` under `further`; "
-        "in "
-        "brackets, where they were recorded, 95 % intervals."
+        "in brackets, where they were recorded, 95 % intervals."
     )
     parts = [said, table(["what", "value"], rows)]
     if found.get("notes"):

@@ -236,8 +236,7 @@ def limits(facts: CardFacts, kind: str) -> str:
         )
         said.append(
             f"It answers with {known}, also for {words['samples']} of a kind it has never seen: scores are "
-            "relative "
-            "to the labels, not a measure of whether any of them is right."
+            "relative to the labels, not a measure of whether any of them is right."
         )
     if metrics:
         said.append(words["validation"])

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +23,8 @@ from ..core.config import Config, parse_config
 from ..core.errors import ConfigError, DependencyError, VerticlipError, WeightsError
 from ..core.files import CONFIG_FILE, read_json
 from ..core.inference import prepare_model
-from ..core.provenance import now, version
+from ..core.names import is_commit, is_repository
+from ..core.provenance import now, version, versions_of
 from ..core.verify import OutputCheck
 from .certified_files import FILES, FileCheck, fetch_probe, named_here, packaged_files, resolved_files
 from .conversions import CONVERSION_FILE
@@ -243,7 +243,7 @@ def folder_here(certificate: Certificate, model: str | None = None) -> Path | No
 def _in_the_hubs_cache(repo_id: str, revision: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    if "/" not in repo_id or not re.fullmatch(r"[0-9a-f]{40}", revision):
+    if not is_repository(repo_id) or not is_commit(revision):
         return None
     found = try_to_load_from_cache(repo_id, CONFIG_FILE, revision=revision)
     return Path(found).parent if isinstance(found, str) else None
@@ -362,14 +362,7 @@ def _signed(
 
 
 def _environment() -> dict[str, str]:
-    from importlib import metadata
-
-    found = {"verticlip": version(), "python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    found = {"verticlip": version(), "python": platform.python_version(), **versions_of(_LIBRARIES)}
     found |= {"system": platform.system(), "machine": platform.machine(), "device": "cpu"}
     return {**found, "threads": str(torch.get_num_threads())}
 

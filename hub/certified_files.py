@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from ..core import registry
 from ..core.config import Config
 from ..core.errors import VerticlipError
 from ..core.files import OPTIONAL_FILES, REQUIRED_FILES, read_json
+from ..core.names import is_commit
 from ..core.registry import ModelSpec, PublishedWeights, WeightsRef
 from .advice import Wanted
 from .conversions import CONVERSION_FILE
@@ -232,7 +232,7 @@ def _sources(
 def _cached(repo_id: str, name: str, commit: Any) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    if not repo_id or not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}", commit):
+    if not repo_id or not isinstance(commit, str) or not is_commit(commit):
         return None
     try:
         found = try_to_load_from_cache(repo_id, name, revision=commit)

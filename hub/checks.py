@@ -14,6 +14,7 @@ from pathlib import Path
 from ..core import registry
 from ..core.errors import ConfigError, VerticlipError
 from ..core.files import CARD_FILE, REQUIRED_FILES
+from ..core.names import is_repository
 from .card import check_card
 from .card_check import NOTE
 from .checks_content import content_problems
@@ -161,23 +162,11 @@ _CHECKS = (content_problems, origin_problems, _card, _reload)
 
 def check_name(repo_id: str) -> None:
     """Raise ``ConfigError`` for a repository name that the Hub or ``from_pretrained`` would not accept."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    owner, slash, name = repo_id.partition("/")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError:
-        slash = ""
-    if (
-        not slash
-        or not owner
-        or not name
-        or not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repo_id)
-    ):
+    if not is_repository(repo_id):
         raise ConfigError(
             f"{repo_id!r} is no name of a repository. Give 'org/name', for example acme/brain-mri."
         )
+    owner = repo_id.partition("/")[0]
     if owner in registry.ROOMS:
         raise ConfigError(
             f"{repo_id!r}: names that begin with '{owner}/' are those of this package's own models. Publish "

@@ -65,8 +65,7 @@ class Fetched:
         commit: 40 hex digits that it belongs to.
         sha256: of its content, read just now.
         bytes: its size.
-        verified: whether the content was compared with a hash that somebody stated; False only where the
-            cache keeps no names and the Hub cannot be asked.
+        verified: whether it was compared with a hash; False where neither cache nor Hub could name one.
     """
 
     path: Path

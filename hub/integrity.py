@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_SHA256, _SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
+from ..core.names import is_commit, is_sha256
+
 _BLOCK = 1024 * 1024
 
 
@@ -37,12 +37,12 @@ class Digests:
 
     def like(self, name: str) -> str:
         """Return the digest of the kind that ``name`` is, for messages that show both."""
-        return self.sha1[0] if self.sha1 and _SHA1.fullmatch(name) else self.sha256
+        return self.sha1[0] if self.sha1 and len(name) == 40 else self.sha256
 
 
 def is_hash(name: str | None) -> bool:
     """Return whether a name (an ETag) can be a hash of content; plain storage names things otherwise."""
-    return name is not None and bool(_SHA256.fullmatch(name) or _SHA1.fullmatch(name))
+    return is_sha256(name) or is_commit(name)
 
 
 def digests_of(path: str | Path, name: str | None = None) -> Digests:
@@ -55,7 +55,7 @@ def digests_of(path: str | Path, name: str | None = None) -> Digests:
     """
     with Path(path).open("rb") as handle:
         sha256, sha1 = hashlib.sha256(), []
-        if name is not None and _SHA1.fullmatch(name):
+        if is_commit(name):
             size = os.fstat(handle.fileno()).st_size
             # SHA-1 protects nothing here: the name it is compared with was chosen by the server anyway.
             sha1 = [hashlib.sha1(start, usedforsecurity=False) for start in (b"blob %d\0" % size, b"")]

@@ -8,7 +8,6 @@ own format, pickles among them, are read by a converter with torch's ``weights_o
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,9 +28,10 @@ from ..core.files import (
     sha256_of,
 )
 from ..core.limits import DEFAULT, Limits
+from ..core.names import is_commit
 from .advice import UnreachableError, Wanted, nothing_here
 from .download import DamagedError, Fetched, fetch, fetch_if_there
-from .revisions import resolve_commit
+from .revisions import check_repository, resolve_commit
 
 if TYPE_CHECKING:
     from ..core.config import ModelConfig
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from ..core.prompts import PromptSet
 
 _log = logging.getLogger(__name__)
-
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -159,9 +156,10 @@ def _is_repository(name_or_path: str | Path) -> bool:
     if isinstance(name_or_path, Path) or name.startswith(("/", "./", "../", "~")) or folder.is_file():
         kind = "is a file" if folder.is_file() else "does not exist"
         raise ConfigError(f"{name}: {kind}; expected a folder with {', '.join(REQUIRED_FILES)}.")
-    if not _REPOSITORY.fullmatch(name) or ".." in name or name.split("/")[0] in registry.ROOMS:
+    if name.count("/") != 1 or name.split("/")[0] in registry.ROOMS:
         # Not a repository, or a slip in one of our own names: never guess other people's weights.
         registry.model_spec(name)
+    check_repository(name)
     return True
 
 
@@ -249,7 +247,7 @@ def _registered(spec: registry.ModelSpec, revision: str | None) -> ResolvedModel
         folder = registry.room(spec.domain).folder / ref.packaged
         verify_files(folder, ref.files, source=spec.name)
     else:
-        if ref.repo_id is None or not _COMMIT.fullmatch(ref.revision or "") or not ref.files:
+        if ref.repo_id is None or not is_commit(ref.revision) or not ref.files:
             raise ConfigError(
                 f"{spec.name}: the registry names no packaged weights and no pinned repository."
             )

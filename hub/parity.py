@@ -2,16 +2,15 @@
 
 The smallest cases of every system ship with the package; all of them lie in the source distribution.
 
-What a case runs is said in words: for a tower its backend, with the family or kind where it builds several
-(``vit``, ``bert``, ``timm resnet``, ``open_clip text``); for what an architecture has beside towers its name
-(``clipsep``); ``answers`` for what is made of embeddings; ``preprocessing`` for what is before the towers.
+What a case runs is said in words: for a tower its backend, with what it builds where that is several things
+(``vit``, ``bert``, ``timm resnet50``, ``open_clip text of coca``); for what an architecture has beside towers
+its name (``clipsep``); ``answers`` for what is made of embeddings; ``preprocessing`` before towers.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,15 +86,16 @@ def find_case(name: str, homes: Iterable[Path]) -> Path | None:
 def parts_of(config: ModelConfig) -> tuple[str, ...]:
     """Return what a network is built of, in the words of the module text, without repetition."""
     own = () if config.architecture == "contrastive" else (config.architecture,)
-    return tuple(dict.fromkeys([*map(_word, config.towers.values()), *own]))
+    towers = [_word(tower, own) for tower in config.towers.values()]
+    return tuple(dict.fromkeys([*towers, *own]))
 
 
-def _word(tower: BaseModel) -> str:
-    backend, kind = getattr(tower, "backend", ""), getattr(tower, "kind", "")
-    if backend == "timm":
-        # "resnet18d" and "resnet50" are one family: the letters that a name begins with.
-        kind = re.split(r"[^a-z]", getattr(tower, "architecture", ""))[0]
-    return f"{backend} {kind or getattr(tower, 'model_type', '')}".strip()
+def _word(tower: BaseModel, own: Sequence[str]) -> str:
+    kinds = (getattr(tower, name, "") for name in ("architecture", "kind", "model_type"))
+    backend = getattr(tower, "backend", "")
+    # One class of open_clip makes towers that have little in common.
+    of = [f"of {name}" for name in own] if backend == "open_clip" else []
+    return " ".join(filter(None, [backend, *kinds, *of]))
 
 
 def covered_by(case: str, parts: Iterable[str]) -> tuple[str, ...]:
@@ -116,19 +116,31 @@ def cases_of(spec: ModelSpec | None, config: ModelConfig) -> tuple[str, ...]:
     """Return the golden cases that run the code of a model, ``system/case``.
 
     Those of a model without an entry of its own are those of the registered models of its domain and
-    architecture and, where it has no domain, all that run a part of its network.
+    architecture or, where it has no domain, as few as run what of its network any case runs.
     """
     if spec is not None:
         return spec.parity
     if config.domain is None:
-        parts = parts_of(config)
-        known = dict.fromkeys(case for name in registry.ROOMS for case in registry.room(name).covers)
-        return tuple(case for case in known if set(covered_by(case, parts)) & set(parts))
+        return _few_for(parts_of(config))
     home = registry.room(config.domain)
     found = [
         one.parity for one in home.models.values() if _architecture(one, home.folder) == config.architecture
     ]
     return tuple(dict.fromkeys(case for cases in found for case in cases))
+
+
+def _few_for(parts: Sequence[str]) -> tuple[str, ...]:
+    runs = {
+        case: {*covered_by(case, parts)} & {*parts}
+        for name in registry.ROOMS
+        for case in registry.room(name).covers
+    }
+    chosen: list[str] = []
+    left = set(parts)
+    while runs and (best := max(runs, key=lambda case: len(runs[case] & left))) and runs[best] & left:
+        chosen.append(best)
+        left -= runs.pop(best)
+    return tuple(chosen)
 
 
 def _architecture(spec: ModelSpec, room: Path) -> str:

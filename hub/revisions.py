@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..core.errors import ConfigError, WeightsError
 from ..core.files import CONFIG_FILE, write_text_atomic
+from ..core.names import is_repository
 from .advice import (
     UnknownRevisionError,
     UnreachableError,
@@ -194,16 +195,11 @@ def may_pass(error: Exception) -> bool:
 
 def check_repository(repo_id: str) -> None:
     """Raise ``ConfigError`` for what cannot be the name of a repository."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError:
+    if not is_repository(repo_id):
         raise ConfigError(
             f"{repo_id!r} cannot be a Hub repository: 'org/name' has letters, digits, '-', '_' and '.', no "
-            "'--' or '..', and at most 96 characters."
-        ) from None
+            "'--' or '..', and at most 96 characters in each part."
+        )
 
 
 def storage_of(wanted: Wanted) -> Path:

@@ -391,8 +391,8 @@ def _answers(network: ContrastiveModel, inputs: ProbeInputs) -> dict[str, Tensor
 def _thinned(tensor: Tensor) -> Tensor:
     """Return a tensor, or [n] of one with more than a few thousand values: every k-th, then sums of all.
 
-    The sums give each value a fixed sign and are divided by the root of their number, so that they are as
-    large as values are, rounding included, and no value can change without moving them.
+    The sums give each value a fixed random weight and are divided by the root of their number, so that they
+    are about as large as values are, rounding included, and no value can change without moving them.
     """
     flat = tensor.flatten()
     if len(flat) <= _KEPT_VALUES:
@@ -401,18 +401,20 @@ def _thinned(tensor: Tensor) -> Tensor:
     while math.gcd(step, len(flat)) > 1:
         # A common divisor would leave out whole columns or channels.
         step += 1
-    return torch.cat([flat[::step], _signed_sums(flat)])
+    return torch.cat([flat[::step], _weighted_sums(flat)])
 
 
-def _signed_sums(flat: Tensor) -> Tensor:
-    """Return float32 [_SUMS]: sums of all values [n] under signs that are the same everywhere and always."""
-    words = -(-len(flat) // 64)
-    # The stream of this generator is fixed by NumPy's policy; that of torch may change between versions.
-    bits = np.random.PCG64(0).random_raw(_SUMS * words).astype("<u8").view(np.uint8).reshape(_SUMS, -1)
+def _weighted_sums(flat: Tensor) -> Tensor:
+    """Return float32 [_SUMS]: sums of all values [n] under weights that are always the same."""
     values = flat.double().numpy()
-    signs = (np.unpackbits(row)[: len(values)] for row in bits)
-    sums = [2.0 * values[sign == 1].sum() - values.sum() for sign in signs]
-    return torch.tensor(sums, dtype=torch.float64).div(math.sqrt(len(values))).float()
+    # The stream of this generator is fixed by NumPy's policy; that of torch may change between versions.
+    stream, words = np.random.PCG64(0), -(-len(values) // 4)
+    sums = []
+    for _ in range(_SUMS):
+        numbers = stream.random_raw(words).astype("<u8").view("<i2")[: len(values)]
+        # Even in [-sqrt 3, sqrt 3]: of variance 1.
+        sums.append(float((numbers * values).sum()) * math.sqrt(3.0 / len(values)) / 2**15)
+    return torch.tensor(sums)
 
 
 def _magnitude(name: str, probe: StoredProbe) -> float:

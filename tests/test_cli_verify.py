@@ -20,7 +20,11 @@ def test_a_certificate_is_printed_written_and_checked(run, tmp_path):
     assert status == 0, err
     printed = json.loads(out)
     assert (printed["schema"], printed["verdict"]) == ("verticlip.certificate/1", "verified")
-    assert err.splitlines()[-1].startswith("ecommerce/tiny at sha256:")
+    assert "\necommerce/tiny at sha256:" in err
+    assert err.splitlines()[-1].startswith(
+        "  note: no golden case of a reference implementation runs its timm"
+    )
+    assert "bert, answers" in err, "what the case runs of this model"
     assert "image.embedding" in err
     assert "unimed_clip/tiny_b16" in err
 
@@ -42,6 +46,7 @@ def test_a_certificate_is_printed_written_and_checked(run, tmp_path):
 
 
 def test_a_folder_gets_a_probe_and_fails_once_it_is_changed(run, folder, tmp_path):
+    assert run("hub", "verify", folder, "--strict", "--json")[0] == 1
     status, out, err = run("hub", "verify", folder, "--json")
     assert status == 0, "incomplete is no failure"
     assert json.loads(out)["verdict"] == "incomplete"
@@ -65,6 +70,11 @@ def test_a_folder_gets_a_probe_and_fails_once_it_is_changed(run, folder, tmp_pat
     assert json.loads(out)["verdict"] == "failed"
     assert "DIFFERS" in err
     assert "over" in err
+    (tmp_path / "failed.json").write_text(out)
+    status, _, err = run("hub", "verify", folder, "--check", tmp_path / "failed.json")
+    assert status == 1, "an honest certificate of a model that failed"
+    assert "the files here are those of the certificate" in err
+    assert "outputs differ" in err
     status, _, err = run("hub", "verify", folder, "--check", tmp_path / "c.json")
     assert status == 1
     assert "model.safetensors has SHA-256" in err

@@ -10,6 +10,7 @@ language-image learning, arXiv 2212.07143.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,19 +113,7 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
         tensors.setdefault("logit_bias", torch.zeros(()))
     refuse_other_amount(config, tensors, source=source)
     wanted = _built(config, name).state_dict()
-
-    def rename(given: str) -> tuple[str, str | None] | None:
-        if given.startswith(_LEFT_OUT):
-            return "other", None
-        if given in _SCALARS:
-            return "scalars", given
-        if given.startswith("visual."):
-            return "image", image_names + given.removeprefix("visual.")
-        return (
-            "text",
-            given if given.startswith("projections.") else text_names + given.removeprefix("text."),
-        )
-
+    rename = functools.partial(_ours, image_names, text_names)
     renamed, report = rename_state(tensors, rename, wanted, _part)
     refuse_incomplete(report, source=source, system="open_clip by its config")
     if words is not None:
@@ -134,6 +123,17 @@ def convert(name: str, files: Mapping[str, Path], options: Mapping[str, Any]) ->
         image=open_clip_pictures(pictures, size, source=Path(files["config"]).name), text=processing
     )
     return Converted(config, processor, words.content if words else None, renamed, report)
+
+
+def _ours(image_names: str, text_names: str, given: str) -> tuple[str, str | None]:
+    """Return (part, our name) of a tensor, by what our names of the towers begin with; None is left out."""
+    if given.startswith(_LEFT_OUT):
+        return "other", None
+    if given in _SCALARS:
+        return "scalars", given
+    if given.startswith("visual."):
+        return "image", image_names + given.removeprefix("visual.")
+    return "text", given if given.startswith("projections.") else text_names + given.removeprefix("text.")
 
 
 def _built(config: ModelConfig, name: str) -> ContrastiveModel:

@@ -87,17 +87,7 @@ def convert_clip(name: str, files: Mapping[str, Path], options: Mapping[str, Any
     raw = read_transformers(files["config"])
     source = Path(files["weights"]).name
     image, text = _parts(raw, _Vision, _Text)
-    for where, part in (("vision_config", image), ("text_config", text)):
-        if not close(part.layer_norm_eps, 1e-5):
-            raise ConfigError(
-                f"config.json: {where}.layer_norm_eps {part.layer_norm_eps} is not supported (1e-05)."
-            )
-    acts = {
-        where: choice(part.hidden_act, _QUICK, f"config.json: {where}.hidden_act")
-        for where, part in (("vision_config", image), ("text_config", text))
-    }
-    if image.num_channels != 3:
-        raise ConfigError(f"config.json: pictures of {image.num_channels} channels are not supported (3).")
+    acts = _activations(image, text)
     state = dict(read_clip(files["weights"]))
     if "vision_model.embeddings.class_embedding" not in state:
         raise WeightsError(
@@ -170,6 +160,26 @@ def convert_siglip(name: str, files: Mapping[str, Path], options: Mapping[str, A
         image=transformers_pictures(_preparation(files), size, siglip=True), text=_texts(words, text)
     )
     return Converted(made.config, processor, words.content, made.state, made.report)
+
+
+def _activations(image: _Vision, text: _Text) -> dict[str, str]:
+    """Return {part of the config: activation} of towers of a CLIP.
+
+    Raises:
+        ConfigError: a setting of a tower that we cannot do.
+    """
+    parts = {"vision_config": image, "text_config": text}
+    for where, part in parts.items():
+        if not close(part.layer_norm_eps, 1e-5):
+            raise ConfigError(
+                f"config.json: {where}.layer_norm_eps {part.layer_norm_eps} is not supported (1e-05)."
+            )
+    if image.num_channels != 3:
+        raise ConfigError(f"config.json: pictures of {image.num_channels} channels are not supported (3).")
+    return {
+        where: choice(part.hidden_act, _QUICK, f"config.json: {where}.hidden_act")
+        for where, part in parts.items()
+    }
 
 
 class _SiglipVision(_Vision):

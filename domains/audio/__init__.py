@@ -45,8 +45,8 @@ _PACKAGED = (
             files={
                 "config.json": "0cd8af4ae65a3231a347c3d91c0d1f688b3eb98311546a67433116b2b13ca917",
                 "model.safetensors": "e0a29a4ebe9d440a24ee3a01fd901ccbab554206f6ddaf0146d6c90d40c1accd",
-                "probe.json": "3b7a45efc823d5248326a401b7b746e52933162385127e1f2975c43bb820581d",
-                "probe.safetensors": "e5ac1f4c800567de8d69c1f9aabcddd6ace538cea62740b92a40712f1ee1b1ed",
+                "probe.json": "39328934699ddec029da73159aae68475e0c88dbbe6b08efc3d5b8bb7436b03b",
+                "probe.safetensors": "7258665d8658c58e39e82a621ca62e671215c863a2f9e24dbf45cae2c1baf829",
                 "processor.json": "c0277ef41ea7a342bf41d2d6e27afef9f062ccfbf285b999275377602b9665be",
                 "prompts.yaml": "ed50d41dbbade52ed2624fcc0f6df6d13f96757f30326a7e8339537a8ba0e03b",
                 "tokenizer.json": "66d8f5438d038b304d3176e97dc3e8bbe96220dd82b14d341167e76243a36399",
@@ -70,8 +70,8 @@ _PACKAGED = (
             files={
                 "config.json": "be5da286dce47b28c1636c8d0c74add30ff2b39daa3dcfe6bb6243f8b87bd112",
                 "model.safetensors": "5aab361e393730207c5fe58546c3205003759d721d168be4fa1e7533394ea587",
-                "probe.json": "9f01cc58ecc9d2e3865a38c9af5b8595faa3d7b3c80e9abf8f7a789cba29ee0c",
-                "probe.safetensors": "d06cd9592bac6e853227f95a91ffb0d179f525ef55ea482a83562ea67860b59e",
+                "probe.json": "e484e17f933241df19319e34d792ee88185a5c0e7ee9cb78f07172b9aa84944f",
+                "probe.safetensors": "4900b09464d13ffbe9a837d049fea061fabc7e94522e622cc53afc978f5fb97e",
                 "processor.json": "c0277ef41ea7a342bf41d2d6e27afef9f062ccfbf285b999275377602b9665be",
                 "prompts.yaml": "ed50d41dbbade52ed2624fcc0f6df6d13f96757f30326a7e8339537a8ba0e03b",
                 "tokenizer.json": "66d8f5438d038b304d3176e97dc3e8bbe96220dd82b14d341167e76243a36399",

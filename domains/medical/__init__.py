@@ -78,17 +78,20 @@ GOLDENS = {
 }
 """{golden system: "module"}; what the module holds is said in ``core/verify.py``."""
 
+_SIGLIP = "timm vit_so400m_patch14_siglip_384"
+
 COVERS = {
     "unimed_clip/tiny_b16": ("vit", "bert", "answers", "preprocessing"),
     "unimed_clip/tiny_l14": ("vit", "bert", "answers", "preprocessing"),
-    "biovil/image_encoder": ("timm resnet", "biovil"),
-    "biovil/image_encoder_temporal": ("timm resnet", "biovil"),
+    "biovil/image_encoder": ("timm resnet50", "biovil"),
+    "biovil/image_encoder_temporal": ("timm resnet50", "biovil"),
     "biovil/text_encoder": ("bert", "biovil"),
-    "biovil/phrase_grounding": ("timm resnet", "bert", "biovil", "answers", "preprocessing"),
+    "biovil/phrase_grounding": ("timm resnet50", "bert", "biovil", "answers", "preprocessing"),
     "biovil/preprocess": ("preprocessing",),
-    "conceptclip/tiny_a": ("timm vit", "bert", "conceptclip", "answers"),
-    "conceptclip/tiny_b": ("timm vit", "bert", "conceptclip", "answers"),
+    "conceptclip/tiny_a": (_SIGLIP, "bert", "conceptclip", "answers"),
+    "conceptclip/tiny_b": (_SIGLIP, "bert", "conceptclip", "answers"),
     "medical_loading/windowing": ("preprocessing",),
+    "medical_loading/series_volume": ("preprocessing",),
 }
 """{golden case: what of a network it runs}, in the words of ``hub/parity.py``."""
 

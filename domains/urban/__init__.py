@@ -57,7 +57,7 @@ READERS = {
 GOLDENS = {"urbanclip": "goldens"}
 """{golden system: "module"}; what the module holds is said in ``core/verify.py``."""
 
-COVERS = {"urbanclip/coca_loss_a": ("open_clip vision", "open_clip text", "coca")}
+COVERS = {"urbanclip/coca_loss_a": ("open_clip vision of coca", "open_clip text of coca", "coca")}
 """{golden case: what of a network it runs}, in the words of ``hub/parity.py``."""
 
 ARCHITECTURES = {"coca": "coca.model:CoCaModel"}

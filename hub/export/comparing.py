@@ -69,14 +69,22 @@ def cropped_alike(config: ImageProcessing, image: Image.Image, library: str) -> 
 
 
 def crop_notes(config: ImageProcessing, library: str, got: Tensor, expected: Tensor) -> tuple[str, ...]:
-    """Return what a crop at another pixel does to embeddings [B, D] of pictures that have one, if any do."""
-    if not len(got):
+    """Return what a crop at another pixel does to embeddings [B, D] of the trial's pictures that have one.
+
+    Empty where every crop begins at the same pixel, whatever the picture.
+    """
+    if config.resize != "shortest" or config.center == _CENTERS[library]:
         return ()
     earlier, later = (library, "the model") if config.center == "round" else ("the model", library)
+    said = (
+        f"Where an odd number of pixels is cropped, {earlier} begins one pixel earlier than {later} in half "
+        "of the cases"
+    )
+    if not len(got):
+        return (f"{said}; no picture of the trial is one of these.",)
     turned = float((1 - F.cosine_similarity(got, expected, dim=-1)).max())
     return (
-        f"Where an odd number of pixels is cropped, {earlier} begins one pixel earlier than {later} in half of "
-        f"the cases; such pictures of the trial came out with 1 - cosine up to {turned:.1e}, by the "
+        f"{said}; such pictures of the trial came out with 1 - cosine up to {turned:.1e}, by the "
         f"preprocessing of {library} from beginning to end.",
     )
 
@@ -88,6 +96,8 @@ def pictures(size: int) -> list[Image.Image]:
     rng = np.random.default_rng(0)
     found = []
     sides = ((2 * size + 3, size + 17), (size + 1, 3 * size), (size, size), (size // 2 + 1, size // 2 + 4))
+    # The last one is cropped by three pixels, where the two ways to halve an odd number are apart.
+    sides = (*sides, (size + 3, size))
     for height, width in sides:
         # Coarse colors under fine noise: resizing has something to blur, and something to keep.
         coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))

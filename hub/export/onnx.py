@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from ...core.errors import ConfigError, require
 from ...core.graphs import Graph
+from ...core.provenance import versions_of
 from . import bundle
 from .graphs import graphs_of, left_out, reason
 from .parity import Runner, parity
-from .report import ExportReport, stage, versions_of
+from .report import ExportReport, stage
 
 if TYPE_CHECKING:
     from ...core.model import ContrastiveModel
@@ -33,7 +34,7 @@ __all__ = ["OPSET", "draw", "draw_all", "export", "onnx_runner", "reason"]
 OPSET = 20
 """Operators of the files: the first set with GELU; ONNX Runtime reads it from 1.17 on."""
 
-_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+_PACKAGES = ("verticlip", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 _RESULT = "verticlip_result"
 
 

@@ -8,7 +8,6 @@ Reference: open_clip 3.3, ``factory.py``.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from ...core.errors import ConfigError
 from ...core.files import write_json_atomic
 from ...core.layouts.exported import NotExpressible
 from ...core.layouts.to_open_clip import open_clip_layout
+from ...core.names import is_repository
+from ...core.provenance import versions_of
 from ...core.verify import OutputCheck
 from .comparing import (
     NETWORK,
@@ -35,7 +36,7 @@ from .comparing import (
     resized_alike,
     sentences,
 )
-from .report import ExportReport, compare, file_hashes, stage, versions_of, write_report
+from .report import ExportReport, compare, file_hashes, stage, write_report
 from .tensors import need_image, refuse_picture, write_tensors
 from .tokens import refuse_text, write_own_tokenizer
 from .usage import picture_notes, text_notes, write_readme
@@ -48,7 +49,6 @@ CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 NO_REPOSITORY = "(none: export again with repo_id)"
 """Stands for the tokenizer's repository in a folder that was exported for none. No repository can be called
 that, so that loading it from the Hub fails instead of taking somebody else's tokenizer."""
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def reason(config: ModelConfig, processor: ProcessorConfig | None = None) -> str:
@@ -77,7 +77,7 @@ def export(model: Subject, out: str | Path, *, repo_id: str | None = None) -> Ex
         ConfigError: open_clip has no words for the model, or ``repo_id`` is no repository.
         WeightsError: open_clip answers otherwise than the model; nothing is left behind.
     """
-    if repo_id is not None and not _REPOSITORY.fullmatch(repo_id):
+    if repo_id is not None and not is_repository(repo_id):
         raise ConfigError(f"repo_id {repo_id!r} is no repository of the Hub. Give 'org/name'.")
     processing = model.processor.config
     layout = open_clip_layout(model.config, _image_size(processing))
@@ -104,7 +104,7 @@ def export(model: Subject, out: str | Path, *, repo_id: str | None = None) -> Ex
             files=file_hashes(folder),
             checks=tuple(checks),
             tolerance=NETWORK,
-            versions=versions_of(("open_clip_torch", "timm", "transformers", "torch")),
+            versions=versions_of(("verticlip", "open_clip_torch", "timm", "transformers", "torch")),
             model=model.id,
             revision=model.revision,
             notes=notes,
@@ -126,9 +126,7 @@ def _checks(model: Subject, folder: Path) -> tuple[list[OutputCheck], tuple[str,
     processor, images = model.processor, pictures(picture.size)
     words = processor.config.text
     as_they_come = words is not None and words.clean == "none"
-    texts = [
-        text for text in sentences(processor) if not as_they_come or text == " ".join(text.split())
-    ]
+    texts = [text for text in sentences(processor) if not as_they_come or text == " ".join(text.split())]
     exact = resized_alike(picture, FORMAT)
     alike = torch.tensor([cropped_alike(picture, image, FORMAT) for image in images])
     ours = processor("image", images)
@@ -192,6 +190,6 @@ def _tokenizer_cfg(config: TextProcessing | None, repository: str) -> dict[str, 
     refuse_text(config)
     if not _has_own_tokenizer(config):
         return {}
-    # open_clip mends texts in any case: a model that leaves them as they come gets the least of it, and a note.
+    # open_clip mends texts in any case: one that leaves them as they come gets the least of it, and a note.
     clean = "whitespace" if config.clean == "none" else config.clean
     return {"hf_tokenizer_name": repository, "tokenizer_kwargs": {"clean": clean}}

@@ -13,18 +13,19 @@ import torch
 from torch import Tensor
 
 from ...core.errors import require
+from ...core.provenance import versions_of
 from . import bundle
 from .graphs import left_out, reason
 from .onnx import OPSET, draw_all
 from .parity import Runner, parity
-from .report import ExportReport, stage, versions_of
+from .report import ExportReport, stage
 
 if TYPE_CHECKING:
     from .dispatch import Subject
 
 __all__ = ["export", "openvino_runner", "reason"]
 
-_PACKAGES = ("torch", "onnx", "onnxscript", "openvino", "numpy")
+_PACKAGES = ("verticlip", "torch", "onnx", "onnxscript", "openvino", "numpy")
 
 
 def export(subject: Subject, out: Path, *, towers: Iterable[str] | None = None) -> ExportReport:

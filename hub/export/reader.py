@@ -87,7 +87,7 @@ class Model:
         return np.stack(rows)
 
     def _fusable(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """Return inputs of a recording as the graph takes them: one that fuses wants each window four times."""
+        """Return inputs of a recording as the graph takes them: one that fuses has a window four times."""
         if "is_longer" not in self.facts["parts"]["audio"]["inputs"]:
             return inputs
         if len(inputs["features"]) > 1:

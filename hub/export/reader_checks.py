@@ -76,9 +76,7 @@ def _of_pictures(reader: Any, subject: Subject) -> list[OutputCheck]:
     # Where each picture has its own deviation, a level of 8 bits has no size in common.
     if config.standardize is None:
         got = torch.stack([torch.from_numpy(reader.pixels(image)) for image in images])
-        checks.append(
-            compare_pixels(f"{_PROGRAM}, pixels", got, ours["pixels"], config.std, exact=exact)
-        )
+        checks.append(compare_pixels(f"{_PROGRAM}, pixels", got, ours["pixels"], config.std, exact=exact))
     embedded = torch.from_numpy(reader.embed_images(images))
     expected = embed(subject.network, "image", ours)
     turn = None if exact else TURN

@@ -7,10 +7,9 @@ both on the same inputs, and only then give the folder its name. ``report.json``
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,15 +156,6 @@ def file_hashes(folder: str | Path) -> dict[str, str]:
 def write_report(folder: str | Path, report: ExportReport) -> None:
     """Write ``report.json`` into ``folder``."""
     write_json_atomic(Path(folder) / REPORT_FILE, report.to_dict())
-
-
-def versions_of(packages: Sequence[str]) -> dict[str, str]:
-    """Return {package: version} of verticlip and of those ``packages`` that are installed."""
-    found = {}
-    for name in ("verticlip", *packages):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def _tensor(value: Any) -> Tensor:

@@ -23,6 +23,7 @@ from ...core.errors import WeightsError
 from ...core.files import CONFIG_FILE, WEIGHTS_FILE, write_json_atomic
 from ...core.layouts.exported import NotExpressible
 from ...core.layouts.to_transformers import transformers_layout
+from ...core.provenance import versions_of
 from ...core.verify import OutputCheck
 from .comparing import (
     NETWORK,
@@ -41,7 +42,7 @@ from .comparing import (
     resized_alike,
     sentences,
 )
-from .report import ExportReport, compare, file_hashes, stage, versions_of, write_report
+from .report import ExportReport, compare, file_hashes, stage, write_report
 from .tensors import need_image, refuse_picture, write_tensors
 from .tokens import refuse_text, write_openai_tokenizer, write_own_tokenizer
 from .usage import picture_notes, text_notes, write_readme
@@ -128,7 +129,7 @@ def export(model: Subject, out: str | Path) -> ExportReport:
             files=file_hashes(folder),
             checks=tuple(checks),
             tolerance=NETWORK,
-            versions=versions_of(("transformers", "torchvision", "torch")),
+            versions=versions_of(("verticlip", "transformers", "torchvision", "torch")),
             model=model.id,
             revision=model.revision,
             notes=notes,

@@ -88,8 +88,8 @@ def write_readme(
     lines = [
         f"# {inline(model.config.name)} for {library}",
         "",
-        f"Made from revision {code_span(model.revision)} by verticlip, and compared with it: `report.json` says "
-        f"how closely. Licence of the weights: {licence_words(model)}.",
+        f"Made from revision {code_span(model.revision)} by verticlip, and compared with it: `report.json` "
+        f"says how closely. Licence of the weights: {licence_words(model)}.",
         *([] if repo_id else ["", f"In this folder, or with its path in place of {code_span('.')}:"]),
         "",
         *(line for block in code for line in ("```python", block.rstrip(), "```", "")),
@@ -100,7 +100,7 @@ def write_readme(
 
 
 def front_matter(model: Subject, library: str, task: str = "") -> str:
-    """Return the metadata that the page begins with, as the Hub reads it: of the library, task and licence."""
+    """Return the metadata that the page begins with: library, task and licence in words of the Hub."""
     fields = {"library_name": library, "pipeline_tag": task, **licence_named(model.config.licence)}
     return header_text({key: value for key, value in fields.items() if value})
 

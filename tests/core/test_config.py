@@ -1,7 +1,16 @@
 from __future__ import annotations
 
+import time
+
 import pytest
-from verticlip.core.config import ModelConfig, ProcessorConfig, parse_config, read_config, read_yaml
+from verticlip.core.config import (
+    ModelConfig,
+    ProcessorConfig,
+    parse_config,
+    parse_yaml,
+    read_config,
+    read_yaml,
+)
 from verticlip.core.errors import ConfigError, LimitError
 from verticlip.core.limits import Limits
 
@@ -94,6 +103,15 @@ def test_yaml_is_plain_data(tmp_path):
         read_yaml(path)
     with pytest.raises(ConfigError, match="no such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "a: " + "{b: " * 20_000, "- " * 20_000, "? " * 20_000])
+def test_a_yaml_file_of_brackets_is_refused_at_once(text: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(ConfigError, match="prompts.yaml: more than 64 levels inside each other"):
+        parse_yaml(text, source="prompts.yaml")
+    assert time.perf_counter() - started < 2.0
+    assert parse_yaml("[" * 50 + "]" * 50 + "\n", source="x")
 
 
 def test_a_misspelled_key_is_named_before_the_missing_one():

@@ -5,7 +5,7 @@ import hashlib
 import os
 
 import pytest
-from verticlip.core.files import atomic_path, read_json, sha256_of, write_json_atomic
+from verticlip.core.files import atomic_path, new_folder, read_json, sha256_of, write_json_atomic
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -39,3 +39,23 @@ def test_what_the_system_refused_is_told_whoever_wrote(tmp_path) -> None:
     with pytest.raises(RuntimeError, match="shape"), atomic_path(path):
         raise RuntimeError("another shape")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize(("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
+def test_new_files_and_folders_have_the_mode_of_any_other(tmp_path, monkeypatch, umask, file, folder) -> None:
+    before = os.umask(umask)
+    try:
+        monkeypatch.setattr(os, "umask", lambda _: pytest.fail("a process has one, for all its threads"))
+        write_json_atomic(tmp_path / "a.json", {})
+        with atomic_path(tmp_path / "b") as temporary:
+            temporary.unlink()
+            temporary.write_bytes(b"another file of the same name")
+            temporary.chmod(0o400)
+        made = new_folder(tmp_path, ".staging-")
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a.json", "b")] == [file, file]
+    assert made.stat().st_mode & 0o777 == folder
+    assert made != new_folder(tmp_path, ".staging-")

@@ -22,3 +22,7 @@ def test_a_bare_checkout_has_no_version(monkeypatch):
     assert provenance.version() == "1.2 of verticlip"
     monkeypatch.setattr(metadata, "version", absent)
     assert provenance.version() == ""
+
+
+def test_versions_name_what_is_installed():
+    assert set(provenance.versions_of(["torch", "no-such-package"])) == {"torch"}

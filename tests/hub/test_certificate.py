@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import shutil
 from dataclasses import replace
@@ -9,13 +8,18 @@ from pathlib import Path
 
 import pytest
 import verticlip
+from make_foreign import clip_files
 from safetensors.torch import load_file, save_file
 from verticlip.core import registry
 from verticlip.core.errors import ConfigError, DependencyError, WeightsError
+from verticlip.core.limits import DEFAULT
 from verticlip.core.registry import PublishedFile, PublishedWeights, WeightsRef
 from verticlip.hub import certificate
 from verticlip.hub.certificate import SCHEMA, check_certificate, compare_files, folder_here, verify_model
 from verticlip.hub.certified_files import FileCheck
+from verticlip.hub.integrity import digests_of
+from verticlip.hub.loading import resolve
+from verticlip.hub.parity import replay_parity
 from verticlip.hub.stored_probe import write_probe
 
 PACKAGED = [
@@ -67,7 +71,8 @@ def test_a_folder_is_checked_by_its_probe_and_named_by_its_config(folder):
     found = verify_model(folder)
     assert (found.model, found.verdict) == ("random", "verified")
     assert found.revision == f"sha256:{found.files[2].sha256[:16]}"
-    assert {row.expected_by for row in found.files} == {"probe"}
+    assert {row.expected_by for row in found.files if row.name != "probe.json"} == {"probe"}
+    assert {"probe.json", "probe.safetensors"} < {row.name for row in found.files}
     assert any("not who made it" in note for note in found.notes)
     text = json.dumps(found.to_dict())
     assert "somebodys-secret-place" not in text
@@ -159,8 +164,6 @@ def test_what_cannot_be_verified_is_an_error_with_advice(tmp_path):
         verify_model("liveness/flip-mcl")
     with pytest.raises(ConfigError, match="Did you mean 'medical/tiny'"):
         verify_model("medical/tinny")
-    with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used here"):
-        verify_model("medical/tiny", device="cuda:99")
     with pytest.raises(ConfigError, match="no such folder. Give one that holds golden cases"):
         verify_model("medical/tiny", goldens=tmp_path / "none")
     (tmp_path / "empty").mkdir()
@@ -185,7 +188,7 @@ def test_a_certificate_is_checked_and_compared(folder, tmp_path):
         folder_here(made, "medical/tiny")
 
     for change, message in (
-        ({"verdict": "failed"}, "altered after it was made"),
+        ({"verdict": "incomplete"}, "altered after it was made"),
         ({"sha256": "0" * 64}, "altered after it was made"),
         ({"sha256": ""}, "it says none"),
         ({"schema": "other/1"}, "schema 'other/1' is not"),
@@ -200,6 +203,62 @@ def test_a_certificate_is_checked_and_compared(folder, tmp_path):
         check_certificate(path)
 
 
+def resealed(certificate, **changes):
+    """A certificate that somebody changed, hash included."""
+    changed = certificate.model_copy(update=changes)
+    return changed.model_copy(update={"sha256": changed.digest})
+
+
+def test_a_verdict_that_does_not_follow_is_refused(folder, tmp_path):
+    made = verify_model(folder)
+    path = tmp_path / "certificate.json"
+
+    def stored(**changes):
+        path.write_text(json.dumps(resealed(made, **changes).to_dict()))
+        return check_certificate(path)
+
+    assert stored(verdict="failed", reasons=("it does not load",)).verdict == "failed"
+    first, *rest = made.files
+    wrong = first.model_copy(update={"ok": False, "agree": (), "disagree": ("probe",), "expected": "0" * 64})
+    checks = (made.probe.checks[0].model_copy(update={"error": 1.0}), *made.probe.checks[1:])
+    over = made.probe.model_copy(update={"checks": checks})
+    failed = made.probe.model_copy(update={"status": "failed", "reason": "1 of 4 outputs differ"})
+    none = made.probe.model_copy(update={"status": "none", "reason": "nobody wrote one", "checks": ()})
+    (parity,) = replay_parity(["core/open_clip.zero_shot_classifier"])
+    lost = parity.model_copy(update={"status": "not here", "reason": "not on this machine"})
+    far = parity.model_copy(update={"error": 1.0})
+    for changes, message in (
+        ({"files": (wrong, *rest)}, "is not the file that the stored probe states"),
+        ({"files": (wrong.model_copy(update={"ok": True}), *rest)}, "ok is True and its witnesses say False"),
+        ({"files": (first.model_copy(update={"expected": "0" * 64}), *rest)}, "its hashes and what it says"),
+        ({"files": ()}, "no file was looked at"),
+        ({"probe": failed}, "1 of 4 outputs differ"),
+        ({"probe": over}, "the stored probe passed and"),
+        ({"probe": made.probe.model_copy(update={"checks": ()})}, "passed and no output agrees"),
+        ({"probe": none}, "nobody wrote one"),
+        ({"parity": (lost,)}, "not on this machine"),
+        ({"parity": (far,)}, "its numbers do not agree"),
+    ):
+        with pytest.raises(ConfigError, match=f"contradicts itself: .*{message}"):
+            stored(**changes)
+    assert stored(probe=none, verdict="incomplete").verdict == "incomplete"
+
+
+def test_a_certificate_chooses_no_file_to_read(folder, tmp_path):
+    made = verify_model(folder)
+    (tmp_path / "diary.txt").write_text("private")
+    for name in (str(tmp_path / "diary.txt"), "../../diary.txt", "diary.txt", "../model/config.json"):
+        row = FileCheck(name=name, bytes=7, sha256="0" * 64)
+        (line,) = compare_files(made.model_copy(update={"files": (row,)}), folder)
+        assert line.endswith("is not the name of a file that a model has")
+
+
+def test_what_no_case_runs_is_noted(folder):
+    note = "no golden case of a reference implementation runs its"
+    assert any(one == f"{note} timm resnet18d" for one in verify_model("medical/tiny").notes)
+    assert not any(note in one for one in verify_model("liveness/minifasnet-v2").notes)
+
+
 def test_witnesses_add_up():
     row = FileCheck(name="f", bytes=1, sha256="a" * 64)
     assert row.witnessed("probe", None) == row
@@ -209,16 +268,6 @@ def test_witnesses_add_up():
     assert (torn.ok, torn.disagree, torn.expected) == (False, ("conversion",), "a" * 64)
     small = row.witnessed("hub", "git:" + "c" * 40, agrees=True)
     assert (small.ok, small.expected) == (True, "git:" + "c" * 40)
-
-
-@pytest.fixture
-def foreign_files() -> dict[str, bytes]:
-    """A CLIP as transformers saves it; made where imports are tested."""
-    place = Path(__file__).with_name("test_imports.py")
-    spec = importlib.util.spec_from_file_location("made_for_imports", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.clip_files()
 
 
 class TestOverTheHub:
@@ -235,11 +284,75 @@ class TestOverTheHub:
         assert rows["model.safetensors"].agree == ("hub", "probe")
         assert rows["model.safetensors"].expected == rows["model.safetensors"].sha256
         assert rows["config.json"].expected.startswith("git:")
+        assert {rows[name].expected_by for name in ("probe.json", "probe.safetensors")} == {"hub"}
+        assert not any("the Hub was not asked" in note for note in found.notes)
         online.offline()
         again = verify_model("org/model", commit)
-        assert (again.verdict, again.files) == ("verified", found.files)
+        assert (again.verdict, again.revision) == ("verified", commit)
+        assert {row.name: row.sha256 for row in again.files} == {row.name: row.sha256 for row in found.files}
+        assert {row.expected_by for row in again.files} == {"cache"}
+        assert any("the Hub was not asked" in note for note in again.notes)
         assert folder_here(found) == online.snapshot("org/model", commit)
         assert compare_files(found, folder_here(found)) == []
+
+    def test_a_cache_that_somebody_rewrote_whole_shows_once_the_hub_is_asked(self, online, folder):
+        commit = online.hub.add_repository("org/model", self.published(folder))
+        verify_model("org/model")
+        snapshot = online.snapshot("org/model", commit)
+        change_weights(folder)
+        write_probe(folder)
+        for name in ("model.safetensors", "probe.json", "probe.safetensors"):
+            link, content = snapshot / name, (folder / name).read_bytes()
+            digests = digests_of(folder / name, "0" * 40)
+            named = digests.sha256 if name.endswith(".safetensors") else digests.sha1[0]
+            blob = link.resolve().with_name(named)
+            blob.write_bytes(content)
+            link.unlink()
+            link.symlink_to(Path("../../blobs") / named)
+        online.offline()
+        found = verify_model("org/model", commit)
+        assert {row.expected_by for row in found.files} == {"cache"}, "nobody here could know"
+        online.offline(False)
+        found = verify_model("org/model", commit)
+        assert found.verdict == "failed"
+        assert "model.safetensors is not the file that the Hub states" in found.reasons
+
+    def test_a_huge_probe_of_a_stranger_is_not_fetched(self, online, folder):
+        huge = b"\0" * (DEFAULT.probe_bytes + 1)
+        files = {**self.published(folder), "probe.safetensors": huge}
+        online.hub.add_repository("org/model", files)
+        found = verify_model("org/model")
+        assert "Not fetched" in found.probe.reason or found.probe.status == "damaged"
+        assert found.verdict == "failed", "half a probe"
+        assert not any(one.method == "GET" and "probe.safetensors" in one.path for one in online.hub.requests)
+
+    def test_files_that_were_tampered_with_make_a_failed_certificate(self, online, folder, tmp_path):
+        commit = online.hub.add_repository("org/clip", clip_files())
+        kept = folder_here(verify_model("org/clip"))
+        (kept / "processor.json").write_text("{}")
+        found = verify_model("org/clip", commit)
+        assert (found.model, found.verdict) == ("org/clip", "failed")
+        assert "processor.json has SHA-256" in found.reasons[0]
+
+        commit = online.hub.add_repository("org/model", self.published(folder))
+        verify_model("org/model")
+        online.offline()
+        blob = (online.snapshot("org/model", commit) / "model.safetensors").resolve()
+        blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+        found = verify_model("org/model", commit)
+        assert found.verdict == "failed"
+        assert "damaged" in found.reasons[0]
+        assert str(tmp_path) not in json.dumps(found.to_dict())
+
+        theirs = tmp_path / "somebodys-other-place"
+        theirs.mkdir()
+        for name, content in clip_files().items():
+            (theirs / name).write_bytes(content)
+        online.offline(False)
+        (resolve(theirs).folder / "config.json").write_text("{}")
+        found = verify_model(theirs)
+        assert (found.model, found.verdict) == ("unreadable", "failed")
+        assert "somebodys-other-place" not in json.dumps(found.to_dict())
 
     def test_weights_that_do_not_belong_to_the_probe_fail(self, online, folder):
         files = self.published(folder)
@@ -262,8 +375,6 @@ class TestOverTheHub:
         assert all(row.agree == ("hub",) for row in found.files)
 
     def test_a_probe_that_cannot_be_asked_for_is_not_called_missing(self, online, folder):
-        from verticlip.hub.loading import resolve
-
         commit = online.hub.add_repository("org/model", self.published(folder))
         resolve("org/model")
         online.offline()
@@ -283,7 +394,8 @@ class TestOverTheHub:
         with pytest.raises(ConfigError, match="org/none"):
             verify_model("org/none")
 
-    def test_what_another_library_wrote_is_covered_by_hashes(self, online, foreign_files, tmp_path):
+    def test_what_another_library_wrote_is_covered_by_hashes(self, online, tmp_path):
+        foreign_files = clip_files()
         commit = online.hub.add_repository("org/clip", foreign_files)
         found = verify_model("org/clip")
         assert (found.model, found.revision, found.verdict) == ("org/clip", commit, "incomplete")
@@ -338,6 +450,14 @@ class TestOverTheHub:
         shutil.rmtree(online.cache)
         rows = {row.name: row for row in verify_model("medical/test").files}
         assert (rows["org/theirs: model.pt"].ok, rows["org/theirs: model.pt"].sha256) == (None, None)
+
+        other = replace(published.files[0], sha256="0" * 64)
+        weights = replace(published, files=(other, *published.files[1:]))
+        monkeypatch.setattr(registry, "models", lambda: {spec.name: replace(spec, weights=weights)})
+        shutil.rmtree(folder_here(found))
+        found = verify_model("medical/test")
+        assert (found.model, found.verdict) == ("medical/test", "failed")
+        assert f"the registry states {'0' * 64}" in found.reasons[0]
 
 
 def test_it_is_a_verb_of_the_package():

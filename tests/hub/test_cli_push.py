@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from local_hub.faults import Status
 from make_publishable import make_publishable
 from verticlip.hub import packaged, remote
 
@@ -164,6 +165,24 @@ def test_nothing_of_the_package_is_published_before_all_of_it_is_valid(hub, two,
     assert status == 1
     assert "somebody/urban-tiny holds files that verticlip did not publish" in err
     assert set(hub.repositories) == {"somebody/urban-tiny"}
+
+
+def test_a_push_of_the_package_that_breaks_off_has_told_what_is_public(hub, two, run) -> None:
+    hub.fault("/models/somebody/urban-tiny/commit/main", Status(500, method="POST"))
+    status, out, err = run("hub", "push", "--packaged", "somebody")
+    assert status == 1
+    assert "# medical/tiny\nWeightsRef(" in out
+    assert "# urban/tiny" not in out
+    assert "somebody/urban-tiny: the Hub answers with status 500" in err
+
+
+def test_nothing_of_the_package_is_published_where_one_cannot_be_looked_at(hub, two, run) -> None:
+    hub.fault("/api/models/somebody/urban-tiny", Status(500, times=9, method="GET"))
+    status, _, err = run("hub", "push", "--packaged", "somebody")
+    assert status == 1
+    assert "somebody/urban-tiny: the Hub answers with status 500" in err
+    assert err.endswith("Nothing was published.\n")
+    assert not hub.repositories
 
 
 def test_a_model_of_the_package_that_was_changed_is_not_published(hub, two, run, tmp_path) -> None:

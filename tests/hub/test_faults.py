@@ -59,7 +59,7 @@ def said(caplog) -> list[str]:
 )
 def test_trouble_that_passes_is_survived(online, hub, files, faults) -> None:
     hub.fault(WEIGHTS, *faults)
-    if any(isinstance(fault, Stall) for fault in faults):
+    if any(isinstance(fault, Stall | LyingLength) for fault in faults):
         online.patience(0.5)
     resolved = resolve(NAME)
     expected = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -89,7 +89,7 @@ def test_trouble_that_passes_is_survived(online, hub, files, faults) -> None:
 )
 def test_trouble_that_stays_is_said_and_a_healthy_server_loads_again(online, hub, fault, match) -> None:
     hub.fault(WEIGHTS, replace(fault, times=None))
-    if isinstance(fault, Stall):
+    if isinstance(fault, Stall | LyingLength):
         online.patience(0.5)
     with pytest.raises((WeightsError, ConfigError), match=match) as caught:
         resolve(NAME)

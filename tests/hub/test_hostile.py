@@ -18,10 +18,10 @@ from make_publishable import make_publishable, restate
 from safetensors.torch import load_file
 from verticlip.core.errors import ConfigError, VerticlipError, WeightsError
 from verticlip.core.files import write_json_atomic
+from verticlip.core.tensor_header import read_header
 from verticlip.hub import remote
 from verticlip.hub.checks import check_folder
 from verticlip.hub.publish import publish
-from verticlip.core.tensor_header import read_header
 
 NAME = "somebody/random"
 TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz01234567"

@@ -13,95 +13,14 @@ import pytest
 import torch
 import verticlip
 from local_hub.faults import Status
+from make_foreign import CARD, clip_files, clip_state, in_pieces
 from safetensors.torch import load_file, save
-from tokenizers import Tokenizer, models, processors
 from verticlip.core.errors import ConfigError, WeightsError
 from verticlip.core.files import read_json, sha256_of
 from verticlip.hub import imports
 from verticlip.hub.cache import prune
 from verticlip.hub.import_facts import import_facts
 from verticlip.hub.trust import all_recorded, forget
-
-WIDTH, LAYERS, ROWS, LENGTH = 16, 2, 30, 8
-CARD = b"---\nlicense: cc-by-nc-4.0\n---\n# A model\n"
-
-
-def clip_state() -> dict[str, torch.Tensor]:
-    """Return random tensors under the names of a ``CLIPModel`` of transformers."""
-    generator = torch.Generator().manual_seed(0)
-
-    def random(*shape: int) -> torch.Tensor:
-        return 0.2 * torch.randn(*shape, generator=generator)
-
-    state = {
-        "logit_scale": torch.tensor(2.5),
-        "visual_projection.weight": random(12, WIDTH),
-        "text_projection.weight": random(12, WIDTH),
-        "vision_model.embeddings.class_embedding": random(WIDTH),
-        "vision_model.embeddings.patch_embedding.weight": random(WIDTH, 3, 8, 8),
-        "vision_model.embeddings.position_embedding.weight": random(5, WIDTH),
-        "text_model.embeddings.token_embedding.weight": random(ROWS, WIDTH),
-        "text_model.embeddings.position_embedding.weight": random(LENGTH, WIDTH),
-    }
-    norms = ["vision_model.pre_layrnorm", "vision_model.post_layernorm", "text_model.final_layer_norm"]
-    for tower in ("vision_model", "text_model"):
-        for number in range(LAYERS):
-            block = f"{tower}.encoder.layers.{number}"
-            norms += [f"{block}.layer_norm1", f"{block}.layer_norm2"]
-            sizes = {f"self_attn.{part}_proj": (WIDTH, WIDTH) for part in ("q", "k", "v", "out")}
-            sizes |= {"mlp.fc1": (32, WIDTH), "mlp.fc2": (WIDTH, 32)}
-            for name, shape in sizes.items():
-                state[f"{block}.{name}.weight"], state[f"{block}.{name}.bias"] = (
-                    random(*shape),
-                    random(shape[0]),
-                )
-    for norm in norms:
-        state[f"{norm}.weight"], state[f"{norm}.bias"] = 1 + random(WIDTH), random(WIDTH)
-    return state
-
-
-def clip_files(**changes: object) -> dict[str, bytes]:
-    """Return the files of a CLIP as transformers saves it."""
-    shared = {
-        "hidden_size": WIDTH,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }
-    config = {
-        "model_type": "clip",
-        "projection_dim": 12,
-        "text_config": {
-            **shared, "vocab_size": ROWS, "max_position_embeddings": LENGTH, "eos_token_id": ROWS - 1,
-        },
-        "vision_config": {**shared, "image_size": 16, "patch_size": 8},
-        **changes,
-    }  # fmt: skip
-    words = {word: number for number, word in enumerate(["?", *"abcdefghijklmnopqrstuvwxyz", "<", ">"])}
-    words = {**words, "end": ROWS - 1}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "< $A end", special_tokens=[("<", words["<"]), ("end", words["end"])]
-    )
-    sizes = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
-    return {
-        "config.json": json.dumps(config).encode(),
-        "model.safetensors": save(clip_state()),
-        "tokenizer.json": tokenizer.to_str().encode(),
-        "tokenizer_config.json": b'{"pad_token": "end"}',
-        "preprocessor_config.json": json.dumps(sizes).encode(),
-        "README.md": CARD,
-    }
-
-
-def in_pieces(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the same checkpoint in two pieces with an index."""
-    state, names = clip_state(), sorted(clip_state())
-    pieces = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
-    index = {"weight_map": {name: piece for piece, held in pieces.items() for name in held}}
-    rest = {name: content for name, content in files.items() if name != "model.safetensors"}
-    saved = {piece: save({name: state[name] for name in held}) for piece, held in pieces.items()}
-    return {**rest, **saved, "model.safetensors.index.json": json.dumps(index).encode()}
 
 
 def pickled(value: object) -> bytes:
@@ -178,15 +97,61 @@ def test_files_in_the_cache_are_imported_without_network(online, local_hub) -> N
     assert torch.equal(embeddings(verticlip.from_pretrained("org/model", device="cpu")), expected)
 
 
-def test_trouble_of_the_server_passes_and_its_silence_is_told(online, local_hub, monkeypatch) -> None:
-    monkeypatch.setattr(imports, "PAUSES", (0.01,))
+def test_trouble_of_the_server_passes_and_its_silence_is_told(online, local_hub, waits) -> None:
     local_hub.add_repository("org/model", clip_files())
-    local_hub.fault("api/models/org/model", Status(code=500))
+    local_hub.fault("api/models/org/model", Status(code=429, headers={"Retry-After": "7"}))
     verticlip.from_pretrained("org/model", device="cpu")
+    assert waits == [7.0]
     commit = local_hub.commit("org/model", {"README.md": b"new"})
     local_hub.fault("api/models/org/model", Status(code=503, times=9))
     with pytest.raises(WeightsError, match="org/model: config.json at .* is not in the cache"):
         verticlip.from_pretrained("org/model", revision=commit, device="cpu")
+
+
+def test_a_slip_of_ours_is_no_trouble_of_the_network(online, local_hub, monkeypatch) -> None:
+    import huggingface_hub
+
+    commit = local_hub.add_repository("org/model", clip_files())
+    monkeypatch.delattr(huggingface_hub.hf_api.ModelInfo, "__init__")
+    with pytest.raises(TypeError):
+        imports.listed("org/model", commit)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"files": [{"name": "a"}]}', '{"files": 3}', "{}"])
+def test_a_damaged_conversion_is_passed_over_and_made_anew(online, local_hub, content: str) -> None:
+    commit = local_hub.add_repository("org/model", clip_files())
+    expected = embeddings(verticlip.from_pretrained("org/model", device="cpu"))
+    (made,) = online.own_cache.rglob("conversion.json")
+    known = read_json(made)
+    other = made.parent.with_name("0" * 16)
+    other.mkdir()
+    if content[0] == "{" and content != "{":
+        content = json.dumps({**{key: known[key] for key in known if key != "files"}, **json.loads(content)})
+    for place in (other, made.parent):
+        (place / "conversion.json").write_text(content)
+        again = verticlip.from_pretrained("org/model", device="cpu")
+        assert again.revision == commit
+        assert torch.equal(embeddings(again), expected)
+    assert read_json(made) == known
+    assert [one.reason for one in prune()] == ["damaged"]
+
+
+def test_a_damaged_conversion_of_a_folder_is_made_anew(cache, tmp_path) -> None:
+    folder = written(tmp_path / "model", clip_files())
+    kept = imports.import_folder(folder).folder
+    (kept / "conversion.json").write_text("{")
+    assert imports.import_folder(folder).folder == kept
+    assert read_json(kept / "conversion.json")["written"]
+
+
+def test_a_folder_of_another_library_is_described_and_not_converted(cache, tmp_path, run) -> None:
+    folder = written(tmp_path / "model", clip_files())
+    (folder / "model.safetensors").write_bytes(b"not read")
+    status, out, err = run("models", "info", str(folder))
+    assert (status, err) == (0, "")
+    rows = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert ["format", "transformers:clip"] in rows
+    assert not cache.exists()
 
 
 def test_a_new_commit_is_a_new_conversion_and_the_old_one_stays(online, local_hub) -> None:

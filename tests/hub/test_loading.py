@@ -426,7 +426,7 @@ def test_offline_without_a_cache_names_file_and_repository(hub, monkeypatch) -> 
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(WeightsError, match=r"org/name: config.json at 'main' is not in the cache"):
+    with pytest.raises(WeightsError, match=r"org/name at 'main': neither verticlip's files nor another"):
         loading.resolve("org/name")
 
 

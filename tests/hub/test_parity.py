@@ -3,12 +3,21 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from make_probed import CLIP, DIM, SOUND
 from safetensors.torch import load_file, save_file
 from verticlip.core import registry
-from verticlip.core.config import ModelConfig
+from verticlip.core.config import ModelConfig, read_config
 from verticlip.core.errors import ConfigError
 from verticlip.hub import parity
-from verticlip.hub.parity import cases_of, find_case, golden_homes, replay_parity
+from verticlip.hub.parity import (
+    cases_of,
+    covered_by,
+    find_case,
+    golden_homes,
+    parts_of,
+    replay_parity,
+    uncovered,
+)
 
 CASE = "core/open_clip.zero_shot_classifier"
 
@@ -21,6 +30,32 @@ def test_every_case_that_a_model_names_exists_and_is_of_a_known_system(small_gol
             assert (small_golden / case).is_dir(), f"{spec.name}: {case}"
             assert case.split("/")[0] in systems()
         assert len(set(spec.parity)) == len(spec.parity)
+
+
+def test_every_case_says_what_it_runs_and_only_that_counts():
+    named = {case for spec in registry.models().values() for case in spec.parity}
+    silent = [case for case in named if not covered_by(case, ["any"]) and not known_words(case)]
+    assert silent == []
+    parts = ("timm resnet18d", "bert")
+    found = replay_parity(["unimed_clip/tiny_b16", CASE], parts=parts)
+    assert [one.covers for one in found] == [("bert", "answers", "preprocessing"), ("answers",)]
+    assert uncovered(parts, found) == ("timm resnet18d",)
+    assert uncovered(parts, found[1:]) == parts, "averaging prompts runs no tower"
+    failed = found[0].model_copy(update={"status": "failed"})
+    assert uncovered(parts, [failed]) == parts
+
+
+def known_words(case: str) -> tuple[str, ...]:
+    return next((room.covers[case] for room in map(registry.room, registry.ROOMS) if case in room.covers), ())
+
+
+def test_the_packaged_small_models_say_which_tower_no_case_runs():
+    for spec in registry.models().values():
+        if isinstance(spec.weights, registry.WeightsRef) and spec.weights.packaged:
+            folder = registry.room(spec.domain).folder / spec.weights.packaged
+            parts = parts_of(read_config(ModelConfig, folder / "config.json"))
+            runs = {word for case in spec.parity for word in covered_by(case, parts)}
+            assert set(parts) - runs <= {"timm resnet18d", "clipsonic"}, spec.name
 
 
 def test_a_case_that_agrees_says_how_well():
@@ -95,4 +130,8 @@ def test_a_model_without_an_entry_has_the_cases_of_its_kind():
         None, config(domain="audio", architecture="clipsep")
     )
     assert cases_of(None, config()) == ()
+    clip = config(architecture="contrastive", embed_dim=DIM, towers=CLIP)
+    assert cases_of(None, clip) == ("clipc8/flip_it",), "one case runs both of its towers"
+    conv = config(architecture="contrastive", embed_dim=DIM, towers=SOUND)
+    assert cases_of(None, conv) == ("unimed_clip/tiny_b16",)
     assert cases_of(None, config(domain="medical", architecture="other")) == ()

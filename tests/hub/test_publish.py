@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import verticlip
+from local_hub.faults import Status
 from make_publishable import NAME, contents, describe, make_publishable, stored, writes
 from verticlip.core.errors import ConfigError
 from verticlip.core.files import sha256_of
 from verticlip.hub import remote
+from verticlip.hub.folder_facts import Finding
 from verticlip.hub.packaged import packaged_models, plan_packaged, repository_of, weights_ref
-from verticlip.hub.publish import Published, plan, publish
-from verticlip.hub.remote import PushError
+from verticlip.hub.publish import Published, plan, publish, push
+from verticlip.hub.remote import PushError, Repository
 
 FILES = {
     "README.md", "config.json", "conversion.json", "model.safetensors", "probe.json", "probe.safetensors",
@@ -191,14 +195,88 @@ def test_without_a_token_and_with_wrong_ones(hub, folder, online) -> None:
     assert hub.repositories[NAME].branches["main"] == before
 
 
-def test_no_message_holds_the_token(hub, folder, online) -> None:
-    online.login(hub.read_token)
-    with pytest.raises(PushError) as caught:
+def test_no_message_or_traceback_holds_the_token(hub, folder, online) -> None:
+    for token, said in (
+        (hub.read_token, "status 403"),
+        ("hf_secret\nx", "the token in use holds characters that cannot be sent"),
+        ("hf_secret…", "the token in use holds characters that cannot be sent"),
+    ):
+        with pytest.raises((PushError, ConfigError), match=said) as caught:
+            publish(folder, NAME, token=token)
+        told = "".join(traceback.format_exception(caught.value))
+        assert token not in told
+        assert "hf_secret" not in told
+
+
+def test_the_password_of_a_mirror_is_never_shown_or_kept(hub, folder, online, monkeypatch) -> None:
+    from huggingface_hub import constants, hf_api
+
+    address = hub.endpoint.replace("://", "://ann:hunter22@")
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(hf_api.api, "endpoint", address)
+    repository = Repository(NAME)
+    assert repository.url == f"{hub.endpoint}/{NAME}"
+    monkeypatch.setattr(Repository, "look", lambda *_: None)
+    done = publish(folder, NAME, dry_run=True)
+    assert "hunter22" not in repr(done)
+
+
+def test_a_token_that_the_client_may_not_use_by_itself_is_none(hub, folder, monkeypatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    with pytest.raises(ConfigError, match="There is no token to publish"):
         publish(folder, NAME)
-    chain, error = "", caught.value
-    while error is not None:
-        chain, error = f"{chain}{error}", error.__cause__
-    assert hub.read_token not in chain
+    assert publish(folder, NAME, token=hub.token).changed
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_hub_without_xet_takes_files_from_a_client_that_has_it(
+    hub, folder, monkeypatch, caplog, large
+) -> None:
+    from huggingface_hub import constants
+    from huggingface_hub.utils._runtime import is_xet_available
+    from verticlip.hub import folder_files
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    assert is_xet_available()
+    if large:
+        monkeypatch.setattr(folder_files, "_KEPT_BYTES", 60_000)
+    publish(folder, NAME)
+    assert stored(hub) == contents(folder)
+    assert not [one for one in hub.requests if "xet" in one.path]
+    assert not [record for record in caplog.records if "Xet" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "does not accept this token"), (403, "may not write to it")]
+)
+def test_a_refused_upload_is_told_with_xet_installed_too(hub, folder, monkeypatch, status, said) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    hub.fault("objects/batch", Status(status, times=9))
+    with pytest.raises(PushError, match=f"status {status}: .*{said}"):
+        publish(folder, NAME)
+
+
+def test_weights_that_authors_grant_one_by_one_do_not_go_to_a_public_repository(hub, folder) -> None:
+    hub.add_repository(NAME, {"README.md": b"---\nlicense: apache-2.0\n---\n"})
+    made = plan(folder, NAME, private=True)
+    gated = Finding("gated", "conversion.json", "", "", "notice")
+    with pytest.raises(ConfigError, match="is public, and the authors of these weights grant access"):
+        push(replace(made, findings=(gated,)))
+    hub.repositories[NAME].private = True
+    assert push(replace(made, findings=(gated,))).private
+
+
+def test_the_card_of_a_repository_that_grows_without_bound_is_not_read(hub, folder, monkeypatch) -> None:
+    bomb = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    card = f"---\nx0: &x0 [a]\n{bomb}library_name: *x11\n---\n"
+    hub.add_repository(NAME, {"README.md": b"", "config.json": b"{}"})
+    monkeypatch.setattr(Repository, "text", lambda *_: card)
+    with pytest.raises(ConfigError, match="holds a model of a damaged card"):
+        publish(folder, NAME)
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,15 @@ def hub(online, monkeypatch):
 @pytest.mark.parametrize(
     "fault", [Status(500, method="POST"), Status(503, method="POST"), Reset(at=0, method="POST")]
 )
-def test_a_commit_that_fails_leaves_no_repository_and_pushing_again_finishes(hub, folder, fault) -> None:
+def test_a_commit_that_fails_leaves_a_private_repository_and_pushing_again_finishes(
+    hub, folder, fault
+) -> None:
     hub.fault("/commit/main", fault)
-    with pytest.raises(PushError, match="Nothing is left of the new repository"):
+    with pytest.raises(PushError, match=r"Left is .*, which is private; pushing again uses it\."):
         publish(folder, NAME)
-    assert NAME not in hub.repositories
+    assert hub.repositories[NAME].private
+    assert not stored(hub)
+    assert not any(one.method == "DELETE" for one in hub.requests)
     assert publish(folder, NAME).changed
     assert stored(hub) == contents(folder)
     assert not hub.repositories[NAME].private
@@ -75,9 +79,10 @@ def test_an_update_that_fails_leaves_the_repository_as_it_was(hub, folder) -> No
 )
 def test_an_upload_that_breaks_off_commits_nothing(hub, folder, path, fault, said) -> None:
     hub.fault(path, fault)
-    with pytest.raises(PushError, match=f"{said}.*Nothing is left of the new repository"):
+    with pytest.raises(PushError, match=f"{said}.*Left is .*which is private"):
         publish(folder, NAME)
-    assert NAME not in hub.repositories
+    assert hub.repositories[NAME].private
+    assert not stored(hub)
 
 
 def test_questions_are_asked_again_where_the_hub_is_not_well(hub, folder) -> None:
@@ -97,21 +102,47 @@ def test_a_commit_whose_answer_is_lost_counts_as_made(hub, folder) -> None:
     assert stored(hub) == contents(folder)
 
 
-def test_a_repository_whose_creation_was_not_answered_is_finished_the_next_time(hub, folder) -> None:
+def test_a_repository_whose_creation_was_not_answered_may_be_anybodys_and_stays_private(hub, folder) -> None:
     hub.fault("/repos/create", Reset(at=0.5, method="POST"))
     with pytest.raises(PushError, match="cannot be reached or broke off"):
         publish(folder, NAME)
     assert hub.repositories[NAME].private
-    assert not publish(folder, NAME).private
+    again = publish(folder, NAME)
+    assert "is private and stays so; change that at" in again.notes[0]
+    assert hub.repositories[NAME].private
     assert stored(hub) == contents(folder)
 
 
-def test_a_private_repository_made_by_hand_after_a_push_that_failed_stays_private(hub, folder) -> None:
-    hub.fault("/repos/create", Status(500, method="POST"))
-    with pytest.raises(PushError, match="status 500"):
+def test_a_repository_that_cannot_be_looked_at_after_it_was_created_is_told(hub, folder) -> None:
+    # The first look finds none, with one request; the second one is asked three times.
+    hub.fault(rf"/api/models/{NAME}", Status(404, headers={"X-Error-Code": "RepoNotFound"}, method="GET"))
+    hub.fault(rf"/api/models/{NAME}", Status(500, times=3, method="GET"))
+    with pytest.raises(PushError, match=r"status 500.*Left is .*which is private; pushing again uses it"):
+        publish(folder, NAME)
+    assert hub.repositories[NAME].private
+    assert publish(folder, NAME).private
+    assert stored(hub) == contents(folder)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_private_repository_made_by_hand_after_a_push_that_failed_stays_private(
+    hub, folder, status
+) -> None:
+    hub.fault("/repos/create", Status(status, method="POST"))
+    with pytest.raises(PushError, match=f"status {status}"):
         publish(folder, NAME)
     hub.add_repository(NAME, {}, private=True)
-    hub.repositories[NAME].created = "2020-01-01T00:00:00.000Z"
+    assert publish(folder, NAME).private
+    assert hub.repositories[NAME].private
+
+
+def test_a_private_repository_made_in_place_of_an_unfinished_one_stays_private(hub, folder) -> None:
+    hub.fault("/commit/main", Status(500, method="POST"))
+    with pytest.raises(PushError, match="status 500"):
+        publish(folder, NAME)
+    created = hub.repositories.pop(NAME).created
+    hub.add_repository(NAME, {}, private=True)
+    assert hub.repositories[NAME].created != created
     assert publish(folder, NAME).private
     assert hub.repositories[NAME].private
 
@@ -153,7 +184,7 @@ def test_what_comes_back_different_stays_private(hub, folder, monkeypatch) -> No
         return state
 
     monkeypatch.setattr(remote.Repository, "look", other)
-    with pytest.raises(PushError, match="is not what was sent. The repository is private and stays so"):
+    with pytest.raises(PushError, match="is not what was sent. Left is .* is private"):
         publish(folder, NAME)
     assert hub.repositories[NAME].private
 
@@ -205,10 +236,10 @@ def test_a_large_file_that_changes_while_it_is_sent_is_not_committed(hub, folder
 
     monkeypatch.setattr(HfApi, "preupload_lfs_files", change)
     with pytest.raises(
-        ConfigError, match=r"model\.safetensors was changed while it was pushed.*Nothing is left"
+        ConfigError, match=r"model\.safetensors was changed while it was pushed.*Left is .*private"
     ):
         publish(folder, NAME)
-    assert NAME not in hub.repositories
+    assert not stored(hub)
 
 
 def test_a_file_that_a_gitignore_leaves_out_is_told(hub, folder, monkeypatch) -> None:
@@ -229,14 +260,16 @@ def test_a_file_that_a_gitignore_leaves_out_is_told(hub, folder, monkeypatch) ->
     assert hub.repositories[NAME].branches["main"] == first
 
 
-def test_a_push_that_is_interrupted_by_its_user_leaves_nothing(hub, folder, monkeypatch) -> None:
+def test_a_push_that_is_interrupted_by_its_user_is_finished_by_the_next_one(hub, folder, monkeypatch) -> None:
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(remote.Repository, "commit", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        publish(folder, NAME)
-    assert NAME not in hub.repositories
+    with monkeypatch.context() as patch:
+        patch.setattr(remote.Repository, "commit", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            publish(folder, NAME)
+    assert hub.repositories[NAME].private
+    assert not publish(folder, NAME).private
 
 
 def test_a_killed_push_shows_nothing_and_pushing_again_finishes(hub, folder, client_env) -> None:
@@ -249,7 +282,7 @@ def test_a_killed_push_shows_nothing_and_pushing_again_finishes(hub, folder, cli
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 20
-    while NAME not in hub.repositories and time.monotonic() < deadline:
+    while not any("/preupload/" in one.path for one in hub.requests) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()

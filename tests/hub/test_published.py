@@ -18,6 +18,7 @@ from verticlip.core import registry
 from verticlip.core.errors import ConfigError, VerticlipError, WeightsError
 from verticlip.core.registry import ModelSpec, PublishedFile, PublishedWeights
 from verticlip.hub import conversions, loading, published
+from verticlip.hub.advice import UnknownRevisionError
 
 FIRST, SECOND = "1" * 40, "2" * 40
 OPTIONS = {
@@ -299,6 +300,10 @@ def test_the_repository_of_published_weights_names_the_model(hub, cache, monkeyp
     register(monkeypatch)
     with pytest.raises(VerticlipError, match="org/model.* Load it by name, .*: 'medical/test'"):
         loading.resolve("org/model")
+    # What is wrong stays what it is, for those who ask by the kind of the error.
+    with pytest.raises(UnknownRevisionError, match="no revision 'v9'.* Load it by name") as caught:
+        loading.resolve("org/model", "v9")
+    assert caught.value.__cause__ is None
 
 
 def test_a_gated_repository_says_where_to_ask(hub, cache, monkeypatch) -> None:

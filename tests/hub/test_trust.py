@@ -51,6 +51,28 @@ def test_records_of_many_threads_all_arrive(cache) -> None:
     assert len(json.loads((cache / "first-use.json").read_text())["files"]) == 8
 
 
+def test_whoever_has_the_lock_is_waited_for_and_told(cache, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(trust, "_SILENCE", 0.05)
+    inside, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with trust.locked("org/model"):
+            inside.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(10)
+    threading.Timer(0.5, done.set).start()
+    with trust.locked("org/model"):
+        assert done.is_set()
+    thread.join()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("verticlip")] == [
+        "org/model: waiting for another process or thread of verticlip that works on it; if none does, end "
+        "the one that hangs"
+    ]
+
+
 @pytest.mark.parametrize("content", ['{"files": [{"repo_id": "org/model"}]}', "[]", '{"files": [3]}'])
 def test_a_damaged_record_is_refused(cache, content: str) -> None:
     cache.mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ import torch
 
 from ....core.errors import ConfigError, WeightsError, nearest
 from ....core.files import read_json, sha256_of
+from ....core.names import is_commit, is_repository
 from .captioner import to_pil
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 """What is fetched of a repository: weights without pickled objects, settings, vocabularies, templates."""
 _PROMPT = (
@@ -219,9 +218,9 @@ def _located(source: str | Path, revision: str | None) -> tuple[Path, str, str]:
         digest = "+".join(sha256_of(file)[:16] for file in weights)
         return folder, folder.resolve().name, f"sha256:{digest}"
     name = str(source)
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
+    if not is_repository(name):
         raise ConfigError(f"{name}: no such folder, and not a repository org/name. Name one of the two.")
-    if revision is None or not _COMMIT.fullmatch(revision):
+    if not is_commit(revision):
         raise ConfigError(
             f"{name}: a captioner from the Hub is pinned to a commit of 40 hex digits, got "
             f"{'none' if revision is None else repr(revision)}. Its page lists the commits; a folder of this "

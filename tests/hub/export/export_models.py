@@ -133,8 +133,8 @@ def out(tower: dict[str, Any]) -> dict[str, Any]:
 def clap(*, fusion: bool) -> Subject:
     """Return a small CLAP."""
     audio = {
-        "patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [2, 4], "spec_size": 128,
-        "num_mel_bins": 64, "window_size": 4, "hidden_size": 16, "enable_fusion": fusion, "projection_dim": DIM,
+        "patch_embeds_hidden_size": 8, "depths": [1], "num_attention_heads": [2], "spec_size": 128,
+        "num_mel_bins": 64, "window_size": 4, "hidden_size": 8, "enable_fusion": fusion, "projection_dim": DIM,
     }  # fmt: skip
     towers = {
         "audio": {"backend": "transformers", "model_type": "clap_audio_model", "pooling": "pooler"}
@@ -244,12 +244,12 @@ def separator() -> Subject:
 
 
 def vocoder() -> Subject:
-    """Return a small BigVGAN: 8 samples a frame."""
+    """Return a small BigVGAN: 4 samples a frame."""
     from verticlip.domains.audio.clipsonic.bigvgan import vocoder_mel
 
-    sizes = {"n_mels": 8, "channels": 8, "rates": (4, 2), "kernels": (8, 4), "block_kernels": (3,)}
-    mel = vocoder_mel(8, n_fft=64, hop_length=8, win_length=64).model_dump(mode="json")
-    options = {"sampling_rate": 8000, "mel": mel, "generator": {**sizes, "block_dilations": ((1, 3),)}}
+    sizes = {"n_mels": 8, "channels": 8, "rates": (4,), "kernels": (8,), "block_kernels": (3,)}
+    mel = vocoder_mel(8, n_fft=64, hop_length=4, win_length=64).model_dump(mode="json")
+    options = {"sampling_rate": 8000, "mel": mel, "generator": {**sizes, "block_dilations": ((1,),)}}
     empty = Processor(ProcessorConfig())
     return subject({}, empty, domain="audio", architecture="bigvgan", embed_dim=0, options=options)
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 pytest.importorskip("onnxruntime", reason="the export extra is not installed")
@@ -37,15 +36,18 @@ def test_it_writes_a_folder_and_prints_what_was_compared(model_folder, tmp_path)
 
 
 def test_a_refusal_has_the_whole_table_and_status_one(model_folder, tmp_path, monkeypatch):
-    from verticlip.core.model import ContrastiveModel
+    from verticlip.hub.export import onnx
+    from verticlip.hub.export.report import ExportReport, compare
 
-    encode = ContrastiveModel.encode
+    def refused(subject, out, **options):
+        checks = (
+            compare("text embedding, batch of 3", [0.5], [0.25], 1e-5),
+            compare("token ids", [1], [1], 0.0),
+        )
+        ExportReport("onnx", {}, checks, 1e-5, {}, subject.id).require_passed()
 
-    def changed(self, modality, inputs, **options):
-        found = encode(self, modality, inputs, **options)
-        return found.flip(-1) if torch.compiler.is_exporting() else found
-
-    monkeypatch.setattr(ContrastiveModel, "encode", changed)
+    # That a real difference is found and leaves nothing is tested in test_onnx.py.
+    monkeypatch.setattr(onnx, "export", refused)
     failed = run(model_folder, tmp_path / "out", "--to", "onnx", "--tower", "text", "--json")
     assert failed.exit_code == 1
     report = json.loads(failed.stdout)

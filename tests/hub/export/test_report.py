@@ -13,7 +13,6 @@ from verticlip.hub.export.report import (
     compare,
     file_hashes,
     stage,
-    versions_of,
     write_report,
 )
 
@@ -128,9 +127,3 @@ def test_a_link_to_an_empty_folder_stays_one(tmp_path):
         (folder / "file").write_text("whole")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "file").is_file()
-
-
-def test_versions_name_what_is_installed():
-    found = versions_of(["torch", "no-such-package"])
-    assert "torch" in found
-    assert "no-such-package" not in found
