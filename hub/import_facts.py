@@ -50,9 +50,7 @@ def import_facts(repo_id: str, revision: str | None = None) -> dict[str, Any]:
         "name": repo_id,
         "commit": commit,
         **told,
-        "licence": foreign.licence_of(get("card", CARD_FILE).path)
-        if card
-        else foreign.UNKNOWN_LICENCE,
+        "licence": foreign.licence_of(get("card", CARD_FILE).path) if card else foreign.UNKNOWN_LICENCE,
         "converted": str(found.folder) if found else None,
     }
 
@@ -73,9 +71,7 @@ def import_folder_facts(folder: Path) -> dict[str, Any]:
     chosen = foreign.plan(names, config, source=str(folder))
     return {
         **_plan_facts(chosen, folder / chosen.files["config"]),
-        "licence": foreign.licence_of(folder / CARD_FILE)
-        if CARD_FILE in names
-        else foreign.UNKNOWN_LICENCE,
+        "licence": foreign.licence_of(folder / CARD_FILE) if CARD_FILE in names else foreign.UNKNOWN_LICENCE,
     }
 
 

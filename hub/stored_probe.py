@@ -9,14 +9,12 @@ A probe also names the SHA-256 of every file that loading reads, as they were wh
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -40,6 +38,7 @@ from ..core.provenance import now, version
 from ..core.verify import OutputCheck, largest_error
 from .loading import ResolvedModel, load_model
 from .probe_samples import choose_texts, draw_inputs
+from .probe_values import thinned
 
 if TYPE_CHECKING:
     from ..core.model import ContrastiveModel
@@ -59,8 +58,6 @@ REASON = (
     "enough to matter moves some output further"
 )
 _ABSOLUTE = 1e-7
-_KEPT_VALUES = 2048
-_SUMS = 8
 
 
 class Loaded(Protocol):
@@ -189,7 +186,7 @@ def make_probe(model: Loaded | Parts, *, seed: int = 0) -> StoredProbe:
         device=f"{network.device.type} ({platform.machine()})",
         date=now(),
     )
-    return StoredProbe(record, {**given, **inputs.drawn}, {name: _thinned(t) for name, t in answers.items()})
+    return StoredProbe(record, {**given, **inputs.drawn}, {name: thinned(t) for name, t in answers.items()})
 
 
 def write_probe(folder: str | Path, *, seed: int = 0) -> StoredProbe:
@@ -388,35 +385,6 @@ def _answers(network: ContrastiveModel, inputs: ProbeInputs) -> dict[str, Tensor
     return {name: tensor.detach().float().cpu().clone() for name, tensor in answers.items()}
 
 
-def _thinned(tensor: Tensor) -> Tensor:
-    """Return a tensor, or [n] of one with more than a few thousand values: every k-th, then sums of all.
-
-    The sums give each value a fixed random weight and are divided by the root of their number, so that they
-    are about as large as values are, rounding included, and no value can change without moving them.
-    """
-    flat = tensor.flatten()
-    if len(flat) <= _KEPT_VALUES:
-        return tensor.clone()
-    step = -(-len(flat) // _KEPT_VALUES)
-    while math.gcd(step, len(flat)) > 1:
-        # A common divisor would leave out whole columns or channels.
-        step += 1
-    return torch.cat([flat[::step], _weighted_sums(flat)])
-
-
-def _weighted_sums(flat: Tensor) -> Tensor:
-    """Return float32 [_SUMS]: sums of all values [n] under weights that are always the same."""
-    values = flat.double().numpy()
-    # The stream of this generator is fixed by NumPy's policy; that of torch may change between versions.
-    stream, words = np.random.PCG64(0), -(-len(values) // 4)
-    sums = []
-    for _ in range(_SUMS):
-        numbers = stream.random_raw(words).astype("<u8").view("<i2")[: len(values)]
-        # Even in [-sqrt 3, sqrt 3]: of variance 1.
-        sums.append(float((numbers * values).sum()) * math.sqrt(3.0 / len(values)) / 2**15)
-    return torch.tensor(sums)
-
-
 def _magnitude(name: str, probe: StoredProbe) -> float:
     """Return the size of number that the error of an output goes with."""
     expected = probe.outputs[name]
@@ -433,7 +401,7 @@ def _check(name: str, probe: StoredProbe, got: Tensor | None) -> OutputCheck:
     shape, expected = probe.record.outputs[name], probe.outputs[name]
     if got is None:
         return OutputCheck(name, "not replayed")
-    if tuple(got.shape) != shape or (kept := _thinned(got)).shape != expected.shape:
+    if tuple(got.shape) != shape or (kept := thinned(got)).shape != expected.shape:
         return OutputCheck(name, "shape", note=f"got {list(got.shape)}, expected {list(shape)}")
     error = largest_error(kept, expected)
     allowed = probe.record.tolerance.relative * _magnitude(name, probe) + _ABSOLUTE

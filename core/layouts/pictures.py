@@ -17,6 +17,8 @@ from .foreign_config import choice, close, square
 
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Three = Annotated[list[float], Field(min_length=3, max_length=3)]
+_Deviation = Annotated[float, Field(gt=0)]
+_Deviations = Annotated[list[_Deviation], Field(min_length=3, max_length=3)]
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _HALF = (0.5, 0.5, 0.5)
 
@@ -27,7 +29,7 @@ class _OpenClipPictures(Config):
     size: _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)] | None = None
     mode: Literal["RGB"] = "RGB"
     mean: _Three | float | None = None
-    std: _Three | float | None = None
+    std: _Deviations | _Deviation | None = None
     interpolation: str | None = None
     resize_mode: Literal["shortest", "longest", "squash"] | None = None
     fill_color: int = 0
@@ -83,7 +85,7 @@ class _TransformersPictures(Config):
     rescale_factor: float = 1 / 255
     do_normalize: bool = True
     image_mean: _Three | float | None = None
-    image_std: _Three | float | None = None
+    image_std: _Deviations | _Deviation | None = None
 
 
 _PASSED = frozenset(

@@ -7,7 +7,6 @@ import json
 import struct
 
 import pytest
-
 from verticlip.core.config import ProcessorConfig, TextProcessing
 from verticlip.core.errors import ConfigError
 from verticlip.core.layouts.vocabularies import Words

@@ -14,9 +14,9 @@ import pytest
 from verticlip.core import registry
 from verticlip.core.errors import ConfigError, InputError
 from verticlip.core.registry import Facts, Measured, described
+from verticlip.core.tensor_header import read_header
 from verticlip.core.verify import replay
 from verticlip.hub import catalogue
-from verticlip.core.tensor_header import read_header
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = registry.models()

@@ -16,6 +16,7 @@ from verticlip.core.registry import WeightsRef
 from verticlip.core.verify import largest_error
 from verticlip.facade import Model
 from verticlip.hub.loading import ResolvedModel, load_model
+from verticlip.hub.probe_values import thinned
 from verticlip.hub.saving import save_model
 from verticlip.hub.stored_probe import (
     LARGEST_BYTES,
@@ -23,7 +24,6 @@ from verticlip.hub.stored_probe import (
     PROBE_TENSORS,
     RELATIVE,
     StoredProbe,
-    _thinned,
     changed_files,
     make_probe,
     read_probe,
@@ -179,31 +179,31 @@ def test_packed_towers_and_other_threads_stay_within_the_tolerance(folder):
 @pytest.mark.parametrize("shape", [(2, 1152), (2, 1536), (3, 64, 64), (2, 8, 4941)])
 def test_no_value_of_a_large_output_can_change_unseen(shape):
     whole = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    kept = _thinned(whole)
+    kept = thinned(whole)
     assert len(kept) < 2100
     allowed = RELATIVE * float(kept.abs().max())
     for place in range(0, whole.numel(), max(1, whole.numel() // 97)):
         changed = whole.clone()
         changed.view(-1)[place] += 0.05
-        assert largest_error(_thinned(changed), kept) > allowed, place
+        assert largest_error(thinned(changed), kept) > allowed, place
     for column in range(0, shape[-1], max(1, shape[-1] // 53)):
         changed = whole.clone()
         changed[..., column] += 0.01  # as another bias would, for every row alike
-        assert largest_error(_thinned(changed), kept) > allowed, column
+        assert largest_error(thinned(changed), kept) > allowed, column
     # Rounding moves the sums no more than it moves values.
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     rounded = whole + 1.5e-6 * float(whole.abs().max()) * noise.clamp(-1, 1)
-    assert largest_error(_thinned(rounded), kept) < allowed / 3
+    assert largest_error(thinned(rounded), kept) < allowed / 3
 
 
 def test_the_weights_of_the_sums_are_the_same_everywhere():
-    assert _thinned(torch.ones(4096))[-8:].tolist() == pytest.approx(
+    assert thinned(torch.ones(4096))[-8:].tolist() == pytest.approx(
         [-0.765375, 0.470848, -0.467643, -1.117707, -2.088196, -0.682797, 0.156285, 0.262844], rel=1e-4
     )
 
 
 def test_the_kept_values_are_of_all_columns():
-    kept = _thinned(torch.arange(1152.0).expand(2, -1))[:-8]
+    kept = thinned(torch.arange(1152.0).expand(2, -1))[:-8]
     assert kept.unique().numel() == len(kept)
     for factor in (2, 3, 4, 6, 9):
         assert len({int(column) % factor for column in kept}) == factor
