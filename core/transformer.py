@@ -293,7 +293,8 @@ class Bert(TransformerTower):
         if mask is not None and values_known():
             longest = int(mask.any(dim=0).nonzero().max()) + 1
             ids, mask = ids[:, :longest], mask[:, :longest]
-        read = torch.zeros(ids.shape[0], dtype=torch.long, device=ids.device) if self.pooling == "cls" else None
+        first = self.pooling == "cls"
+        read = torch.zeros(ids.shape[0], dtype=torch.long, device=ids.device) if first else None
         return Embedded(table(ids), key_mask=mask, read=read)
 
     def encode(self, embedded: Embedded) -> Tensor:

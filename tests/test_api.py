@@ -463,7 +463,9 @@ def test_train_passes_everything_on_and_writes_the_card(monkeypatch, tmp_path: P
     result = SimpleNamespace(model=tmp_path, metrics={})
     monkeypatch.setattr(train, "train", lambda *given, **options: seen.update(options, given=given) or result)
     monkeypatch.setattr(card, "write_card", lambda folder: (folder / "README.md").write_text("card"))
-    monkeypatch.setattr(stored_probe, "write_probe", lambda folder: (folder / "probe.json").write_text("probe"))
+    monkeypatch.setattr(
+        stored_probe, "write_probe", lambda folder: (folder / "probe.json").write_text("probe")
+    )
     assert verticlip.train("r", "data", tmp_path, overrides=["a=1"], resume=False) is result
     assert seen.pop("given") == ("r", "data", tmp_path)
     assert callable(seen.pop("start")), "how a recipe's start is found"

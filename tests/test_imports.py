@@ -177,4 +177,6 @@ def test_the_package_list_equals_the_folders_on_disk() -> None:
     assert block is not None
     listed = set(re.findall(r'"([\w.]+)"', block[1]))
     # The golden cases of the tests are mapped into the package; they hold no code.
-    assert listed == {module_of(path) for path in SOURCES if path.name == "__init__.py"} | {"verticlip.goldens"}
+    assert listed == {module_of(path) for path in SOURCES if path.name == "__init__.py"} | {
+        "verticlip.goldens"
+    }
