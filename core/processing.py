@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import html
 import json
@@ -380,10 +381,16 @@ def _clean(text: str) -> str:
     return re.sub(r"\s+", " ", html.unescape(html.unescape(text))).strip()
 
 
+@functools.cache
+def _open_clip_tokenizer() -> Any:
+    """Return OpenAI's byte-pair tokenizer: its vocabulary takes as long to read as a small model to load."""
+    return require("open_clip.tokenizer", extra="medical").SimpleTokenizer()
+
+
 def _build_tokenizer(config: TextProcessing, content: str | None) -> Any:
     """Return a function from text to token ids with the start and end tokens in place."""
     if config.tokenizer == "open_clip_bpe":
-        tokenizer = require("open_clip.tokenizer", extra="medical").SimpleTokenizer()
+        tokenizer = _open_clip_tokenizer()
         return lambda text: [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
     if content is None:
         raise ConfigError(f"processor.json asks for {TOKENIZER_FILE}, which is missing from the folder.")

@@ -169,7 +169,7 @@ def _texts(facts: FolderFacts) -> Iterator[Finding]:
                 yield Finding(
                     "syntax",
                     name,
-                    "It cannot be read: bad syntax, a key that stands twice, or an alias.",
+                    "It cannot be read: bad syntax, NaN, a key that stands twice, or an alias.",
                     "Write it again.",
                 )
         if name == TOKENIZER_FILE and isinstance(decoded, dict):

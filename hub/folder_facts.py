@@ -74,7 +74,7 @@ class FolderFacts:
         text = self.text(name)
         if name.endswith(".yaml"):
             return parse_yaml(text, source=name)
-        return json.loads(text, object_pairs_hook=unique_keys)
+        return json.loads(text, object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
 
     @cached_property
     def config(self) -> ModelConfig | None:
@@ -88,3 +88,8 @@ class FolderFacts:
     def card_header(self) -> Mapping[str, Any] | None:
         """The metadata that the card begins with, or None where there is none or it is not sound."""
         return split_card(self.text(CARD_FILE))[0]
+
+
+def _refuse_constant(word: str) -> float:
+    """Raise for what Python writes and reads as JSON, and strict readers do not."""
+    raise ValueError(f"{word} is no JSON")

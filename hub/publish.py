@@ -234,7 +234,8 @@ def _committed(
 def _created(repository: Repository, *, private: bool) -> RemoteState:
     """Create a repository, private, and return what the Hub put into it."""
     repository.create()
-    with _left_told(repository):
+    # Its date of creation is not known yet: a later push cannot tell it from one that was made by hand.
+    with _left_told(repository, "pushing again uses it and leaves it private"):
         state = repository.look()
         if state is None:
             raise PushError(f"{repository.repo_id} was created and cannot be seen.")
@@ -244,12 +245,12 @@ def _created(repository: Repository, *, private: bool) -> RemoteState:
 
 
 @contextlib.contextmanager
-def _left_told(repository: Repository) -> Iterator[None]:
+def _left_told(repository: Repository, then: str = "pushing again uses it") -> Iterator[None]:
     """Add to an error that a new repository stays: deleting is nothing that a push does."""
     try:
         yield
     except VerticlipError as error:
-        left = f"Left is {repository.url}, which is private; pushing again uses it."
+        left = f"Left is {repository.url}, which is private; {then}."
         raise type(error)(f"{error} {left}") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import re
 import tempfile
@@ -243,11 +244,11 @@ class Repository:
                 f"{self.repo_id}: the token in use holds characters that cannot be sent. Run: hf auth login, "
                 "or set HF_TOKEN anew."
             )
-        if isinstance(error, ValueError):
+        if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
             # What the Hub says of a card; an address may hold a password.
             what = re.sub(r"\w+://\S+", endpoint(), " ".join(str(error).split()))
             return PushError(f"{self.repo_id}: the Hub refuses it: {what}")
-        if isinstance(error, TypeError | LookupError | AttributeError):
+        if isinstance(error, ValueError | TypeError | LookupError | AttributeError):
             return PushError(f"{self.repo_id}: {endpoint()} does not answer as a Hub does.")
         if isinstance(error, FileNotFoundError | PermissionError):
             return _taken_away()

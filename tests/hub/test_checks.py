@@ -277,6 +277,8 @@ def test_files_that_are_too_large_empty_or_no_text(folder, monkeypatch) -> None:
     (folder / "prompts.yaml").write_bytes(b"name: \xff\xfe")
     found = codes(folder)
     assert {("empty", "LICENSE.txt"), ("syntax", "threshold.json"), ("encoding", "prompts.yaml")} <= found
+    (folder / "threshold.json").write_bytes(b'{"a": NaN}')
+    assert ("syntax", "threshold.json") in codes(folder)
     (folder / "LICENSE.txt").write_bytes(b"x" * 9_000_000)
     assert ("too-large", "LICENSE.txt") in codes(folder)
 

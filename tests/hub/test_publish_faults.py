@@ -93,6 +93,14 @@ def test_questions_are_asked_again_where_the_hub_is_not_well(hub, folder) -> Non
         publish(folder, NAME)
 
 
+def test_a_hub_that_cannot_check_the_card_now_is_not_said_to_refuse_it(hub, folder) -> None:
+    hub.fault("/api/validate-yaml", Status(503, method="POST"))
+    with pytest.raises(PushError, match="status 503: Run again later"):
+        publish(folder, NAME)
+    assert publish(folder, NAME).changed
+    assert not hub.repositories[NAME].private
+
+
 def test_a_commit_whose_answer_is_lost_counts_as_made(hub, folder) -> None:
     hub.fault("/commit/main", Reset(at=0.5, method="POST"))
     done = publish(folder, NAME)
@@ -117,7 +125,8 @@ def test_a_repository_that_cannot_be_looked_at_after_it_was_created_is_told(hub,
     # The first look finds none, with one request; the second one is asked three times.
     hub.fault(rf"/api/models/{NAME}", Status(404, headers={"X-Error-Code": "RepoNotFound"}, method="GET"))
     hub.fault(rf"/api/models/{NAME}", Status(500, times=3, method="GET"))
-    with pytest.raises(PushError, match=r"status 500.*Left is .*which is private; pushing again uses it"):
+    said = r"status 500.*Left is .*which is private; pushing again uses it and leaves it private\."
+    with pytest.raises(PushError, match=said):
         publish(folder, NAME)
     assert hub.repositories[NAME].private
     assert publish(folder, NAME).private
