@@ -12,13 +12,13 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
 from .limits import DEFAULT, Limits
+from .protobuf import fields
 
 _SPACE = "\u2581"
 """What stands for a space in pieces."""
@@ -63,7 +63,7 @@ def read_sentencepiece(path: str | Path, *, limits: Limits = DEFAULT) -> Sentenc
     unknown, special, charsmap = 0, [], b""
     trainer: dict[int, Any] = {}
     try:
-        for field, value in _fields(path.read_bytes()):
+        for field, value in fields(path.read_bytes()):
             if field == 1:
                 text, score, kind = _piece(value)
                 if kind == _UNKNOWN:
@@ -72,9 +72,9 @@ def read_sentencepiece(path: str | Path, *, limits: Limits = DEFAULT) -> Sentenc
                     special.append(text)
                 pieces.append((text, score))
             elif field == 2:
-                trainer = dict(_fields(value))
+                trainer = dict(fields(value))
             elif field == 3:
-                charsmap = bytes(dict(_fields(value)).get(2, b""))
+                charsmap = bytes(dict(fields(value)).get(2, b""))
         kind = int(trainer.get(3, _UNIGRAM))
     except (ValueError, TypeError, IndexError, struct.error) as error:
         raise ConfigError(f"{path.name}: not a vocabulary of sentencepiece, or damaged ({error}).") from None
@@ -89,44 +89,9 @@ def read_sentencepiece(path: str | Path, *, limits: Limits = DEFAULT) -> Sentenc
 
 
 def _piece(value: bytes) -> tuple[str, float, int]:
-    found = dict(_fields(value))
+    found = dict(fields(value))
     score = struct.unpack("<f", found[2])[0] if 2 in found else 0.0
     return bytes(found.get(1, b"")).decode("utf-8"), score, int(found.get(3, 1))
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Yield (field number, value) of a message: an int, or bytes for everything else."""
-    position, end = 0, len(data)
-    while position < end:
-        tag, position = _varint(data, position)
-        field, wire = tag >> 3, tag & 7
-        if wire == 0:
-            value, position = _varint(data, position)
-            yield field, value
-            continue
-        if wire == 2:
-            length, position = _varint(data, position)
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire}")
-        if position + length > end:
-            raise ValueError("ends in the middle of a field")
-        yield field, data[position : position + length]
-        position += length
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number of more than 64 bits")
 
 
 def siglip_tokenizer(path: str | Path, *, lowercase: bool = True, limits: Limits = DEFAULT) -> str:

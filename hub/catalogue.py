@@ -34,15 +34,6 @@ _KINDS = {"task": "tasks", "modality": "modalities", "domain": "domain"}
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure in words: ``command`` measures it again; without one it is as published in ``source``."""
-
-    value: str
-    command: str = ""
-    source: str = ""
-
-
-@dataclass(frozen=True)
 class Row:
     """One checkpoint of the catalogue.
 
@@ -67,7 +58,7 @@ class Row:
     file_size: str
     source: str
     parity: tuple[str, ...]
-    measured: tuple[Figure, ...]
+    measured: tuple[Measured, ...]
 
 
 def row_of(spec: ModelSpec) -> Row:
@@ -245,7 +236,7 @@ def _models_table(found: Iterable[Row]) -> str:
 
 def _figures_table(found: Iterable[Row]) -> str:
     """Return the figures of models; models that share a figure share its line."""
-    owners: dict[Figure, list[str]] = {}
+    owners: dict[Measured, list[str]] = {}
     for row in found:
         for figure in row.measured:
             owners.setdefault(figure, []).append(row.name)
@@ -279,11 +270,11 @@ def _records(folder: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _figure(measured: Measured, records: Mapping[str, Any], name: str) -> Figure:
+def _figure(measured: Measured, records: Mapping[str, Any], name: str) -> Measured:
     def filled(match: re.Match[str]) -> str:
         return _printed(_value_at(records, match[1], name), match[2] or "")
 
-    return Figure(_FIGURE.sub(filled, measured.value), measured.command, measured.source)
+    return Measured(_FIGURE.sub(filled, measured.value), measured.command, measured.source)
 
 
 def _value_at(records: Mapping[str, Any], path: str, name: str) -> Any:

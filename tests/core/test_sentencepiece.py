@@ -95,9 +95,9 @@ def test_what_a_file_says(spiece: Path) -> None:
 DAMAGED = {
     "empty": (b"", "has no pieces"),
     "text": (b"<html>not found</html>", "not a vocabulary of sentencepiece"),
-    "cut": (model_bytes()[:-3], "ends in the middle of a field"),
-    "endless number": (b"\x0a" + b"\xff" * 20, "a number of more than 64 bits"),
-    "a field of 2^60 bytes": (b"\x0a" + varint(2**60) + b"x", "ends in the middle of a field"),
+    "cut": (model_bytes()[:-3], "ends too early"),
+    "endless number": (b"\x0a" + b"\xff" * 20, "no protocol buffer"),
+    "a field of 2^60 bytes": (b"\x0a" + varint(2**60) + b"x", "ends too early"),
     "byte pairs": (model_bytes(kind=2), r"of kind 2; unigram \(1\) can be read. Add the tokenizer.json"),
     "no end": (model_bytes(PIECES[1:]), "has no </s>, which ends every text"),
 }
