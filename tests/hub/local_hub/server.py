@@ -78,8 +78,8 @@ class LocalHub:
 
     @property
     def storage(self) -> str:
-        """Origin that serves and takes LFS objects."""
-        return f"http://127.0.0.1:{self._storage.server_port}"
+        """Origin that serves and takes LFS objects, of another host name than the Hub's, as the real one is."""
+        return f"http://localhost:{self._storage.server_port}"
 
     def start(self) -> LocalHub:
         """Start answering."""
