@@ -95,9 +95,7 @@ def unchecked(
         )
     by = {row.expected_by for row in files}
     if "first use" in by:
-        notes.append(
-            "its authors state no hash of some files: those are what was downloaded first"
-        )
+        notes.append("its authors state no hash of some files: those are what was downloaded first")
     if by <= {"probe", None}:
         notes.append("hashes are those of the folder itself; they show damage, not who made it")
     return found, tuple(notes)
