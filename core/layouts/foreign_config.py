@@ -29,23 +29,12 @@ _CODE = ("auto_map", "trust_remote_code", "custom_pipelines", "custom_code")
 """Keys that name code; a config with one of them does not load anywhere in it."""
 
 
-class VisionConfig(Config):
-    """``vision_cfg`` of open_clip, with its defaults."""
+class _Blocks(Config):
+    """What both towers of open_clip say of their layers."""
 
-    layers: _Depth | Annotated[list[_Depth], Field(min_length=4, max_length=4)] = 12
-    width: _Width = 768
-    head_width: _Width = 64
     mlp_ratio: _Ratio = 4.0
-    patch_size: _Side | None = 16
-    image_size: _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)] = 224
     ls_init_value: float | None = None
-    attentional_pool: bool | Literal["parallel", "cascade"] = False
-    attn_pooler_queries: _Some = 256
-    attn_pooler_heads: _Some = 8
-    no_ln_pre: bool = False
-    pos_embed_type: Literal["learnable", "sin_cos_2d"] = "learnable"
     final_ln_after_pool: bool = False
-    pool_type: Literal["tok", "avg"] = "tok"
     act_kwargs: _Plain | None = None
     norm_kwargs: _Plain | None = None
     block_type: Literal["default", "custom"] | None = None
@@ -55,6 +44,22 @@ class VisionConfig(Config):
     scale_attn_inner: bool = False
     scale_attn: bool = False
     scale_fc: bool = False
+
+
+class VisionConfig(_Blocks):
+    """``vision_cfg`` of open_clip, with its defaults."""
+
+    layers: _Depth | Annotated[list[_Depth], Field(min_length=4, max_length=4)] = 12
+    width: _Width = 768
+    head_width: _Width = 64
+    patch_size: _Side | None = 16
+    image_size: _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)] = 224
+    attentional_pool: bool | Literal["parallel", "cascade"] = False
+    attn_pooler_queries: _Some = 256
+    attn_pooler_heads: _Some = 8
+    no_ln_pre: bool = False
+    pos_embed_type: Literal["learnable", "sin_cos_2d"] = "learnable"
+    pool_type: Literal["tok", "avg"] = "tok"
     timm_model_name: Annotated[str, Field(pattern=r"^[a-z0-9_.]+$", max_length=96)] | None = None
     timm_pool: Literal["", "avg", "max", "avgmax", "token", "map", "abs_attn", "rot_attn"] | None = "avg"
     timm_proj: Literal["", "none", "linear", "mlp"] | None = "linear"
@@ -70,7 +75,7 @@ class VisionConfig(Config):
         return square(self.image_size, "vision_cfg.image_size")
 
 
-class TextConfig(Config):
+class TextConfig(_Blocks):
     """``text_cfg`` of open_clip, with its defaults."""
 
     context_length: Annotated[int, Field(ge=1, le=8192)] = 77
@@ -81,25 +86,13 @@ class TextConfig(Config):
     width: _Width = 512
     heads: _Some = 8
     layers: _Depth = 12
-    mlp_ratio: _Ratio = 4.0
-    ls_init_value: float | None = None
     embed_cls: bool = False
     pad_id: int = 0
     eos_id: int = 2
     no_causal_mask: bool = False
-    final_ln_after_pool: bool = False
     pool_type: Literal["argmax", "eos", "last", "first"] = "argmax"
     proj_bias: bool = False
     proj_type: Literal["linear", "none"] | None = "linear"
-    act_kwargs: _Plain | None = None
-    norm_kwargs: _Plain | None = None
-    block_type: Literal["default", "custom"] | None = None
-    qk_norm: bool = False
-    scaled_cosine_attn: bool = False
-    scale_heads: bool = False
-    scale_attn_inner: bool = False
-    scale_attn: bool = False
-    scale_fc: bool = False
     hf_model_name: str | None = None
     hf_proj_type: str | None = "mlp"
     hf_pooler_type: str | None = "mean_pooler"

@@ -109,22 +109,6 @@ def pictures(size: int) -> list[Image.Image]:
     return [*found, grey, *plain]
 
 
-def recordings(rate: int, window_s: float) -> list[np.ndarray]:
-    """Return recordings float32 [T] of at most one window: noise, a tone, a click, and near silence."""
-    rng = np.random.default_rng(0)
-    count = round(rate * window_s)
-    time = np.arange(count) / rate
-    click = np.zeros(count)
-    click[count // 3] = 0.9
-    waves = [
-        rng.normal(0.0, 0.1, count),
-        0.5 * np.sin(2 * np.pi * 440.0 * time[: count // 2 + 5]),
-        click + rng.normal(0.0, 1e-3, count),
-        rng.normal(0.0, 1e-4, count // 5),
-    ]
-    return [wave.clip(-1, 1).astype(np.float32) for wave in waves]
-
-
 def sentences(processor: Processor) -> list[str]:
     """Return texts that the model takes, from one letter to as long as fits.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...core.errors import ConfigError
+from ...core.graph_trials import recordings
 from ...core.verify import OutputCheck
 from .comparing import (
     NETWORK,
@@ -20,7 +21,6 @@ from .comparing import (
     embed,
     padded,
     pictures,
-    recordings,
     sentences,
 )
 from .report import compare

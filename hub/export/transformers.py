@@ -21,6 +21,7 @@ from ...core.audio_config import AudioProcessing
 from ...core.config import ImageProcessing, ModelConfig, ProcessorConfig, TextProcessing
 from ...core.errors import WeightsError
 from ...core.files import CONFIG_FILE, WEIGHTS_FILE, write_json_atomic
+from ...core.graph_trials import recordings
 from ...core.layouts.exported import NotExpressible
 from ...core.layouts.to_transformers import transformers_layout
 from ...core.provenance import versions_of
@@ -38,7 +39,6 @@ from .comparing import (
     padded,
     pictures,
     quiet,
-    recordings,
     resized_alike,
     sentences,
 )

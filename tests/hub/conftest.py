@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -165,4 +166,28 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def hub(online: Online, files: dict[str, bytes], waits: list[float]) -> LocalHub:
     """A server that has one good model, ``org/model`` at ``online.commit``, and no long pauses."""
     online.commit = online.hub.add_repository("org/model", files)
+    return online.hub
+
+
+@pytest.fixture(scope="session")
+def made_once(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that may be published; it is copied and never changed."""
+    from make_publishable import make_publishable
+
+    return make_publishable(model_folder, tmp_path_factory.mktemp("publishable") / "model")
+
+
+@pytest.fixture
+def folder(made_once: Path, tmp_path: Path) -> Path:
+    """A copy of the folder that may be published."""
+    return Path(shutil.copytree(made_once, tmp_path / "model"))
+
+
+@pytest.fixture
+def writable(online: Online, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
+    """An empty Hub that the token in use may write to, and that is asked again without waiting."""
+    from verticlip.hub import remote
+
+    monkeypatch.setattr(remote, "_WAITS_S", (0.01, 0.01))
+    online.login()
     return online.hub

@@ -8,27 +8,14 @@ from pathlib import Path
 
 import pytest
 from local_hub.faults import Status
-from make_publishable import make_publishable
-from verticlip.hub import packaged, remote
+from verticlip.hub import packaged
 
 NAME = "somebody/random"
 
 
-@pytest.fixture(scope="module")
-def made_once(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_publishable(model_folder, tmp_path_factory.mktemp("pushed") / "model")
-
-
 @pytest.fixture
-def folder(made_once: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made_once, tmp_path / "model"))
-
-
-@pytest.fixture
-def hub(online, monkeypatch):
-    monkeypatch.setattr(remote, "_WAITS_S", (0.01, 0.01))
-    online.login()
-    return online.hub
+def hub(writable):
+    return writable
 
 
 def test_push_prints_files_address_commit_and_how_to_load_it(hub, folder, run) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pickle
-import shutil
 import struct
 import zipfile
 from pathlib import Path
@@ -14,27 +13,16 @@ from pathlib import Path
 import pytest
 import verticlip
 import yaml
-from make_publishable import make_publishable, restate
+from make_publishable import restate
 from safetensors.torch import load_file
 from verticlip.core.errors import ConfigError, VerticlipError, WeightsError
 from verticlip.core.files import write_json_atomic
 from verticlip.core.tensor_header import read_header
-from verticlip.hub import remote
 from verticlip.hub.checks import check_folder
 from verticlip.hub.publish import publish
 
 NAME = "somebody/random"
 TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
-
-
-@pytest.fixture(scope="module")
-def made_once(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_publishable(model_folder, tmp_path_factory.mktemp("hostile") / "model")
-
-
-@pytest.fixture
-def folder(made_once: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made_once, tmp_path / "model"))
 
 
 @pytest.fixture
@@ -47,10 +35,8 @@ def canary(tmp_path: Path):
 
 
 @pytest.fixture
-def hub(online, monkeypatch):
-    monkeypatch.setattr(remote, "_WAITS_S", (0.01, 0.01))
-    online.login()
-    return online.hub
+def hub(writable):
+    return writable
 
 
 class Kills:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import traceback
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import verticlip
 from local_hub.faults import Status
-from make_publishable import NAME, contents, describe, make_publishable, stored, writes
+from make_publishable import NAME, contents, describe, stored, writes
 from verticlip.core.errors import ConfigError
 from verticlip.core.files import sha256_of
-from verticlip.hub import remote
 from verticlip.hub.folder_facts import Finding
 from verticlip.hub.packaged import packaged_models, plan_packaged, repository_of, weights_ref
 from verticlip.hub.publish import Published, plan, publish, push
@@ -26,21 +23,9 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def made_once(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_publishable(model_folder, tmp_path_factory.mktemp("publishable") / "model")
-
-
 @pytest.fixture
-def folder(made_once: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made_once, tmp_path / "model"))
-
-
-@pytest.fixture
-def hub(online, monkeypatch):
-    monkeypatch.setattr(remote, "_WAITS_S", (0.01, 0.01))
-    online.login()
-    return online.hub
+def hub(writable):
+    return writable
 
 
 def test_a_new_repository_is_private_until_its_one_commit_was_read_back(hub, folder) -> None:

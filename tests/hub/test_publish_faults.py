@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from local_hub.faults import Reset, Slow, Stall, Status
-from make_publishable import NAME, contents, describe, make_publishable, stored
+from make_publishable import NAME, contents, describe, stored
 from verticlip.core.errors import ConfigError
 from verticlip.hub import remote
 from verticlip.hub.publish import Published, plan, publish, push
 from verticlip.hub.remote import PushError
 
 
-@pytest.fixture(scope="module")
-def made_once(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_publishable(model_folder, tmp_path_factory.mktemp("publishable") / "model")
-
-
 @pytest.fixture
-def folder(made_once: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made_once, tmp_path / "model"))
-
-
-@pytest.fixture
-def hub(online, monkeypatch):
-    monkeypatch.setattr(remote, "_WAITS_S", (0.01, 0.01))
-    online.login()
-    return online.hub
+def hub(writable):
+    return writable
 
 
 @pytest.mark.parametrize(
